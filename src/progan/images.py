@@ -1,0 +1,90 @@
+"""The only place where image range and layout change: uint8 <-> [-1, 1], sheets of images, PNG files."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from progan.errors import ConfigError
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width [pixels] from ``64`` or ``64x128`` (height first).
+
+    Raises:
+        ConfigError: if it is not a size a growing network can reach: the shorter side a power of two from 4
+            on, the longer one a multiple of it.
+
+    >>> parse_size("64"), parse_size("64x128")
+    ((64, 64), (64, 128))
+    """
+    parts = text.lower().split("x")
+    if not all(p.isdecimal() for p in parts) or len(parts) not in (1, 2):
+        raise ConfigError(f"resolution must look like 64 or 64x128 (height x width), got {text!r}")
+    height, width = int(parts[0]), int(parts[-1])
+    return check_size(height, width)
+
+
+def check_size(height: int, width: int) -> tuple[int, int]:
+    """The same size, if networks can grow to it (see ``parse_size``)."""
+    short, long = min(height, width), max(height, width)
+    if short < 4 or short & (short - 1):
+        lower = 1 << max(short.bit_length() - 1, 2)
+        raise ConfigError(
+            f"resolution {height}x{width}: the shorter side must be a power of two, at least 4; try {lower} or {2 * lower}"
+        )
+    if long % short:
+        raise ConfigError(f"resolution {height}x{width}: the longer side must be a multiple of the shorter one")
+    return height, width
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Images in [-1, 1].
+
+    Shape: uint8 [N, C, H, W] -> float32 of the same shape and memory format.
+    """
+    return images.to(torch.float32).mul_(2 / 255).sub_(1)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [-1, 1] rounded to the nearest of 0 ... 255; what lies outside is clipped.
+
+    Shape: float [N, C, H, W] -> uint8 of the same shape.
+    """
+    return images.float().add(1).mul(255 / 2).round().clamp(0, 255).to(torch.uint8)
+
+
+def sheet(images: Tensor, columns: int | None = None, *, gap: int = 2, enlarge: int = 1) -> Image.Image:
+    """One picture of many images, row by row, with white gaps.
+
+    Args:
+        images: uint8 [N, C, H, W]; C is 1 (grey), 3 (RGB) or 4 (RGBA).
+        columns: images in a row; as square a sheet as possible when not given.
+        gap: white pixels between images.
+        enlarge: whole factor by which every pixel is repeated first.
+    """
+    n, channels, _, _ = images.shape
+    columns = columns or math.ceil(math.sqrt(n))
+    tiles = images.cpu().permute(0, 2, 3, 1).numpy().repeat(enlarge, 1).repeat(enlarge, 2)  # [N, H, W, C]
+    height, width = tiles.shape[1] + gap, tiles.shape[2] + gap
+    canvas = np.full((math.ceil(n / columns) * height - gap, columns * width - gap, channels), 255, np.uint8)
+    for i, tile in enumerate(tiles):
+        y, x = (i // columns) * height, (i % columns) * width
+        canvas[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
+    return to_pil(canvas)
+
+
+def to_pil(pixels: np.ndarray) -> Image.Image:
+    """A Pillow image of uint8 pixels [H, W, C], C 1, 3 or 4."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write a PNG file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    image.save(partial, format="PNG")
+    partial.replace(path)
