@@ -1,0 +1,1 @@
+"""Progressive Growing of GANs."""

@@ -1,0 +1,64 @@
+"""Pure tensor functions of the networks: scaling by two, fading, minibatch standard deviation, pixel norm."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def upscale2(x: Tensor) -> Tensor:
+    """Every pixel repeated 2 x 2 (nearest neighbour).
+
+    Shape: [N, C, H, W] -> [N, C, 2H, 2W].
+    """
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def downscale2(x: Tensor) -> Tensor:
+    """Mean of every 2 x 2 pixels (box filter).
+
+    Shape: [N, C, 2H, 2W] -> [N, C, H, W].
+    """
+    return F.avg_pool2d(x, 2)
+
+
+def fade_images(x: Tensor, alpha: Tensor) -> Tensor:
+    """Real images during a fade: mixed with themselves scaled down and up, as G mixes its two outputs.
+
+    Args:
+        x: images of the new resolution, [N, C, H, W].
+        alpha: weight of the new resolution, a scalar tensor.
+    """
+    return torch.lerp(upscale2(downscale2(x)), x, alpha)
+
+
+def minibatch_stddev(x: Tensor, group: int) -> Tensor:
+    """Mean standard deviation of the features over groups of samples (ProGAN section 3).
+
+    Sample i belongs to group ``i mod (N / group)``, so that samples dealt out in turn to ranks or micro-batches
+    keep their groups whole.
+
+    Args:
+        group: samples in a group; N when N is smaller.
+
+    Shape: [N, C, H, W] -> [N, 1, H, W], one number a group, tiled.
+
+    Raises:
+        ValueError: if N is not a multiple of the group.
+    """
+    n, _, height, width = x.shape
+    group = min(group, n)
+    if n % group:
+        raise ValueError(f"batch size {n} is not a multiple of the stddev group {group}")
+    y = x.float().unflatten(0, (group, n // group))  # [G, M, C, H, W]
+    y = (y.var(0, correction=0) + 1e-8).sqrt()  # [M, C, H, W]; 1e-8 keeps the gradient finite for equal samples
+    y = y.mean((1, 2, 3)).repeat(group)  # [M] -> [G * M] = [N]
+    return y.to(x.dtype).view(n, 1, 1, 1).expand(n, 1, height, width)
+
+
+def pixel_norm(x: Tensor) -> Tensor:
+    """Features of every pixel scaled to length sqrt(C): ``x / sqrt(mean_c(x^2) + 1e-8)`` (ProGAN section 4.2).
+
+    Shape: [N, C] or [N, C, H, W], kept; computed in float32, dtype kept.
+    """
+    y = x.float()
+    return (y * torch.rsqrt(y.square().mean(1, keepdim=True) + 1e-8)).to(x.dtype)
