@@ -1,0 +1,108 @@
+"""Decoding in parallel: chunks of records go to workers, finished chunks come back in order."""
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from multiprocessing.connection import wait
+from pathlib import Path
+
+from progan.data.pixels import Chunk, Plan, make_chunk
+from progan.data.records import Record, Source
+from progan.errors import DataError
+
+_CHUNK_BYTES = 16 << 20  # decoded images of one chunk
+_CHUNK_READ_BYTES = 32 << 20  # encoded images of one chunk
+_CHUNK_IMAGES = 128
+_SMALL = 1000  # images that are done before workers have started
+
+
+def make_chunks(
+    source: Source, plan: Plan, *, skip: bool, workers: int | None = None, executor: Executor | None = None
+) -> Iterator[Chunk]:
+    """All images of a source, finished and in order.
+
+    Args:
+        source: the images.
+        plan: what becomes of them.
+        skip: leave out what cannot be used, instead of failing.
+        workers: processes; 0 or 1 works in this one. By default one for each CPU, or none for few images.
+        executor: used instead of own processes if given, and not shut down.
+
+    Raises:
+        DataError: if an image cannot be used, or the workers die.
+    """
+    limit = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (plan.height * plan.width * plan.channels)))
+    work = functools.partial(make_chunk, plan=plan, skip=skip)
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = min(cpus if workers is None else workers, cpus)
+    if executor is None and (count <= 1 or (workers is None and len(source) < _SMALL)):
+        yield from map(work, _split(source, limit))
+        return
+    with contextlib.ExitStack() as stack:
+        if executor is None:
+            executor = _pool(count)
+            stack.callback(executor.shutdown, wait=True, cancel_futures=True)
+        try:
+            yield from _in_order(executor, work, _split(source, limit), in_flight=2 * max(count, 1) + 1)
+        except BrokenExecutor as error:
+            raise DataError(
+                f"a worker process died ({error})\n"
+                f"  found: {count} workers; memory may have run out\n"
+                f"  fix:   --workers 0 works in one process and says more"
+            ) from error
+
+
+def _split(records: Iterable[Record], limit: int) -> Iterator[list[Record]]:
+    """Chunks of at most ``limit`` records that do not hold too many bytes."""
+    chunk: list[Record] = []
+    size = 0
+    for record in records:
+        chunk.append(record)
+        size += 0 if isinstance(record.data, Path | DataError) else memoryview(record.data).nbytes
+        if len(chunk) == limit or size >= _CHUNK_READ_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _in_order(executor: Executor, work, jobs: Iterator[list[Record]], in_flight: int) -> Iterator[Chunk]:
+    """Results in the order of the jobs, with a bounded number of jobs under way."""
+    pending = deque()
+    try:
+        for job in jobs:
+            pending.append(executor.submit(work, job))
+            if len(pending) >= in_flight:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Fresh processes: a fork of a process that runs torch's threads could hang."""
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    context.set_forkserver_preload(["progan.images"])  # torch, which the main module brings, is loaded once for all
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and do not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=[parent.sentinel], daemon=True).start()
+
+
+def _exit_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)

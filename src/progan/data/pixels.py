@@ -1,0 +1,262 @@
+"""From an encoded image to the uint8 pixels of every level; the part of 'prepare' that worker processes run.
+
+It must not import torch, or every worker would take seconds to start.
+"""
+
+import io
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from progan.data.records import Payload, Record
+from progan.errors import DataError
+
+_FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
+_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
+
+
+class ImageError(DataError):
+    """One image that cannot be used; the message begins with its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What becomes of every image: ``PrepareOptions`` with nothing left on 'auto'."""
+
+    height: int
+    width: int
+    channels: int
+    """1 grey, 3 RGB, 4 RGBA."""
+    box: tuple[int, int, int, int] | None
+    """X, Y, W, H of the part to take first [pixels]."""
+    center: bool
+    """Whether the centre at the aspect ratio of the store is taken next."""
+    fit: str
+    """'crop', 'pad' or 'stretch'."""
+    filter: str
+    """'lanczos' or 'box'."""
+    upscale: bool
+
+
+@dataclass
+class Chunk:
+    """Some consecutive images of a source, finished."""
+
+    levels: list[np.ndarray]
+    """uint8 [N, H, W, C] for each level, largest first."""
+    labels: list[int | None] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    """Height and width of each original [pixels]."""
+    skipped: list[str] = field(default_factory=list)
+    """Name and reason of each image left out."""
+
+
+def make_chunk(records: Sequence[Record], plan: Plan, skip: bool) -> Chunk:
+    """All levels of some images.
+
+    Args:
+        records: the images.
+        plan: what becomes of them.
+        skip: leave out what cannot be used, instead of failing.
+
+    Raises:
+        ImageError: if an image cannot be used.
+    """
+    chunk, tops = Chunk([]), []
+    for record in records:
+        try:
+            image = decode(record.data)
+            tops.append(to_pixels(image, plan))
+        except DataError as error:
+            if not skip:
+                raise ImageError(f"{record.name}: {error}") from None
+            chunk.skipped.append(f"{record.name}: {error}")
+            continue
+        chunk.labels.append(record.label)
+        chunk.sizes.append((image.height, image.width))
+    shape = (len(tops), plan.height, plan.width, plan.channels)
+    chunk.levels = box_levels(np.stack(tops) if tops else np.empty(shape, np.uint8))
+    return chunk
+
+
+def box_levels(top: np.ndarray) -> list[np.ndarray]:
+    """The level itself and its 2x2 box means down to a shorter side of 4.
+
+    Every mean is taken from exact integer sums of the top level and rounded once, ties to even.
+
+    Shape: uint8 [..., H, W, C] -> uint8 [..., H / 2^k, W / 2^k, C] for k = 0, 1, ...
+
+    >>> [level.shape for level in box_levels(np.zeros((8, 16, 1), np.uint8))]
+    [(8, 16, 1), (4, 8, 1)]
+    """
+    levels, sums, shift = [top], top.astype(np.uint32), 0
+    while min(sums.shape[-3:-1]) > 4:
+        sums = sums[..., 0::2, :, :] + sums[..., 1::2, :, :]
+        sums = sums[..., 0::2, :] + sums[..., 1::2, :]
+        shift += 2
+        odd = (sums >> shift) & 1  # adding half - 1 + odd before the cut rounds half to even
+        levels.append(((sums + ((1 << (shift - 1)) - 1) + odd) >> shift).astype(np.uint8))
+    return levels
+
+
+def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
+    """Heights and widths of all levels, largest first.
+
+    >>> level_sizes(8, 16)
+    [(8, 16), (4, 8)]
+    """
+    count = (min(height, width) // 4).bit_length()
+    return [(height >> k, width >> k) for k in range(count)]
+
+
+def peek(data: Payload) -> tuple[bool, tuple[int, int]]:
+    """Whether an image is grey, and its height and width [pixels], from its header alone.
+
+    Palette images count as colour.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    if isinstance(data, np.ndarray):
+        return data.ndim == 2, (data.shape[0], data.shape[1])
+    with _open(data) as image:
+        return image.mode in _GREY_MODES, (image.height, image.width)
+
+
+def decode(data: Payload) -> Image.Image:
+    """An upright image of mode L, LA, RGB or RGBA with 8 bits per channel.
+
+    Raises:
+        DataError: if it cannot be read to its end.
+    """
+    with _open(data) as image:
+        try:
+            image.load()
+            return _to_simple_mode(_upright(image))
+        except DataError:
+            raise
+        except Exception as error:  # a broken file makes Pillow raise almost anything
+            raise DataError(f"broken image ({error})") from None
+
+
+def _open(data: Payload) -> Image.Image:
+    if isinstance(data, DataError):
+        raise data
+    if isinstance(data, np.ndarray):
+        return Image.fromarray(data)
+    try:
+        return Image.open(data if isinstance(data, Path) else io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise DataError("not an image that Pillow can read") from None
+    except Exception as error:  # a broken header makes Pillow raise almost anything
+        raise DataError(f"cannot be opened ({error})") from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its camera says; metadata that cannot be read are as good as none."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, struct.error):
+        return image
+
+
+def _to_simple_mode(image: Image.Image) -> Image.Image:
+    transparent = "transparency" in image.info
+    if image.mode in ("P", "PA"):
+        return image.convert("RGBA" if transparent or image.mode == "PA" else "RGB")
+    if image.mode in ("1", "L"):
+        return image.convert("L" if not transparent else "LA")
+    if image.mode == "RGB":
+        return image.convert("RGBA") if transparent else image
+    if image.mode in ("LA", "RGBA"):
+        return image
+    if image.mode in ("La", "RGBa"):
+        return image.convert(image.mode.upper())
+    if image.mode.startswith("I"):
+        return _to_8_bit(image)
+    if image.mode == "F":
+        raise DataError("floating-point pixels have no fixed range; save it with 8 or 16 bits")
+    return image.convert("RGB")
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits, 0 ... 65535, to the nearest of 0 ... 255 (65535 = 257 * 255)."""
+    pixels = np.asarray(image).astype(np.int64)
+    if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 65535:
+        raise DataError("pixels of more than 16 bits have no fixed range; save it with 8 or 16 bits")
+    return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+
+
+def to_pixels(image: Image.Image, plan: Plan) -> np.ndarray:
+    """The image cropped, converted and fitted as planned.
+
+    Shape: a decoded image -> uint8 [H, W, C].
+
+    Raises:
+        DataError: if the image is too small.
+    """
+    if plan.box:
+        image = _crop_box(image, plan.box)
+    if plan.center or plan.fit == "crop":
+        image = _crop_center(image, plan.height, plan.width)
+    image = _to_channels(image, plan.channels)
+    if image.size != (plan.width, plan.height):
+        image = _pad(image, plan) if plan.fit == "pad" else _resize(image, (plan.width, plan.height), plan)
+    return np.asarray(image).reshape(plan.height, plan.width, plan.channels)
+
+
+def _crop_box(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    x, y, width, height = box
+    if x + width > image.width or y + height > image.height:
+        raise DataError(
+            f"has {image.height}x{image.width} pixels (height x width), "
+            f"but --crop {x},{y},{width},{height} needs at least {y + height}x{x + width}"
+        )
+    return image.crop((x, y, x + width, y + height))
+
+
+def _crop_center(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The largest centred part with the aspect ratio of height x width."""
+    part_width = min(image.width, (2 * image.height * width + height) // (2 * height))  # nearest whole number
+    part_height = min(image.height, (2 * image.width * height + width) // (2 * width))
+    x, y = (image.width - part_width) // 2, (image.height - part_height) // 2
+    return image.crop((x, y, x + part_width, y + part_height))
+
+
+def _to_channels(image: Image.Image, channels: int) -> Image.Image:
+    if channels == 4:
+        return image.convert("RGBA")
+    if image.mode in ("LA", "RGBA"):
+        image = _over_white(image)
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    pixels = np.asarray(image).astype(np.uint32)
+    color, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
+    flat = ((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return Image.fromarray(flat[:, :, 0] if flat.shape[2] == 1 else flat)
+
+
+def _resize(image: Image.Image, size: tuple[int, int], plan: Plan) -> Image.Image:
+    if not plan.upscale and (image.width < size[0] or image.height < size[1]):
+        raise DataError(
+            f"its part to use has {image.height}x{image.width} pixels (height x width), "
+            f"fewer than the wanted {plan.height}x{plan.width}; add --upscale or lower --resolution"
+        )
+    return image.resize(size, _FILTERS[plan.filter])
+
+
+def _pad(image: Image.Image, plan: Plan) -> Image.Image:
+    """The whole image, shrunk only if it is too large, in the middle of black."""
+    scale = min(plan.height / image.height, plan.width / image.width)
+    if scale < 1 or plan.upscale:
+        size = (round(image.width * scale) or 1, round(image.height * scale) or 1)
+        image = image.resize(size, _FILTERS[plan.filter])
+    canvas = Image.new(image.mode, (plan.width, plan.height), (0, 0, 0, 255) if image.mode == "RGBA" else 0)
+    canvas.paste(image, ((plan.width - image.width) // 2, (plan.height - image.height) // 2))
+    return canvas

@@ -1,0 +1,124 @@
+"""Readers of data sources: folders, zip and tar files, MNIST's idx files, CIFAR-10's batches."""
+
+import difflib
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from tarfile import is_tarfile
+
+from progan.data.archives import list_tar, read_tar, tar_source, zip_source
+from progan.data.arrays import cifar_source, idx_files, idx_source, is_cifar, is_idx
+from progan.data.records import IMAGE_SUFFIXES, Source, folder_labels, is_hidden, pick_images
+from progan.errors import DataError
+
+_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+_KINDS = "a folder, zip, tar, idx file or CIFAR-10 archive"
+SPLITS = ("train", "test", "all")
+
+
+def open_source(path: str | Path, *, split: str = "train") -> Source:
+    """The images of a folder, zip, tar, MNIST or CIFAR-10 in a fixed order, with labels where there are any.
+
+    Labels of a folder or an archive are its first level of sub-folders, if every image lies in one and there are at
+    least two of them; a folder around everything in an archive does not count.
+
+    Args:
+        path: a folder or file of one of these kinds.
+        split: 'train', 'test' or 'all' of MNIST and CIFAR-10; other sources have no splits.
+
+    Raises:
+        DataError: if there is nothing to read, or it is broken.
+    """
+    path = Path(path)
+    if split not in SPLITS:
+        raise DataError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
+    if not path.exists():
+        raise missing(path)
+    return _open_folder(path, split) if path.is_dir() else _open_file(path, split)
+
+
+def _open_folder(path: Path, split: str) -> Source:
+    if (path / "manifest.json").is_file():
+        raise DataError(
+            f"{path}: wanted images, but this is a store already\n  fix:   give it to 'progan train' as it is"
+        )
+    if files := idx_files(path):
+        return idx_source(path, files, split)
+    for folder in (path, path / "cifar-10-batches-py"):
+        batches = {file.name: file.read_bytes for file in folder.iterdir()} if folder.is_dir() else {}
+        if is_cifar(list(batches)):
+            return cifar_source(folder, batches, split)
+    names = pick_images(path, walk(path))
+    labels, classes = folder_labels(names)
+
+    def read(positions: Sequence[int]) -> Iterator[Path]:
+        return (path / names[i] for i in positions)
+
+    return Source(description=f"folder {path.resolve().name}", names=names, labels=labels, classes=classes, read=read)
+
+
+def _open_file(path: Path, split: str) -> Source:
+    name = path.name.lower()
+    if is_idx(path):
+        return idx_source(path, [path], split)
+    if name.endswith(".zip") or (not name.endswith(_TAR_SUFFIXES) and zipfile.is_zipfile(path)):
+        return zip_source(path)
+    if name.endswith(_TAR_SUFFIXES) or is_tarfile(path):
+        members = list_tar(path)
+        inside = {PurePosixPath(member).name: info for member, info in members.items() if not is_hidden(member)}
+        if is_cifar(list(inside)):
+            readers = {base: lambda info=info: next(read_tar(path, [info])) for base, info in inside.items()}
+            return cifar_source(path, readers, split)
+        return tar_source(path, members)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise DataError(f"{path}: not a data source\n  found: a single image\n  fix:   name its folder {path.parent}")
+    raise DataError(
+        f"{path}: not a data source\n"
+        f"  found: a file of {path.stat().st_size} bytes of an unknown kind\n"
+        f"  fix:   name {_KINDS}"
+    )
+
+
+def walk(folder: Path) -> Iterator[str]:
+    """The files below a folder, as sorted names relative to it with forward slashes; links to folders are followed."""
+    seen: set[str] = set()
+    for parent, children, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link back to a folder above it
+            children.clear()
+            continue
+        seen.add(real)
+        children.sort()
+        yield from (Path(parent, file).relative_to(folder).as_posix() for file in sorted(files))
+
+
+def fingerprint(path: Path) -> str:
+    """A hash of the names, sizes and times of the files of a source, to know it again without reading it.
+
+    Raises:
+        DataError: if there is no such path.
+    """
+    if not path.exists():
+        raise missing(path)
+    digest = hashlib.sha256()
+    names = [name for name in walk(path) if not is_hidden(name)] if path.is_dir() else [""]
+    for name in names:
+        status = (path / name).stat() if (path / name).exists() else None  # a dangling link is no image
+        facts = (name or path.name, status.st_size, status.st_mtime_ns) if status else (name,)
+        digest.update(repr(facts).encode())
+    return digest.hexdigest()
+
+
+def missing(path: Path) -> DataError:
+    """The error for a path that does not exist, with the names that come nearest."""
+    parent = path.parent
+    while not parent.is_dir() and parent != parent.parent:
+        parent = parent.parent
+    wanted = path.relative_to(parent).parts[0] if path != parent else path.name
+    names = sorted(child.name for child in parent.iterdir() if not child.name.startswith("."))
+    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    found = ", ".join(near or names[:5]) or "nothing"
+    fix = f"name {parent / near[0]}" if near else f"name {_KINDS}"
+    return DataError(f"{path}: no such file or folder\n  found: in {parent}: {found}\n  fix:   {fix}")
