@@ -146,15 +146,15 @@ def _cifar_batch(name: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
     batch = load_arrays(data, name)
     batch = {k.decode() if isinstance(k, bytes) else k: v for k, v in batch.items()} if isinstance(batch, dict) else {}
     pixels, labels = batch.get("data"), batch.get("labels")
-    right = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[1:] == (3072,)
-    numbers = isinstance(labels, list) and all(type(n) is int and 0 <= n < 10 for n in labels)
-    if not right or not numbers or len(labels) != len(pixels):
-        raise DataError(
-            f"{name}: not a batch of CIFAR-10\n"
-            f"  found: {', '.join(map(str, batch)) or 'no dictionary'}; wanted 'data' [N, 3072] and its 'labels'\n"
-            f"  fix:   download cifar-10-python.tar.gz again"
-        )
-    return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(labels, np.int64)
+    if isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[1:] == (3072,):
+        numbers = isinstance(labels, list) and all(type(n) is int and 0 <= n < 10 for n in labels)
+        if numbers and len(labels) == len(pixels):
+            return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(labels, np.int64)
+    raise DataError(
+        f"{name}: not a batch of CIFAR-10\n"
+        f"  found: {', '.join(map(str, batch)) or 'no dictionary'}; wanted 'data' [N, 3072] and its 'labels'\n"
+        f"  fix:   download cifar-10-python.tar.gz again"
+    )
 
 
 def _array_source(

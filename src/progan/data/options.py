@@ -1,13 +1,14 @@
 """Settings of 'prepare', and the plan that follows from them and a source."""
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from progan.data.pixels import Plan, peek
-from progan.data.records import Source
+from progan.data.records import Record, Source
 from progan.errors import ConfigError, DataError
 from progan.images import parse_size
 
@@ -27,24 +28,31 @@ class PrepareOptions:
     """
 
     resolution: str = "auto"
-    """Size of the images [pixels]: a side like 64, or HEIGHTxWIDTH like 64x128. 'auto' is the largest power of two not
-    above the median shorter side of a sample (for padded idx files: not below it)."""
+    """Size [pixels]: a side like 64, or HEIGHTxWIDTH like 64x128.
+    'auto' is the largest power of two not above the median
+    shorter side of a sample (for padded idx files: not below)."""
     crop: str = "none"
-    """Part of every image to use, taken before anything else: 'none' (all of it), 'center' (the largest centred part
-    of the store's aspect ratio) or X,Y,W,H, a box in pixels."""
+    """Part of every image to use: 'none' (all of it),
+    'center' (the largest centered part of the store's aspect
+    ratio) or X,Y,W,H, a box in pixels of the upright original."""
     fit: Literal["auto", "crop", "pad", "stretch"] = "auto"
-    """How that part gets the store's aspect ratio: 'crop' cuts at the borders, 'pad' centres it on black and never
-    enlarges it, 'stretch' distorts it. 'auto' is 'pad' for idx files (28x28 to 32x32) and else 'crop'."""
+    """How that part gets the store's aspect ratio: 'crop' cuts
+    borders off, 'pad' centers it on black, 'stretch' distorts it.
+    'auto' is 'pad' for idx files (28x28 to 32x32), else 'crop'."""
     filter: Literal["lanczos", "box"] = "lanczos"
-    """Filter for resizing to the full resolution; lower levels are always 2x2 box means."""
+    """Filter for resizing to the full resolution.
+    Lower levels are always 2x2 box means."""
     upscale: bool = False
-    """Enlarge images that are smaller than the resolution; without it they cannot be used."""
+    """Enlarge images that are smaller than the resolution.
+    Without it they cannot be used, except with --fit pad."""
     channels: Literal["auto", 1, 3, 4] = "auto"
     """1 grey, 3 RGB, 4 RGBA; 'auto' is 1 if every image is grey, else 3."""
     labels: Literal["auto", "folder", "none"] = "auto"
-    """'auto' keeps labels where there are any, 'folder' insists on them, 'none' drops them."""
+    """'auto' keeps labels where there are any, 'folder' insists
+    on them, 'none' drops them."""
     on_error: Literal["fail", "skip"] = "fail"
-    """What to do about images that cannot be used: stop, or leave them out and list them."""
+    """What to do about images that cannot be used: stop, or
+    leave them out and list them."""
     split: Literal["train", "test", "all"] = "train"
     """Part of MNIST and CIFAR-10; other sources have no parts."""
 
@@ -84,8 +92,14 @@ def make_plan(source: Source, options: PrepareOptions) -> Plan:
     """What becomes of the images of a source.
 
     Raises:
-        DataError: if a size has to be found out and none of the sampled images can be opened.
+        DataError: if labels are missing, or a size has to be found out and no sampled image can be opened.
     """
+    if options.labels == "folder" and not source.classes:
+        raise DataError(
+            f"{source.description}: no labels, but --labels folder asks for them\n"
+            f"  found: {len(source)} images like {source.names[0]}\n"
+            f"  fix:   put every image into a sub-folder named after its class, at least two of them"
+        )
     box = _parse_box(options.crop)
     fit = source.default_fit if options.fit == "auto" else options.fit
     if options.resolution == "auto":
@@ -129,7 +143,8 @@ def _auto_channels(source: Source) -> int:
     return 1 if all(grey for grey, _ in _peek_all(source)) else 3
 
 
-def _peek_all(records):
+def _peek_all(records: Iterable[Record]) -> Iterator[tuple[bool, tuple[int, int]]]:
+    """Kind and size of every image that can be opened."""
     for record in records:
         try:
             yield peek(record.data)

@@ -7,10 +7,11 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from multiprocessing.connection import wait
-from pathlib import Path
+
+import numpy as np
 
 from progan.data.pixels import Chunk, Plan, make_chunk
 from progan.data.records import Record, Source
@@ -58,13 +59,17 @@ def make_chunks(
             ) from error
 
 
+Work = Callable[[list[Record]], Chunk]
+
+
 def _split(records: Iterable[Record], limit: int) -> Iterator[list[Record]]:
     """Chunks of at most ``limit`` records that do not hold too many bytes."""
     chunk: list[Record] = []
     size = 0
     for record in records:
         chunk.append(record)
-        size += 0 if isinstance(record.data, Path | DataError) else memoryview(record.data).nbytes
+        size += record.data.nbytes if isinstance(record.data, np.ndarray) else 0
+        size += len(record.data) if isinstance(record.data, bytes) else 0
         if len(chunk) == limit or size >= _CHUNK_READ_BYTES:
             yield chunk
             chunk, size = [], 0
@@ -72,9 +77,9 @@ def _split(records: Iterable[Record], limit: int) -> Iterator[list[Record]]:
         yield chunk
 
 
-def _in_order(executor: Executor, work, jobs: Iterator[list[Record]], in_flight: int) -> Iterator[Chunk]:
+def _in_order(executor: Executor, work: Work, jobs: Iterator[list[Record]], in_flight: int) -> Iterator[Chunk]:
     """Results in the order of the jobs, with a bounded number of jobs under way."""
-    pending = deque()
+    pending: deque[Future[Chunk]] = deque()
     try:
         for job in jobs:
             pending.append(executor.submit(work, job))

@@ -125,21 +125,14 @@ def prepare(
     if (same := _open_same(store_path, options, mark)) is not None:
         return same
     source = open_source(source_path, split=options.split)
-    if options.labels == "folder" and not source.classes:
-        raise DataError(
-            f"{source_path}: no labels, but --labels folder asks for them\n"
-            f"  found: {len(source)} images like {source.names[0]}\n"
-            f"  fix:   put every image into a sub-folder named after its class, at least two of them"
-        )
     plan = make_plan(source, options)
     facts = {"format": _FORMAT, "version": _VERSION, "source": source.description, "fingerprint": mark}
-    facts["options"] = dataclasses.asdict(options)
     with PartialStore(store_path, plan.height, plan.width, plan.channels, expected=len(source)) as partial:
         skip = options.on_error == "skip"
         chunks = make_chunks(source, plan, skip=skip, workers=workers, executor=executor)
         facts |= _fill(partial, chunks, source_path, len(source), progress=progress)
         with_labels = bool(source.classes) and options.labels != "none"
-        facts["classes"] = list(source.classes) if with_labels else []
+        facts |= {"options": dataclasses.asdict(options), "classes": list(source.classes) if with_labels else []}
         if (same := _open_same(store_path, options, mark)) is None:  # else another process was faster
             partial.commit(facts, with_labels=with_labels)
     return same or Store.open(store_path)
