@@ -54,9 +54,7 @@ class EqualizedLinear(nn.Module):
     Shape: x [N, in_features] -> [N, out_features].
     """
 
-    def __init__(
-        self, in_features: int, out_features: int, *, gain: float = math.sqrt(2), bias: bool = True
-    ) -> None:
+    def __init__(self, in_features: int, out_features: int, *, gain: float = math.sqrt(2), bias: bool = True) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_features, in_features))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None

@@ -1,0 +1,1 @@
+"""Training: one iteration (loop), a run directory (run), and what they need."""

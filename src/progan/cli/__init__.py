@@ -1,0 +1,48 @@
+"""The command line: one module for each command; each parses, calls and prints, and computes nothing."""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "prepare": "a folder, archive or known data set becomes a store of all resolutions",
+    "train": "train a GAN; the same command again goes on where it stopped",
+    "generate": "make images with a trained generator",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 if it went well, 2 and one line on stderr for a user's mistake."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help"):
+        print("usage: progan COMMAND ...     progan COMMAND --help tells more\n")
+        print("\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items()))
+        return 0 if args else 2
+    if args[0] == "--version":
+        import progan
+
+        print(f"progan {progan.__version__}")
+        return 0
+    if args[0] not in COMMANDS:
+        return _fail(f"unknown command {args[0]!r}; {nearest(args[0], COMMANDS)}")
+    from progan.errors import ProganError
+
+    try:
+        return importlib.import_module(f"progan.cli.{args[0]}").main(args[1:])
+    except ProganError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted", code=130)
+
+
+def nearest(word: str, known: Sequence[str] | dict[str, str]) -> str:
+    """A hint that names what may have been meant, or else everything there is."""
+    close = difflib.get_close_matches(word, list(known), n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
+
+
+def _fail(message: str, code: int = 2) -> int:
+    lines = [line.strip() for line in message.splitlines()]
+    print(f"error: {'; '.join(lines)}", file=sys.stderr)
+    return code

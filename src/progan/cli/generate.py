@@ -1,0 +1,130 @@
+"""The command 'progan generate'."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+from PIL import Image
+from tqdm import tqdm
+
+from progan.errors import ConfigError, DataError
+from progan.images import save_png, sheet, to_pil
+from progan.snapshot import Snapshot
+from progan.training.precision import pick_device
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Make images with a trained generator: one PNG file each, or one sheet of all."""
+
+    snapshot: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SNAPSHOT")]
+    """A .safetensors file, a shared folder, or a run directory (its newest snapshot)."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """Folder for the images, or a .png file for a sheet."""
+    count: int = 16
+    """Number of images, from seed 0 on, when neither seeds nor latents are given."""
+    seeds: str | None = None
+    """Seeds like 0-15 or 3,7,20-29; a seed gives the same image everywhere."""
+    latents: Path | None = None
+    """Instead of seeds: a .npy file of latents [N, latent_size]."""
+    label: int | None = None
+    """Class of all images, for conditional generators; all classes in turn when not given."""
+    grid: bool = False
+    """One sheet instead of single images."""
+    columns: int | None = None
+    """Images in a row of the sheet."""
+    resolution: int | None = None
+    """Shorter side of the images, if smaller than what was trained last [pixels]."""
+    batch: int = 32
+    """Images made at once."""
+    device: str = "auto"
+    """cuda, mps, cpu, or auto."""
+
+    def run(self) -> int:
+        """Make the images and say where they are."""
+        snapshot = Snapshot.load(self.snapshot, device=pick_device(self.device))
+        names, latents = self._latents(snapshot)
+        level = None if self.resolution is None else _level(self.resolution, snapshot)
+        as_sheet = self.grid or self.out.suffix.lower() == ".png"
+        sheets, written = [], 0
+        for i in tqdm(
+            range(0, len(names), self.batch), unit="batch", disable=None if len(names) > self.batch else True
+        ):
+            labels = _labels(self.label, snapshot, i, min(self.batch, len(names) - i))
+            images = snapshot.generate(latents[i : i + self.batch], label=labels, level=level, batch=self.batch)
+            if as_sheet:
+                sheets.append(images)
+                continue
+            for name, pixels in zip(names[i:], images.permute(0, 2, 3, 1).numpy(), strict=False):
+                _write(to_pil(pixels), self.out / f"{name}.png")
+                written += 1
+        if as_sheet:
+            path = self.out if self.out.suffix.lower() == ".png" else self.out / "grid.png"
+            _write(sheet(torch.cat(sheets), self.columns), path)
+            print(path)
+        else:
+            print(f"{written} images in {self.out}")
+        return 0
+
+    def _latents(self, snapshot: Snapshot) -> tuple[list[str], np.ndarray]:
+        """File names and latents of all images."""
+        if self.latents is None:
+            seeds = list(range(self.count)) if self.seeds is None else parse_seeds(self.seeds)
+            return [f"seed{seed:06d}" for seed in seeds], snapshot.latents(seeds).numpy()
+        try:
+            latents = np.load(self.latents, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.latents}: is not a .npy file of numbers ({error})") from error
+        latents = np.atleast_2d(latents)
+        return [f"latent{i:06d}" for i in range(len(latents))], latents
+
+
+def main(args: Sequence[str]) -> int:
+    """Parse and run."""
+    return tyro.cli(Generate, args=list(args), prog="progan generate").run()
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds of a list with ranges.
+
+    >>> parse_seeds("3,7,20-22")
+    [3, 7, 20, 21, 22]
+    """
+    seeds = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if not match:
+            raise ConfigError(f"seeds must look like 0-15 or 3,7,20-29; got {text!r}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ConfigError(f"seeds {part.strip()!r}: the range is empty; write the smaller number first")
+        seeds += range(first, last + 1)
+    return seeds
+
+
+def _labels(label: int | None, snapshot: Snapshot, first: int, count: int) -> int | list[int] | None:
+    """Classes of one batch: the one asked for, or all in turn over the whole set of images."""
+    if label is not None or not snapshot.conditional:
+        return label
+    return [(first + i) % snapshot.spec.classes for i in range(count)]
+
+
+def _level(resolution: int, snapshot: Snapshot) -> int:
+    sides = [4 << level for level in range(snapshot.level + 1)]
+    if resolution not in sides:
+        raise ConfigError(f"resolution {resolution} is not one this generator makes; try {', '.join(map(str, sides))}")
+    return sides.index(resolution)
+
+
+def _write(image: Image.Image, path: Path) -> None:
+    try:
+        save_png(image, path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror or error}); what was made before is kept"
+        ) from error

@@ -1,0 +1,127 @@
+"""The command 'progan train'."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from progan.cli import nearest
+from progan.data.loader import Loader
+from progan.data.options import PrepareOptions
+from progan.data.store import Store, cached
+from progan.errors import ConfigError
+from progan.gans.base import ImageSpec
+from progan.images import parse_size
+from progan.presets import AUTO, PRESETS
+from progan.presets.progressive import auto
+from progan.training.config import RunConfig
+from progan.training.distributed import Ranks, process_group
+from progan.training.loop import Trainer
+from progan.training.precision import pick_device
+from progan.training.preflight import fit_micro_batch, probe
+from progan.training.run import Run
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a GAN. Run the same command again to go on where it stopped."""
+
+    data: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATA")]
+    """Store written by 'progan prepare', or any source that it reads."""
+    config: Annotated[RunConfig, tyro.conf.arg(name="")]
+    """Settings of the run."""
+    resolution: str | None = None
+    """Final size like 64 or 64x128 (height x width); the preset's, or the data's, when not given."""
+    crop: str = "none"
+    """If DATA is no store: what to cut out, center or X,Y,W,H (see 'progan prepare')."""
+    out: Path = Path("runs")
+    """Where run directories are."""
+    name: str | None = None
+    """Name of the run directory; PRESET-DATA when not given."""
+    device: str = "auto"
+    """cuda, cuda:1, mps, cpu, or auto."""
+    workers: int | None = None
+    """Processes that prepare a source."""
+    dry_run: bool = False
+    """Print the configuration, memory and time estimates, and stop."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Parse 'PRESET DATA --options', prepare the data if need be, and train."""
+    if not args or args[0] in ("-h", "--help"):
+        print("usage: progan train PRESET DATA [--schedule.batch 8 ...]     progan train PRESET --help tells more\n")
+        docs = {name: (make.__doc__ or "").splitlines()[:1] for name, make in PRESETS.items()}
+        docs[AUTO] = ["Resolution, networks, batch and schedule picked from the data and the machine."]
+        print("\n".join(f"  {name:<20} {''.join(doc)}" for name, doc in docs.items()))
+        return 0 if args else 2
+    preset, *rest = args
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset {preset!r}; {nearest(preset, list(PRESETS))}")
+    options = _parse(preset, rest, PRESETS[preset]())
+    device = pick_device(options.device)
+    with process_group(device.type) as ranks:
+        device = pick_device(options.device, ranks.local)
+        store = _store(preset, options, ranks)
+        if preset == AUTO:
+            chosen, reasons = auto(_side(options, store), store.count, device.type)
+            options = _parse(preset, rest, chosen)
+            if ranks.first:
+                print("\n".join(f"auto: {reason}" for reason in reasons))
+        return _train(preset, options, store, device, ranks)
+
+
+def _parse(preset: str, args: Sequence[str], default: RunConfig) -> Train:
+    """The options, with those of ``default`` where none are given."""
+    start = Train(data=tyro.MISSING, config=default)
+    options = tyro.cli(Train, args=list(args), default=start, prog=f"progan train {preset}")
+    if options.resolution is None:
+        return options
+    side = min(parse_size(options.resolution))
+    schedule = replace(options.config.schedule, resolution=side)
+    return replace(options, config=replace(options.config, schedule=schedule))
+
+
+def _store(preset: str, options: Train, ranks: Ranks) -> Store:
+    """The data as a store; the first process prepares it while the others wait."""
+    size = options.resolution or ("auto" if preset == AUTO else str(options.config.schedule.resolution))
+    wanted = PrepareOptions(resolution=size, crop=options.crop)
+
+    def open_it() -> Store:
+        return cached(options.data, wanted, workers=options.workers, progress=ranks.first)
+
+    store = open_it() if ranks.first else None
+    ranks.wait()
+    return store or open_it()
+
+
+def _side(options: Train, store: Store) -> int:
+    return min(parse_size(options.resolution)) if options.resolution else min(store.height, store.width)
+
+
+def _train(preset: str, options: Train, store: Store, device: torch.device, ranks: Ranks) -> int:
+    config = options.config
+    side, shorter = config.schedule.resolution, min(store.height, store.width)
+    spec = ImageSpec(store.channels, store.height * side // shorter, store.width * side // shorter, len(store.classes))
+    store.level(side)  # says what is there, if this is not
+    loader = Loader(store, seed=config.seed, mirror=config.mirror, device=device)
+    config = fit_micro_batch(config, spec, device, ranks.world)
+    trainer = Trainer(config, spec, loader, device=device, ranks=ranks)
+    plan = probe(config, spec, device, world=ranks.world)
+    if ranks.first:
+        print(
+            f"{spec.height}x{spec.width}x{spec.channels}, {store.count} images, on {device}, {trainer.precision.kind}"
+        )
+        print(plan.table(config.schedule), flush=True)
+    if options.dry_run:
+        return 0
+    path = options.out / (options.name or f"{preset}-{options.data.resolve().name.split('.')[0]}")
+    run = Run(path, trainer, store, about={"preset": preset, "source": str(options.data)})
+    ended_by = run.train(plan)
+    if ranks.first:
+        if ended_by:
+            run.log.say(f"stopped at {run.kimg:.1f} kimg; the same command goes on from there")
+        run.log.close()
+    return 128 + ended_by if ended_by else 0

@@ -1,0 +1,107 @@
+"""The runs of Karras et al. 2018 (ProGAN) and of their released program, and small ones of our own."""
+
+from dataclasses import replace
+
+from progan.gans import ProGANConfig
+from progan.schedule import ScheduleConfig
+from progan.training.config import RunConfig
+
+WHOLE_BATCH = 16  # stddev group of the paper, which took the whole batch; smaller batches are one group too
+
+
+def celebahq_1024_paper() -> RunConfig:
+    """CelebA-HQ at 1024x1024 as in the paper (appendix A): 1 GPU, batch 16 shrinking to 3, 19,000 kimg."""
+    return RunConfig(
+        gan=ProGANConfig(stddev_group=WHOLE_BATCH),
+        schedule=ScheduleConfig(
+            batch={4: 16, 256: 14, 512: 6, 1024: 3}, lr=0.001, hold_kimg=800, fade_kimg=800, total_kimg=19_000
+        ),
+    )
+
+
+def celebahq_1024() -> RunConfig:
+    """CelebA-HQ at 1024x1024, the released program's settings for 1 GPU, 12,000 kimg."""
+    return _celebahq({4: 128, 32: 64, 64: 32, 128: 16, 256: 8, 512: 4}, {4: 0.001, 1024: 0.0015})
+
+
+def celebahq_1024_2gpu() -> RunConfig:
+    """The same for 2 GPUs (torchrun --nproc-per-node 2)."""
+    return _celebahq({4: 256, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8}, {4: 0.001, 512: 0.0015, 1024: 0.002})
+
+
+def celebahq_1024_4gpu() -> RunConfig:
+    """The same for 4 GPUs (torchrun --nproc-per-node 4)."""
+    return _celebahq(
+        {4: 512, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16}, {4: 0.001, 256: 0.0015, 512: 0.002, 1024: 0.003}
+    )
+
+
+def celebahq_1024_8gpu() -> RunConfig:
+    """The same for 8 GPUs (torchrun --nproc-per-node 8)."""
+    return _celebahq({4: 512, 8: 256, 16: 128, 32: 64, 64: 32}, {4: 0.001, 128: 0.0015, 256: 0.002, 512: 0.003})
+
+
+def _celebahq(batch: dict[int, int], lr: dict[int, float]) -> RunConfig:
+    return RunConfig(schedule=ScheduleConfig(batch=batch, lr=lr, hold_kimg=600, fade_kimg=600, total_kimg=12_000))
+
+
+def lsun_256() -> RunConfig:
+    """One LSUN category at 256x256 (paper, appendix G), 20,000 kimg; bedroom and dog were trained with --no-mirror."""
+    return RunConfig(
+        gan=ProGANConfig(stddev_group=WHOLE_BATCH),
+        schedule=ScheduleConfig(resolution=256, hold_kimg=800, fade_kimg=800, total_kimg=20_000),
+    )
+
+
+def cifar10() -> RunConfig:
+    """Unsupervised CIFAR-10 at 32x32 (paper, section 6.5 and appendix D), 20,000 kimg."""
+    return RunConfig(
+        gan=ProGANConfig(
+            fmap_base=4096, fmap_max=128, stddev_group=WHOLE_BATCH, penalty_target=750.0, simultaneous=True
+        ),
+        schedule=ScheduleConfig(resolution=32, hold_kimg=400, fade_kimg=400, total_kimg=20_000),
+        mirror=False,
+    )
+
+
+def demo() -> RunConfig:
+    """A few minutes on a laptop: small images at 16x16, for trying things out."""
+    return RunConfig(
+        gan=ProGANConfig(fmap_base=128, fmap_max=32, latent_size=64),
+        schedule=ScheduleConfig(resolution=16, hold_kimg=3, fade_kimg=5, total_kimg=66, lr=0.008),
+        mirror=False,
+        log_kimg=1,
+        sample_kimg=10,
+        snapshot_kimg=50,
+    )
+
+
+def auto(resolution: int = 64, count: int = 10_000, device: str = "cpu") -> tuple[RunConfig, list[str]]:
+    """A run that suits the data and the machine, and the reasons for each choice.
+
+    Args:
+        resolution: shorter side of the images [pixels].
+        count: number of images.
+        device: cuda, mps or cpu.
+    """
+    if device == "cpu":
+        gan = ProGANConfig(fmap_base=2048, fmap_max=128)
+        schedule = ScheduleConfig(
+            resolution=resolution, batch=16, lr={4: 0.002, 64: 0.0015}, hold_kimg=40, fade_kimg=40, total_kimg=1000
+        )
+        why = ["cpu: at most 128 feature maps, batch 16, 40 kimg for each fade and hold, 1,000 kimg in all"]
+    else:
+        base = celebahq_1024()
+        total = 1200 * (resolution.bit_length() - 3) + 2400
+        gan, schedule = base.gan, replace(base.schedule, resolution=resolution, total_kimg=total)
+        why = [f"{device}: the paper's networks, the released program's batches for one GPU, {total:,} kimg in all"]
+    config = RunConfig(gan=gan, schedule=schedule)
+    if device == "cpu":
+        config = replace(config, ema_kimg=10, log_kimg=1, sample_kimg=10, snapshot_kimg=100)
+        why.append("moving average of G with a half-life of 10 kimg, as the run is short")
+    why.append(f"resolution {resolution}, from the data")
+    if count < 5000:
+        why.append(
+            f"only {count} images: expect D to learn them by heart; stop early and compare with samples/reals.png"
+        )
+    return config, why

@@ -1,0 +1,209 @@
+"""A trained generator in one safetensors file, with all that is needed to use it again in its header."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from progan import draws
+from progan.errors import CheckpointError, ConfigError
+from progan.gans import GANS
+from progan.gans.base import ImageSpec
+from progan.images import to_uint8
+
+FORMAT = "progan-snapshot-1"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A generator at one moment of its training, ready to make images."""
+
+    generator: nn.Module
+    gan: str
+    """Which GAN of GANS it belongs to."""
+    config: Any
+    """That GAN's settings."""
+    spec: ImageSpec
+    level: int
+    """Index of the newest block."""
+    alpha: float = 1.0
+    """Weight of the newest block; below 1 in a fade."""
+    kimg: float = 0.0
+    """Thousands of real images shown so far."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, where it is conditional."""
+
+    @property
+    def latent_size(self) -> int:
+        """Components of a latent."""
+        return self.generator.latent_size  # type: ignore[return-value]
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it makes images of a wanted class."""
+        return getattr(self.config, "conditional", False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator is."""
+        return next(self.generator.parameters()).device
+
+    def to(self, device: torch.device | str) -> "Snapshot":
+        """The same snapshot with its generator moved to ``device``."""
+        return replace(self, generator=self.generator.to(device))
+
+    def latents(self, seeds: Sequence[int]) -> Tensor:
+        """One latent for each seed, float32 [N, latent_size]; a seed gives the same latent everywhere."""
+        rows = [draws.normal(seed, "generate", 0, 1, self.latent_size) for seed in seeds]
+        return torch.from_numpy(np.concatenate(rows))
+
+    @torch.no_grad()
+    def generate(
+        self,
+        z: Tensor | np.ndarray | None = None,
+        *,
+        seeds: Sequence[int] | None = None,
+        label: int | Sequence[int] | None = None,
+        level: int | None = None,
+        batch: int = 32,
+    ) -> Tensor:
+        """Images of latents or of seeds.
+
+        Args:
+            z: latents [N, latent_size]; their length does not matter.
+            seeds: instead of ``z``, one seed for each image.
+            label: class number of all images or of each; for a conditional generator, which otherwise draws them.
+            level: make images of a smaller level (0 is 4 pixels); the newest trained one when not given.
+            batch: images made at once.
+
+        Shape: -> uint8 [N, C, H, W] on the CPU.
+
+        Raises:
+            ConfigError: if latents, labels or level do not fit the generator.
+        """
+        if (z is None) == (seeds is None):
+            raise ConfigError("give either latents or seeds")
+        latents = self.latents(seeds) if z is None and seeds is not None else torch.as_tensor(z).float()
+        if latents.ndim != 2 or latents.shape[1] != self.latent_size:
+            raise ConfigError(f"latents must be [N, {self.latent_size}], got {list(latents.shape)}")
+        if level is not None and not 0 <= level <= self.level:
+            raise ConfigError(f"level must be 0 ... {self.level} (4 ... {4 << self.level} pixels), got {level}")
+        labels = self._labels(label, latents)
+        fade = torch.tensor(self.alpha, device=self.device) if level is None and self.alpha < 1 else None
+        images = []
+        for i in range(0, len(latents), batch):
+            some = None if labels is None else labels[i : i + batch].to(self.device)
+            out = self.generator(
+                latents[i : i + batch].to(self.device), self.level if level is None else level, fade, some
+            )
+            images.append(to_uint8(out).cpu())
+        return torch.cat(images)
+
+    def _labels(self, label: int | Sequence[int] | None, latents: Tensor) -> Tensor | None:
+        if not self.conditional:
+            if label is not None:
+                raise ConfigError("this generator was trained without labels; leave the label away")
+            return None
+        if label is None:  # spread over the classes in a way that depends on nothing but the order
+            return torch.arange(len(latents)) % self.spec.classes
+        labels = torch.as_tensor(label).expand(len(latents)) if isinstance(label, int) else torch.as_tensor(label)
+        if len(labels) != len(latents) or labels.min() < 0 or labels.max() >= self.spec.classes:
+            raise ConfigError(
+                f"labels must be {len(latents)} numbers from 0 to {self.spec.classes - 1}, got {labels.tolist()[:8]}"
+            )
+        return labels
+
+    def save(self, path: Path | str) -> None:
+        """Write one .safetensors file, whole or not at all.
+
+        Raises:
+            CheckpointError: if the disk does not take it.
+        """
+        path = Path(path)
+        data = save(
+            {k: v.detach().cpu().contiguous() for k, v in self.generator.state_dict().items()},
+            {"progan": json.dumps(self._header())},
+        )
+        partial = path.with_name(path.name + ".partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise CheckpointError(f"{path}: cannot write the snapshot ({error.strerror})") from error
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write ``model.safetensors`` and a readable ``config.json`` into a folder, as the model hubs have it."""
+        self.save(Path(folder) / WEIGHTS)
+        (Path(folder) / CONFIG).write_text(json.dumps(self._header(), indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str, *, device: torch.device | str = "cpu") -> "Snapshot":
+        """Read what ``save_pretrained`` wrote."""
+        return cls.load(Path(folder) / WEIGHTS, device=device)
+
+    @classmethod
+    def load(cls, path: Path | str, *, device: torch.device | str = "cpu") -> "Snapshot":
+        """Read a snapshot file, a ``save_pretrained`` folder, or the newest snapshot of a run directory.
+
+        Raises:
+            CheckpointError: if there is none, or it is damaged or of another program.
+        """
+        path = find(Path(path))
+        try:
+            with safe_open(path, "pt") as file:
+                header = json.loads((file.metadata() or {}).get("progan", "null"))
+                weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{path}: is not a whole safetensors file ({error})") from error
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            raise CheckpointError(f"{path}: was not written by progan ({FORMAT} wanted in its header)")
+        config = GANS[header["gan"]](**header["config"])
+        spec = ImageSpec(**header["spec"])
+        generator = config.make_generator(spec)
+        try:
+            generator.load_state_dict(weights)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{path}: its weights do not fit its settings ({str(error).splitlines()[-1].strip()})"
+            ) from error
+        generator = generator.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
+        rest = {k: header[k] for k in ("level", "alpha", "kimg")}
+        return cls(generator, header["gan"], config, spec, classes=tuple(header["classes"]), **rest)
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "gan": self.gan,
+            "config": asdict(self.config),
+            "spec": asdict(self.spec),
+            "level": self.level,
+            "alpha": self.alpha,
+            "kimg": self.kimg,
+            "classes": list(self.classes),
+        }
+
+
+def find(path: Path) -> Path:
+    """The snapshot file that ``path`` means: itself, the one in a shared folder, or the newest of a run directory."""
+    if path.is_file():
+        return path
+    candidates = [path / WEIGHTS, *sorted((path / "snapshots").glob("*.safetensors"), reverse=True)]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    there = "is a folder without snapshots" if path.is_dir() else "does not exist"
+    raise CheckpointError(f"{path}: {there}; wanted a .safetensors file, a shared folder or a run directory")

@@ -1,0 +1,128 @@
+"""Everything one training run is made of, as one frozen value."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from progan.errors import ConfigError
+from progan.gans import ProGANConfig
+from progan.gans.base import ImageSpec
+from progan.schedule import ScheduleConfig, at_resolution
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Settings of a training run; a preset is a function that returns one."""
+
+    gan: ProGANConfig = field(default_factory=ProGANConfig)
+    """Networks and objective."""
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """When the networks grow."""
+    seed: int = 0
+    """Of the weights and of every random draw."""
+    mirror: bool = True
+    """Mirror every other image, left to right."""
+    beta1: float = 0.0
+    """Adam's decay of the gradients' mean (appendix A.1)."""
+    beta2: float = 0.99
+    """Adam's decay of the squared gradients (appendix A.1)."""
+    adam_eps: float = 1e-8
+    """Adam's epsilon."""
+    ema_decay: float = 0.999
+    """Moving average of G: kept share at each of its steps (appendix A.1), if ema_kimg is not given."""
+    ema_kimg: float | None = None
+    """Half-life of that average in thousands of real images, the same for every batch size."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the networks; auto: bf16 on a GPU that has it, else fp32. The gradient penalty is always fp32."""
+    micro_batch: int | None = None
+    """Most samples of one pass on one device; larger batches are split and their gradients added."""
+    log_kimg: float = 5
+    """A line in stats.jsonl every so many thousands of images."""
+    sample_kimg: float = 50
+    """A sheet of samples every so many thousands of images; also at the end of every stage."""
+    snapshot_kimg: float = 500
+    """The generator is kept every so many thousands of images; also at the end of every stage."""
+    checkpoint_minutes: float = 10
+    """Time between checkpoints; one is also made at the end and when the run is interrupted."""
+
+    def __post_init__(self) -> None:
+        for name in ("log_kimg", "sample_kimg", "snapshot_kimg"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed must be 0 ... 2^63 - 1, got {self.seed}")
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise ConfigError(f"micro_batch must be at least 1, got {self.micro_batch}")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return asdict(self)
+
+
+RESUMABLE = {
+    *("schedule.total_kimg", "log_kimg", "sample_kimg", "snapshot_kimg", "checkpoint_minutes", "micro_batch"),
+}
+"""Settings that may differ when a run goes on: they leave what was trained so far valid."""
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as {"schedule.batch": 16, ...}; keys of tables become text, as JSON makes them.
+
+    >>> flatten({"a": 1, "b": {"c": {4: 8}}})
+    {'a': 1, 'b.c.4': 8}
+    """
+    flat = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What keeps a run with settings ``new`` from going on where one with ``old`` stopped, in words."""
+    a, b = flatten(old), flatten(new)
+    keys = [k for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k) and k not in RESUMABLE]
+    return [f"{k} {a.get(k, 'not set')} -> {b.get(k, 'not set')}" for k in keys]
+
+
+def split_batch(config: RunConfig, batch: int, world: int) -> int:
+    """Number of micro-batches into which each of ``world`` ranks splits its share of a batch.
+
+    Samples are dealt out in turn, so a stddev group stays whole when the number of parts divides the number of groups.
+
+    Raises:
+        ConfigError: if no such split exists.
+    """
+    group = min(config.gan.stddev_group, batch) or 1
+    if batch % group:
+        raise ConfigError(
+            f"schedule.batch {batch} is not a multiple of gan.stddev_group {group}; "
+            f"try --schedule.batch {batch // group * group or group} or --gan.stddev-group {_divisor(batch, group)}"
+        )
+    groups = batch // group
+    if groups % world:
+        raise ConfigError(
+            f"schedule.batch {batch} has {groups} stddev groups of {group}, which {world} processes cannot share; "
+            f"try --schedule.batch {world * group} or --gan.stddev-group {_divisor(batch // world, group) if batch >= world else 1}"
+        )
+    per_rank = groups // world
+    limit = config.micro_batch or batch
+    fitting = [n for n in range(1, per_rank + 1) if per_rank % n == 0 and batch // world // n <= limit]
+    if not fitting:
+        raise ConfigError(f"micro_batch {limit} is smaller than a stddev group of {group}; try --micro-batch {group}")
+    return fitting[0]
+
+
+def check(config: RunConfig, spec: ImageSpec, world: int) -> None:
+    """Raise ConfigError for any stage of the run that could not be trained, before hours are spent on earlier ones."""
+    if spec.shorter != config.schedule.resolution:
+        raise ConfigError(
+            f"schedule.resolution {config.schedule.resolution} does not fit data of {spec.height}x{spec.width}"
+        )
+    for level in range(config.schedule.first_level, config.schedule.levels):
+        split_batch(config, at_resolution(config.schedule.batch, 4 << level), world)
+
+
+def _divisor(number: int, limit: int) -> int:
+    """The largest divisor of ``number`` that is not above ``limit``."""
+    return max(d for d in range(1, min(number, limit) + 1) if number % d == 0)

@@ -1,0 +1,70 @@
+"""Data parallelism under torchrun: the only file that knows torch.distributed."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that share a batch; rank r takes the samples i with i mod world = r."""
+
+    rank: int = 0
+    world: int = 1
+    local: int = 0
+    """Number of this process on its machine, and of the GPU it uses."""
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Mean over all ranks, in place, by one flat all-reduce; every rank has the same parameters without gradient."""
+        if self.world == 1:
+            return
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([g.reshape(-1) for g in gradients])
+        dist.all_reduce(flat)
+        flat /= self.world
+        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(part.view(gradient.shape))
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over all ranks, in place."""
+        if self.world > 1:
+            dist.all_reduce(values)
+            values /= self.world
+        return values
+
+    def most(self, values: list[int]) -> list[int]:
+        """The largest value of any rank, element by element."""
+        if self.world == 1:
+            return values
+        tensor = torch.tensor(values, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return tensor.tolist()
+
+    def wait(self) -> None:
+        """Return when every rank has come here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+@contextmanager
+def process_group(device_type: str) -> Iterator[Ranks]:
+    """Join the other processes that torchrun started, if it did: NCCL on GPUs, gloo on the CPU."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        yield Ranks()
+        return
+    dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
+    try:
+        yield Ranks(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,28 @@
+"""The moving average of the generator's weights, with which all samples are made."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class WeightAverage:
+    """Exponential moving average of a network's parameters (ProGAN appendix A.1).
+
+    Args:
+        decay: kept share at each step; 0.999 in the paper, whatever the batch size.
+        half_life_kimg: if given, the share is 0.5^(images / half-life) instead.
+    """
+
+    def __init__(self, network: nn.Module, *, decay: float = 0.999, half_life_kimg: float | None = None) -> None:
+        self.source, self.network = network, copy.deepcopy(network).requires_grad_(False).eval()
+        self.decay, self.half_life_kimg = decay, half_life_kimg
+
+    def kept(self, images: int) -> float:
+        """Share of the old average that a step of ``images`` images keeps."""
+        return self.decay if not self.half_life_kimg else 0.5 ** (images / (1000 * self.half_life_kimg))
+
+    @torch.no_grad()
+    def update(self, images: int) -> None:
+        """Move towards the network by one step of ``images`` real images."""
+        torch._foreach_lerp_(list(self.network.parameters()), list(self.source.parameters()), 1 - self.kept(images))

@@ -1,0 +1,79 @@
+"""Device and arithmetic: which device, autocast, and optimizer steps that skip gradients that are not finite."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from progan.errors import ConfigError
+
+_GROW_AFTER = 2000  # finite fp16 steps after which the loss scale is doubled, as in torch.amp
+
+
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device called ``name``; auto: CUDA, else MPS, else the CPU.
+
+    Raises:
+        ConfigError: if that device is not on this machine.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    kind = next(k for k, there in available.items() if there) if name == "auto" else name.split(":")[0]
+    if not available.get(kind, False):
+        there = ", ".join(k for k, ok in available.items() if ok)
+        raise ConfigError(f"device {name!r} is not available here; try --device {there} or auto")
+    return (
+        torch.device(kind, local_rank)
+        if kind == "cuda" and ":" not in name
+        else torch.device(name if ":" in name else kind)
+    )
+
+
+class Precision:
+    """Autocast for the forward passes, and the loss scale that fp16 needs.
+
+    Nothing here makes the host wait for the device: a step with gradients that are not finite is skipped by
+    the fused Adam kernel itself, and counted in a tensor.
+    """
+
+    def __init__(self, kind: str, device: torch.device) -> None:
+        if kind == "auto":
+            kind = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        self.kind, self.device = kind, device
+        self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
+        self.scale = torch.full((), 2.0**16 if kind == "fp16" else 1.0, device=device)
+        self.finite_steps = torch.zeros((), device=device)
+        self.skipped = torch.zeros((), device=device)
+
+    def autocast(self) -> AbstractContextManager:
+        """Context of the forward passes."""
+        return nullcontext() if self.kind == "fp32" else torch.autocast(self.device.type, self.dtype)
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """What to call backward() on."""
+        return loss * self.scale if self.kind == "fp16" else loss
+
+    def step(self, optimizer: torch.optim.Optimizer) -> Tensor:
+        """Step if every gradient is finite, else leave weights and optimizer as they are; returns the gradient norm."""
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients) / self.scale
+        bad = (~torch.isfinite(norm)).float()
+        optimizer.found_inf = bad  # type: ignore[attr-defined]  # read by the fused kernel, as torch.amp does it
+        if self.kind == "fp16":
+            optimizer.grad_scale = self.scale  # type: ignore[attr-defined]
+        optimizer.step()
+        self.skipped += bad
+        if self.kind == "fp16":
+            self.finite_steps = (self.finite_steps + 1) * (1 - bad)
+            grow = (self.finite_steps == _GROW_AFTER).float()
+            self.scale = self.scale * (1 - bad / 2) * (1 + grow)
+            self.finite_steps *= 1 - grow
+        return norm
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        return {"scale": self.scale, "finite_steps": self.finite_steps, "skipped": self.skipped}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over what a checkpoint kept."""
+        for name, value in state.items():
+            setattr(self, name, value.to(self.device))

@@ -1,0 +1,208 @@
+"""Before a run: parameters, memory and time of every stage, from a short probe of the real training step."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from progan.gans.base import ImageSpec
+from progan.schedule import ScheduleConfig, at_resolution, spans
+from progan.training.config import RunConfig, split_batch
+from progan.training.distributed import Ranks
+from progan.training.log import clock
+from progan.training.loop import Trainer
+
+PASSES = 18  # forward passes of D that an iteration is worth, for stages too slow to probe
+
+
+@dataclass
+class StageCost:
+    """What training at one level costs."""
+
+    level: int
+    parameters: int
+    """Of G and D, those in use at this level."""
+    flops: float
+    """Multiplications and additions of an iteration, for each real image."""
+    seconds_per_kimg: float = 0.0
+    memory: int = 0
+    """Bytes on the device; about."""
+    probed: bool = False
+
+
+class Plan:
+    """Time and memory of every stage; times are corrected by what training really takes."""
+
+    def __init__(self, costs: list[StageCost]) -> None:
+        self.costs = {cost.level: cost for cost in costs}
+
+    def seconds_per_kimg(self, level: int) -> float:
+        """Expected seconds for a thousand images."""
+        return self.costs[level].seconds_per_kimg
+
+    def measured(self, level: int, seconds_per_kimg: float) -> None:
+        """Take over what a level was seen to take."""
+        self.costs[level].seconds_per_kimg = seconds_per_kimg
+
+    def table(self, schedule: ScheduleConfig) -> str:
+        """The plan as a table, one line for each resolution."""
+        lines = ["resolution  batch      lr     kimg  parameters    memory    kimg/s      time"]
+        total = 0.0
+        for level, cost in sorted(self.costs.items()):
+            side = 4 << level
+            kimg = sum(s.end - s.first for s in spans(schedule) if s.level == level) / 1000
+            seconds = kimg * cost.seconds_per_kimg
+            total += seconds
+            about = " " if cost.probed else "~"
+            rate = 1 / cost.seconds_per_kimg if cost.seconds_per_kimg else float("inf")
+            lines.append(
+                f"{side:>10} {at_resolution(schedule.batch, side):>6} {at_resolution(schedule.lr, side):>7.4g} {kimg:>8.6g} "
+                f"{cost.parameters:>11,} {about}{cost.memory / 2**30:>5.2f} GiB {about}{rate:>8.3g} {about}{clock(seconds):>8}"
+            )
+        return "\n".join(
+            [*lines, f"whole run about {clock(total)}; ~ marks what was computed from its arithmetic, not probed"]
+        )
+
+
+class _RandomImages:
+    """Stands in for a data set: random bytes, held once."""
+
+    def __init__(self, spec: ImageSpec, device: torch.device) -> None:
+        self.spec, self.device = spec, device
+
+    def batch(
+        self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1
+    ) -> tuple[Tensor, Tensor | None]:
+        height, width = self.spec.size(resolution.bit_length() - 3)
+        n = len(range(offset, count, stride))
+        images = torch.randint(0, 256, (n, height, width, self.spec.channels), dtype=torch.uint8, device=self.device)
+        labels = torch.arange(n, device=self.device) % self.spec.classes if self.spec.classes else None
+        return images.permute(0, 3, 1, 2), labels
+
+
+def probe(config: RunConfig, spec: ImageSpec, device: torch.device, *, budget_s: float = 15.0, world: int = 1) -> Plan:
+    """Run a few real iterations at each level, as far as ``budget_s`` seconds reach; compute the rest.
+
+    On a GPU the largest level is probed too, whatever it takes, so that a run cannot die of memory days later.
+    """
+    with torch.random.fork_rng():
+        costs = [_count(config, spec, level) for level in range(config.schedule.first_level, config.schedule.levels)]
+        trainer = Trainer(replace(config, micro_batch=None), spec, _RandomImages(spec, device), device=device)
+        rate = 2e10 if device.type == "cpu" else 5e12  # first guess, FLOP/s
+        last, begin = costs[-1], time.monotonic()
+        for cost in [last, *costs[:-1]] if device.type == "cuda" else costs:
+            whole = at_resolution(config.schedule.batch, 4 << cost.level)
+            batch = whole // world // split_batch(config, whole, world)
+            smallest = min(config.gan.stddev_group or 1, whole)
+            if device.type == "cpu" and cost.flops * batch / rate > budget_s / 8:
+                batch = smallest
+            expected = 3 * cost.flops * batch / rate
+            if time.monotonic() - begin + expected > budget_s and not (device.type == "cuda" and cost is last):
+                continue
+            _measure(trainer, cost, batch)
+            cost.memory = cost.memory if batch * world >= whole else round(cost.memory * whole / batch / world)
+            cost.seconds_per_kimg /= world
+            rate = cost.flops * 1000 / cost.seconds_per_kimg / world
+    probed = [c for c in costs if c.probed]
+    for cost in costs:
+        if not cost.probed:
+            nearest = max(probed, key=lambda c: c.level) if probed else None
+            cost.seconds_per_kimg = (
+                nearest.seconds_per_kimg * cost.flops / nearest.flops if nearest else 1000 * cost.flops / rate
+            )
+            cost.memory = round(nearest.memory * cost.flops / nearest.flops) if nearest else 0
+    return Plan(costs)
+
+
+def fit_micro_batch(config: RunConfig, spec: ImageSpec, device: torch.device, world: int) -> RunConfig:
+    """The same run with micro-batches as small as the GPU's memory asks for at the most demanding stage."""
+    if device.type != "cuda" or config.micro_batch is not None:
+        return config
+    batch = at_resolution(config.schedule.batch, config.schedule.resolution)
+    tries = sorted({batch // world // n for n in range(1, batch // world + 1) if batch // world % n == 0}, reverse=True)
+    for size in [s for s in tries if s % min(config.gan.stddev_group or 1, batch) == 0]:
+        try:
+            trainer = Trainer(config, spec, _RandomImages(spec, device), device=device)
+            _measure(trainer, _count(config, spec, spec.levels - 1), size)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            continue
+        return config if size == tries[0] else replace(config, micro_batch=size)
+    return config
+
+
+def _measure(trainer: Trainer, cost: StageCost, batch: int) -> None:
+    """Seconds and memory of one iteration of ``batch`` images at a level; the trainer is used up by it."""
+    side = 4 << cost.level
+    schedule = ScheduleConfig(
+        resolution=trainer.config.schedule.resolution,
+        start_resolution=side,
+        batch=batch,
+        lr=1e-6,
+        hold_kimg=1e9,
+        total_kimg=2e9,
+    )
+    trainer.config, trainer.images_seen, trainer.ranks = replace(trainer.config, schedule=schedule), 0, Ranks()
+    cuda = trainer.device.type == "cuda"
+    if cuda:
+        torch.cuda.reset_peak_memory_stats()
+    with _saved_bytes() as saved:
+        trainer.iterate()
+    states = (
+        sum(p.numel() * p.element_size() for p in trainer.gan.networks.parameters()) * 4.5
+    )  # weight, grad, Adam, EMA
+    cost.memory = torch.cuda.max_memory_allocated() if cuda else round(states + saved[1])
+    start = time.perf_counter()
+    trainer.iterate()
+    trainer.take_statistics()  # waits for the device
+    cost.seconds_per_kimg = (time.perf_counter() - start) / trainer.config.schedule.batch * 1000  # type: ignore[operator]
+    cost.probed = True
+
+
+def _count(config: RunConfig, spec: ImageSpec, level: int) -> StageCost:
+    """Parameters in use and arithmetic at a level, from D's and G's forward passes on no device."""
+    group = config.gan.stddev_group or 1
+    with torch.device("meta"):
+        gan = config.gan.make(spec)
+        height, width = spec.size(level)
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            gan.discriminator(torch.empty(group, spec.channels, height, width), level)
+    grown = [n for n, _ in gan.networks.named_parameters() if not _later(n, level)]
+    sizes = dict(gan.networks.named_parameters())
+    return StageCost(level, sum(sizes[n].numel() for n in grown), PASSES * counter.get_total_flops() / group)
+
+
+def _later(name: str, level: int) -> bool:
+    """Whether a parameter belongs to a block above ``level``, or to the head of another level."""
+    _, part, number, *_ = [*name.split("."), ""]
+    if part == "blocks":
+        return int(number) >= level
+    return part in ("to_rgb", "from_rgb") and int(number) != level
+
+
+@contextmanager
+def _saved_bytes() -> Iterator[list[int]]:
+    """[now, peak] of the bytes that autograd keeps for backward passes."""
+    counts, users = [0, 0], dict[int, int]()
+
+    class Held:
+        def __init__(self, tensor: Tensor) -> None:
+            self.tensor, self.key, self.size = (
+                tensor,
+                tensor.untyped_storage().data_ptr(),
+                tensor.untyped_storage().nbytes(),
+            )
+            users[self.key] = users.get(self.key, 0) + 1
+            counts[0] += self.size * (users[self.key] == 1)
+            counts[1] = max(counts)
+
+        def __del__(self) -> None:
+            users[self.key] -= 1
+            counts[0] -= self.size * (users[self.key] == 0)
+
+    with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
+        yield counts

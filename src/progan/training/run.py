@@ -1,0 +1,208 @@
+"""A run directory: train until the end, a signal or an error, and go on later as if nothing had happened."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from progan import draws
+from progan.data.store import Store
+from progan.errors import ConfigError
+from progan.images import save_png, sheet
+from progan.schedule import Stage, spans, stage_at
+from progan.snapshot import Snapshot
+from progan.training import checkpoint
+from progan.training.config import changes
+from progan.training.log import RunLog
+from progan.training.loop import Trainer
+from progan.training.preflight import Plan
+
+HEARTBEAT = 16  # iterations between two agreements of several processes on stopping and saving
+
+
+class Run:
+    """One run directory and the trainer that fills it.
+
+    Raises:
+        ConfigError: if the directory holds a run with other settings or of other data.
+        CheckpointError: if it has checkpoints and none can be read.
+    """
+
+    def __init__(self, path: Path, trainer: Trainer, store: Store, *, about: dict[str, Any]) -> None:
+        self.path, self.trainer, self.store, self.about = path, trainer, store, about
+        self.config, self.writes = trainer.config, trainer.ranks.first
+        state, warnings = checkpoint.load(path)
+        if state is not None:
+            self._check_same(json.loads((path / "config.json").read_text()))
+            trainer.load_state_dict(state["trainer"])
+        if self.writes:
+            path.mkdir(parents=True, exist_ok=True)
+            self.log = RunLog(path, kimg=self.kimg)
+            self._write_config()
+            for warning in warnings:
+                self.log.say(f"warning: {warning}; using {checkpoint.SPARE}")
+            if state is not None:
+                self.log.say(f"going on at {self.kimg:.1f} kimg, {trainer.stage}")
+            elif not (path / "samples/reals.png").exists():
+                self._write_reals()
+
+    @property
+    def kimg(self) -> float:
+        """Thousands of real images seen."""
+        return self.trainer.images_seen / 1000
+
+    def train(self, plan: Plan) -> int | None:
+        """Train to the end of the schedule; returns the number of the signal that ended it early, if one did."""
+        trainer, total = self.trainer, round(1000 * self.config.schedule.total_kimg)
+        saved_at, self.tick, iteration = time.monotonic(), (time.monotonic(), self.kimg), 0
+        with stop_signals() as stopped:
+            while trainer.images_seen < total:
+                before = self.kimg
+                stage = trainer.iterate()
+                iteration += 1
+                over = trainer.stage.key != stage.key or trainer.images_seen >= total
+                self._record(stage, before, over=over)
+                if self.writes:
+                    self._progress(plan, stage)
+                if trainer.ranks.world > 1 and iteration % HEARTBEAT and not over:
+                    continue
+                due = time.monotonic() - saved_at >= 60 * self.config.checkpoint_minutes
+                signal_number, due = trainer.ranks.most([stopped[0] if stopped else 0, int(due)])
+                if signal_number or due:
+                    self.save()
+                    saved_at = time.monotonic()
+                if signal_number:
+                    return signal_number
+        self.save()
+        if self.writes:
+            self._write_growth()
+        return None
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        for name in sorted(self.trainer.sums):  # each rank has the statistics of its own samples
+            self.trainer.ranks.mean(self.trainer.sums[name])
+        if self.writes:
+            checkpoint.save(self.path, {"trainer": self.trainer.state_dict()})
+        self.trainer.ranks.wait()
+
+    def snapshot(self, stage: Stage | None = None) -> Snapshot:
+        """The averaged generator as it is now, or as it is at the end of ``stage``."""
+        now = stage_at(self.config.schedule, self.trainer.images_seen)
+        level, alpha = (now.level, now.alpha) if stage is None or now.key == stage.key else (stage.level, 1.0)
+        network, spec = self.trainer.ema.network, self.trainer.spec
+        return Snapshot(network, "progan", self.config.gan, spec, level, alpha, self.kimg, self.store.classes)
+
+    def _record(self, stage: Stage, before: float, *, over: bool) -> None:
+        """Statistics, samples and snapshots that are due after an iteration."""
+        config, now = self.config, self.kimg
+        due = {
+            name: over or before // interval != now // interval
+            for name, interval in [
+                ("log", config.log_kimg),
+                ("sample", config.sample_kimg),
+                ("keep", config.snapshot_kimg),
+            ]
+        }
+        if due["log"]:
+            self._write_row(stage)
+        if self.writes and due["sample"]:
+            save_png(self._sample_sheet(self.snapshot(stage)), self.path / f"samples/{now:09.1f}.png")
+        if self.writes and due["keep"]:
+            self.snapshot(stage).save(self.path / f"snapshots/{now:09.1f}.safetensors")
+
+    def _write_row(self, stage: Stage) -> None:
+        statistics = self.trainer.take_statistics()
+        since, kimg = self.tick
+        seconds = time.monotonic() - since
+        self.tick = (time.monotonic(), self.kimg)
+        if self.writes:
+            where = {k: v for k, v in asdict(stage).items() if k not in ("level", "fading")}
+            rate = (self.kimg - kimg) / seconds
+            self.log.row({"kimg": self.kimg, **where, **statistics, "seconds": seconds, "kimg_per_s": rate})
+
+    def _progress(self, plan: Plan, stage: Stage) -> None:
+        seen = self.trainer.images_seen
+        since, kimg = self.tick
+        done = self.kimg - kimg
+        if done > 0:
+            plan.measured(stage.level, (time.monotonic() - since) / done)
+        left = [(s, s.end - max(s.first, seen)) for s in spans(self.config.schedule) if s.end > seen]
+        times = [plan.seconds_per_kimg(s.level) * images / 1000 for s, images in left] or [0.0]
+        self.log.progress(
+            kimg=self.kimg,
+            total_kimg=self.config.schedule.total_kimg,
+            stage=str(stage),
+            stage_left_s=times[0],
+            run_left_s=sum(times),
+        )
+
+    def _sample_sheet(self, snapshot: Snapshot) -> Any:
+        """A sheet of the same latents every time; small images are enlarged, not smoothed."""
+        count = 64 if self.trainer.spec.shorter <= 128 else 16
+        z = draws.normal(self.config.seed, "samples", 0, count, snapshot.latent_size)
+        images = snapshot.generate(z, batch=16)
+        return sheet(images, enlarge=max(1, min(self.trainer.spec.shorter, 64) // (4 << snapshot.level)))
+
+    def _write_reals(self) -> None:
+        side = self.trainer.spec.shorter
+        count = min(64 if side <= 128 else 16, self.store.count)
+        images = torch.from_numpy(np.array(self.store.level(side)[:count])).permute(0, 3, 1, 2)
+        save_png(sheet(images, enlarge=max(1, 64 // side)), self.path / "samples/reals.png")
+
+    def _write_growth(self) -> None:
+        """growth.png: the same latents at the end of every resolution, one row each."""
+        newest: dict[int, Snapshot] = {}
+        for file in sorted((self.path / "snapshots").glob("*.safetensors")):
+            snapshot = Snapshot.load(file, device=self.trainer.device)
+            if snapshot.alpha == 1:
+                newest[snapshot.level] = snapshot
+        rows = []
+        for level, snapshot in sorted(newest.items()):
+            z = draws.normal(self.config.seed, "samples", 0, 12, snapshot.latent_size)
+            factor = (1 << (self.trainer.spec.levels - 1 - level)) * max(1, 64 // self.trainer.spec.shorter)
+            rows.append(snapshot.generate(z).repeat_interleave(factor, 2).repeat_interleave(factor, 3))
+        save_png(sheet(torch.cat(rows), columns=12), self.path / "growth.png")
+        self.log.say(f"done: {self.path}/growth.png, {self.path}/samples, {self.path}/snapshots")
+
+    def _describe(self) -> dict[str, Any]:
+        data = {"hash": self.store.hash, "count": self.store.count, "spec": asdict(self.trainer.spec)}
+        return {"config": self.config.to_dict(), "data": data, **self.about}
+
+    def _write_config(self) -> None:
+        partial = self.path / "config.json.partial"
+        partial.write_text(json.dumps(self._describe(), indent=2) + "\n")
+        partial.replace(self.path / "config.json")
+
+    def _check_same(self, old: dict[str, Any]) -> None:
+        new = json.loads(json.dumps(self._describe()))
+        other = changes(old["data"], new["data"]) or changes(old["config"], new["config"])
+        if other:
+            raise ConfigError(
+                f"{self.path} holds a run with other settings: {'; '.join(other[:4])}; give --name for a new run"
+            )
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that SIGINT or SIGTERM puts its number into; a second signal stops at once."""
+    received: list[int] = []
+
+    def receive(number: int, frame: Any) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    old = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
