@@ -34,7 +34,8 @@ def check_size(height: int, width: int) -> tuple[int, int]:
     if short < 4 or short & (short - 1):
         lower = 1 << max(short.bit_length() - 1, 2)
         raise ConfigError(
-            f"resolution {height}x{width}: the shorter side must be a power of two, at least 4; try {lower} or {2 * lower}"
+            f"resolution {height}x{width}: the shorter side must be a power of two, at least 4; "
+            f"try {lower} or {2 * lower}"
         )
     if long % short:
         raise ConfigError(f"resolution {height}x{width}: the longer side must be a multiple of the shorter one")

@@ -1,5 +1,6 @@
 """Progressive Growing of GANs (Karras, Aila, Laine, Lehtinen, ICLR 2018): the networks and their losses."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -87,7 +88,7 @@ class Generator(nn.Module):
         self.first = EqualizedConv2d(maps[0], maps[0], 3)
         self.blocks = nn.ModuleList(
             nn.ModuleList([EqualizedConv2d(i, o, 3, upscale=True), EqualizedConv2d(o, o, 3)])
-            for i, o in zip(maps, maps[1:], strict=False)
+            for i, o in itertools.pairwise(maps)
         )
         self.to_rgb = nn.ModuleList(EqualizedConv2d(m, spec.channels, 1, gain=1) for m in maps)
 
@@ -124,8 +125,7 @@ class Discriminator(nn.Module):
         maps = [config.maps(level + 1) for level in range(spec.levels)]
         self.from_rgb = nn.ModuleList(EqualizedConv2d(spec.channels, m, 1) for m in maps)
         self.blocks = nn.ModuleList(  # block k takes level k + 1 to level k
-            nn.ModuleList([EqualizedConv2d(i, i, 3), EqualizedConv2d(i, o, 3)])
-            for o, i in zip(maps, maps[1:], strict=False)
+            nn.ModuleList([EqualizedConv2d(i, i, 3), EqualizedConv2d(i, o, 3)]) for o, i in itertools.pairwise(maps)
         )
         self.last = EqualizedConv2d(maps[0] + (1 if self.group else 0), maps[0], 3)
         self.dense = EqualizedLinear(maps[0] * math.prod(spec.start), config.maps(0))

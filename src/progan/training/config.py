@@ -103,7 +103,7 @@ def split_batch(config: RunConfig, batch: int, world: int) -> int:
     if groups % world:
         raise ConfigError(
             f"schedule.batch {batch} has {groups} stddev groups of {group}, which {world} processes cannot share; "
-            f"try --schedule.batch {world * group} or --gan.stddev-group {_divisor(batch // world, group) if batch >= world else 1}"
+            f"try --schedule.batch {world * group} or --gan.stddev-group {_divisor(max(batch // world, 1), group)}"
         )
     per_rank = groups // world
     limit = config.micro_batch or batch

@@ -25,7 +25,7 @@ class Ranks:
         return self.rank == 0
 
     def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Mean over all ranks, in place, by one flat all-reduce; every rank has the same parameters without gradient."""
+        """Mean over all ranks, in place, by one flat all-reduce; no rank may lack a gradient that another has."""
         if self.world == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]

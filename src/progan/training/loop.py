@@ -56,7 +56,7 @@ class Trainer:
         self.images_seen = 0
         self.optimizers_of: tuple[int, bool] | None = None
         self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, float] = {}
 
     @property
     def stage(self) -> Stage:

@@ -59,9 +59,10 @@ class Plan:
             total += seconds
             about = " " if cost.probed else "~"
             rate = 1 / cost.seconds_per_kimg if cost.seconds_per_kimg else float("inf")
+            batch, lr = at_resolution(schedule.batch, side), at_resolution(schedule.lr, side)
             lines.append(
-                f"{side:>10} {at_resolution(schedule.batch, side):>6} {at_resolution(schedule.lr, side):>7.4g} {kimg:>8.6g} "
-                f"{cost.parameters:>11,} {about}{cost.memory / 2**30:>5.2f} GiB {about}{rate:>8.3g} {about}{clock(seconds):>8}"
+                f"{side:>10} {batch:>6} {lr:>7.4g} {kimg:>8.6g} {cost.parameters:>11,} "
+                f"{about}{cost.memory / 2**30:>5.2f} GiB {about}{rate:>8.3g} {about}{clock(seconds):>8}"
             )
         return "\n".join(
             [*lines, f"whole run about {clock(total)}; ~ marks what was computed from its arithmetic, not probed"]

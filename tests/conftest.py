@@ -1,0 +1,24 @@
+"""Fixtures that many tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from small import write_images
+
+from progan.data.options import PrepareOptions
+from progan.data.store import Store, prepare
+
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="session")
+def store(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    options = PrepareOptions(resolution="16")
+    return prepare(images, tmp_path_factory.mktemp("stores") / "small", options, workers=0)

@@ -1,0 +1,34 @@
+"""Small data and a small run that many tests share."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from progan.gans import ProGANConfig
+from progan.schedule import ScheduleConfig
+from progan.training.config import RunConfig
+
+
+def write_images(folder: Path, *, count: int = 40, size: tuple[int, int] = (16, 16), classes: int = 2) -> Path:
+    """Random smooth RGB images, in one sub-folder for each class."""
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        rough = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        path = folder / f"class{i % classes}" / f"{i:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rough.resize((size[1], size[0]), Image.Resampling.BICUBIC).save(path)
+    return folder
+
+
+def small_run(**schedule: object) -> RunConfig:
+    """4 -> 16 pixels with a stage every 32 images; 160 images in all."""
+    timetable = ScheduleConfig(resolution=16, hold_kimg=0.032, fade_kimg=0.032, total_kimg=0.16, batch=8)
+    return RunConfig(
+        gan=ProGANConfig(fmap_base=64, fmap_max=8, latent_size=8),
+        schedule=replace(timetable, **schedule),  # type: ignore[arg-type]
+        log_kimg=0.02,
+        sample_kimg=0.05,
+        snapshot_kimg=0.05,
+    )
