@@ -69,7 +69,6 @@ def test_grey_with_alpha() -> None:
 def test_palette_images_count_as_their_colors(transparent: bool, kind: str) -> None:
     colors = noise(1, 8, 3)[0]
     index = np.random.default_rng(5).integers(0, 8, (16, 16), np.uint8)
-    image = Image.fromarray(index, "L").copy()
     image = Image.frombytes("P", (16, 16), index.tobytes())
     image.putpalette(colors.tobytes())
     data = as_png(image, kind, **({"transparency": 3} if transparent else {}))
@@ -113,7 +112,7 @@ def test_bits_and_floats() -> None:
 def test_cmyk_becomes_rgb() -> None:
     ink = np.zeros((16, 16, 4), np.uint8)
     ink[:, :, 0] = 255  # cyan
-    data = as_png(Image.fromarray(ink, "CMYK"), "TIFF")
+    data = as_png(Image.frombytes("CMYK", (16, 16), ink.tobytes()), "TIFF")
     np.testing.assert_array_equal(to_pixels(decode(data), plan()), np.broadcast_to([0, 255, 255], (16, 16, 3)))
 
 

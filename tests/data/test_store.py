@@ -1,5 +1,6 @@
 import errno
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -74,6 +75,7 @@ def test_parallel_equals_serial(tmp_path: Path) -> None:
     options = PrepareOptions(on_error="skip")
     prepare(tmp_path / "source", tmp_path / "serial", options, workers=0)
     prepare(tmp_path / "source", tmp_path / "processes", options, workers=2)
+    assert not multiprocessing.active_children()
     with ThreadPoolExecutor(3) as executor:
         prepare(tmp_path / "source", tmp_path / "threads", options, executor=executor)
     assert files(tmp_path / "serial") == files(tmp_path / "processes") == files(tmp_path / "threads")
@@ -232,7 +234,7 @@ def test_killed_run_leaves_the_old_store_and_its_rest_is_removed(tmp_path: Path,
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:
         assert process.stdout.readline() == b"writing\n"
         monkeypatch.setattr(writer, "_STALE_S", -1)
-        prepare(tmp_path / "pets", tmp_path / "store2")
+        writer._remove_abandoned(tmp_path / "store")
         (partial,) = leftovers(tmp_path)  # a living writer keeps its folder
         process.send_signal(how)
     assert files(tmp_path / "store") == before

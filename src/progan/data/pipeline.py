@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from multiprocessing.connection import wait
 
@@ -25,7 +25,7 @@ _SMALL = 1000  # images that are done before workers have started
 
 def make_chunks(
     source: Source, plan: Plan, *, skip: bool, workers: int | None = None, executor: Executor | None = None
-) -> Iterator[Chunk]:
+) -> Generator[Chunk, None, None]:
     """All images of a source, finished and in order.
 
     Args:

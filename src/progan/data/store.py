@@ -1,10 +1,11 @@
 """Stores: all images of a data set as uint8 arrays, one for each resolution a growing network passes through."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,11 +170,16 @@ def cached(
     return prepare(path, folder, options, workers=workers, progress=progress)
 
 
-def _fill(partial: PartialStore, chunks: Iterator[Chunk], path: Path, total: int, *, progress: bool) -> dict[str, Any]:
+def _fill(
+    partial: PartialStore, chunks: Generator[Chunk, None, None], path: Path, total: int, *, progress: bool
+) -> dict[str, Any]:
     """Write all images; returns the sizes of the originals and what was skipped."""
     sizes: set[tuple[int, int]] = set()
     skipped: list[str] = []
-    with tqdm(total=total, unit=" images", desc="prepare", disable=None if progress else True) as bar:
+    with (
+        contextlib.closing(chunks),
+        tqdm(total=total, unit=" images", desc="prepare", disable=None if progress else True) as bar,
+    ):
         try:
             for chunk in chunks:
                 partial.append(chunk)
