@@ -54,7 +54,7 @@ def make_chunks(
         except BrokenExecutor as error:
             raise DataError(
                 f"a worker process died ({error})\n"
-                f"  found: {count} workers; memory may have run out\n"
+                f"  found: {count} workers; memory ran out, or a script calls without 'if __name__ == \"__main__\"'\n"
                 f"  fix:   --workers 0 works in one process and says more"
             ) from error
 
