@@ -1,10 +1,42 @@
 """Modules with parameters that more than one network uses."""
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from progan import winograd
+from progan.ops import upscale2
+
+_sharing: dict[tuple[int, str], Tensor] | None = None
+
+
+@contextmanager
+def shared_weights() -> Iterator[None]:
+    """Inside, every layer scales and transforms its weights once, however often it is called.
+
+    All calls must belong to one backward pass; weights must not change in between.
+    """
+    global _sharing
+    before, _sharing = _sharing, {}
+    try:
+        yield
+    finally:
+        _sharing = before
+
+
+def _shared(layer: nn.Module, kind: str, make: Callable[[], Tensor]) -> Tensor:
+    """What ``make`` returns, kept for the layer's next call inside ``shared_weights``."""
+    if _sharing is None:
+        return make()
+    key = id(layer), kind
+    if key not in _sharing:
+        _sharing[key] = make()
+    return _sharing[key]
+
 
 LEAK = 0.2  # slope of every leaky ReLU (ProGAN table 2)
 
@@ -41,8 +73,12 @@ class EqualizedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.upscale:
-            x = F.interpolate(x, scale_factor=2, mode="nearest")
-        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.weight.shape[-1] // 2)
+            x = upscale2(x)
+        if winograd.pays(x, self.weight):
+            weight = _shared(self, "winograd", lambda: winograd.transform_weight(self.weight * self.scale))
+            return winograd.conv3x3(x, weight, self.bias)
+        weight = _shared(self, "direct", lambda: self.weight * self.scale)
+        return F.conv2d(x, weight, self.bias, padding=self.weight.shape[-1] // 2)
 
 
 class EqualizedLinear(nn.Module):

@@ -1,6 +1,7 @@
 """The command 'progan prepare': from a data source to a store."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -69,3 +70,8 @@ def _classes(store: Store) -> str:
     named = [f"{name} {count}" for name, count in zip(store.classes, counts, strict=True)]
     more = f", ... ({len(named)} classes)" if len(named) > 20 else ""
     return ", ".join(named[:20]) + more
+
+
+def main(args: Sequence[str]) -> int:
+    """Parse and run."""
+    return tyro.cli(Prepare, args=list(args), prog="progan prepare").run()

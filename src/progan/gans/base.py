@@ -66,9 +66,16 @@ class Batch:
         return self._loaded[0]
 
     @property
-    def labels(self) -> Tensor | None:
-        """Labels of the real images, int64 [N]; None without classes."""
-        return self._loaded[1]
+    def labels(self) -> Tensor:
+        """Labels of the real images, int64 [N].
+
+        Raises:
+            ValueError: if the data has no classes.
+        """
+        labels = self._loaded[1]
+        if labels is None:
+            raise ValueError("labels are asked for, but the data has none")
+        return labels
 
 
 Terms = dict[str, Tensor]

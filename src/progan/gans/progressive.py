@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from progan.errors import ConfigError
 from progan.gans.base import Batch, ImageSpec, Phase, Terms
-from progan.layers import EqualizedConv2d, EqualizedLinear, leaky
+from progan.layers import EqualizedConv2d, EqualizedLinear, leaky, shared_weights
 from progan.losses import ADVERSARIAL, drift, gradient_penalty
 from progan.ops import downscale2, fade_images, minibatch_stddev, pixel_norm, upscale2
 
@@ -93,14 +93,15 @@ class Generator(nn.Module):
         self.to_rgb = nn.ModuleList(EqualizedConv2d(m, spec.channels, 1, gain=1) for m in maps)
 
     def forward(self, z: Tensor, level: int, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
-        x = self._features_4x4(z, labels)
-        for number, block in enumerate(self.blocks[:level], 1):
-            if number == level and alpha is not None:
-                old = upscale2(self.to_rgb[level - 1](x))
-            for conv in block:
-                x = pixel_norm(leaky(conv(x)))
+        x = before = self._features_4x4(z, labels)
+        for first, second in itertools.islice(self.blocks, level):  # type: ignore[misc]  # pairs of layers
+            before = x
+            x = pixel_norm(leaky(first(x)))
+            x = pixel_norm(leaky(second(x)))
         image = self.to_rgb[level](x)
-        return image if alpha is None or level == 0 else torch.lerp(old, image, alpha.to(image.dtype))
+        if alpha is None or level == 0:
+            return image
+        return torch.lerp(upscale2(self.to_rgb[level - 1](before)), image, alpha.to(image.dtype))
 
     def _features_4x4(self, z: Tensor, labels: Tensor | None) -> Tensor:
         if self.classes:
@@ -115,6 +116,8 @@ class Generator(nn.Module):
 
 class Discriminator(nn.Module):
     """D: images of any level to a score and, in a conditional GAN, class logits.
+
+    ``group``, if given, takes the place of the configured stddev group.
 
     Shape: x [N, C, H, W] at ``level`` -> [N, 1 + classes]; column 0 is the score.
     """
@@ -131,17 +134,17 @@ class Discriminator(nn.Module):
         self.dense = EqualizedLinear(maps[0] * math.prod(spec.start), config.maps(0))
         self.score = EqualizedLinear(config.maps(0), 1 + (spec.classes if config.conditional else 0), gain=1)
 
-    def forward(self, x: Tensor, level: int, alpha: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, level: int, alpha: Tensor | None = None, group: int | None = None) -> Tensor:
         y = leaky(self.from_rgb[level](x))
         for number in range(level, 0, -1):
-            wide, narrow = self.blocks[number - 1]
+            wide, narrow = self.blocks[number - 1]  # type: ignore[misc]  # a pair of layers
             y = leaky(wide(y))
             y = self._narrow(narrow, y)
             if number == level and alpha is not None:
                 old = leaky(self.from_rgb[level - 1](downscale2(x)))
                 y = torch.lerp(old, y, alpha.to(y.dtype))
         if self.group:
-            y = torch.cat([y, minibatch_stddev(y, self.group)], 1)
+            y = torch.cat([y, minibatch_stddev(y, group or self.group)], 1)
         y = leaky(self.last(y))
         return self.score(leaky(self.dense(y.flatten(1)))).float()
 
@@ -198,16 +201,26 @@ class ProGAN:
     def _discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         config, fake = self.config, fake.float()
         real = batch.images if batch.alpha is None else fade_images(batch.images, batch.alpha)
-        on_real, on_fake = (self.discriminator(x, batch.level, batch.alpha) for x in (real, fake))
+        with shared_weights():
+            on_real, on_fake = self._scores(batch, real, fake)
+            penalty = self._penalty(batch, real, fake) if config.penalty_weight else None
         terms = self.adversarial.critic(on_real[:, 0], on_fake[:, 0])
         if config.drift_weight:
             terms["drift"] = config.drift_weight * drift(on_real[:, 0])
-        if config.penalty_weight:
-            terms["penalty"] = config.penalty_weight * self._penalty(batch, real, fake)
+        if penalty is not None:
+            terms["penalty"] = config.penalty_weight * penalty
         if config.conditional:
             terms["class_real"] = F.cross_entropy(on_real[:, 1:], batch.labels, reduction="none")
             terms["class_fake"] = F.cross_entropy(on_fake[:, 1:], batch.labels, reduction="none")
         return terms
+
+    def _scores(self, batch: Batch, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """D on reals and on fakes in one pass, interleaved such that both keep their own stddev groups."""
+        group = min(self.config.stddev_group, len(real)) or len(real)
+        dealt = [x.unflatten(0, (group, -1)) for x in (real, fake)]  # [G, M, C, H, W]
+        both = torch.stack(dealt, 1).flatten(0, 2).contiguous(memory_format=torch.channels_last)  # [G * 2 * M, ...]
+        scores = self.discriminator(both, batch.level, batch.alpha, group).unflatten(0, (group, 2, -1))
+        return scores[:, 0].flatten(0, 1), scores[:, 1].flatten(0, 1)
 
     def _generator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         on_fake = self.discriminator(fake, batch.level, batch.alpha)

@@ -1,5 +1,7 @@
 """Device and arithmetic: which device, autocast, and optimizer steps that skip gradients that are not finite."""
 
+import ctypes
+import sys
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -28,6 +30,17 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
     )
 
 
+def keep_freed_memory() -> None:
+    """Ask glibc to keep freed memory for the next large tensor; page faults cost up to half of a weight's gradient."""
+    if sys.platform == "linux":
+        try:
+            libc = ctypes.CDLL("libc.so.6")
+            libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+        except (OSError, AttributeError):  # another C library
+            return
+
+
 class Precision:
     """Autocast for the forward passes, and the loss scale that fp16 needs.
 
@@ -38,6 +51,8 @@ class Precision:
     def __init__(self, kind: str, device: torch.device) -> None:
         if kind == "auto":
             kind = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        if device.type == "cpu":
+            keep_freed_memory()
         self.kind, self.device = kind, device
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
         self.scale = torch.full((), 2.0**16 if kind == "fp16" else 1.0, device=device)
