@@ -1,0 +1,118 @@
+"""Range, sheets and files of images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from progan.errors import ConfigError
+from progan.images import check_size, parse_size, save_png, sheet, to_float, to_uint8
+
+
+def test_every_byte_survives_the_round_trip() -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).view(4, 1, 8, 8)
+    floats = to_float(pixels)
+    assert floats.dtype == torch.float32
+    np.testing.assert_allclose(floats.flatten(), np.arange(256) / 127.5 - 1, rtol=0, atol=2e-7)
+    assert (floats.min(), floats.max()) == (-1, 1)
+    assert torch.equal(to_uint8(floats), pixels)
+    assert torch.equal(to_uint8(floats.double()), pixels)
+
+
+def test_to_float_keeps_its_input_and_memory_format() -> None:
+    pixels = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+    kept = pixels.clone()
+    assert to_float(pixels).is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(pixels, kept)
+
+
+def test_to_uint8_clips_and_rounds_to_the_nearest() -> None:
+    x = torch.tensor([-1e9, -1.01, -1, -1 + 0.49 / 127.5, -1 + 0.51 / 127.5, 0.999, 1, 1.01, 1e9])
+    assert to_uint8(x).tolist() == [0, 0, 0, 0, 1, 255, 255, 255, 255]
+    assert to_uint8(torch.tensor([-float("inf"), float("inf")])).tolist() == [0, 255]
+    half = to_uint8(torch.linspace(-1, 1, 256).bfloat16())
+    assert (half.int() - torch.arange(256)).abs().max() <= 1
+
+
+def test_to_uint8_keeps_its_input() -> None:
+    x = torch.zeros(2, 1, 4, 4)
+    to_uint8(x)
+    assert not x.any()
+
+
+def plain_tiles(count: int, channels: int, height: int = 3, width: int = 5) -> Tensor:
+    """Image i is all i."""
+    return torch.arange(count, dtype=torch.uint8).view(count, 1, 1, 1).expand(count, channels, height, width)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(
+    ("count", "columns", "gap", "enlarge", "grid"),
+    [
+        (5, None, 2, 1, (2, 3)),
+        (6, 2, 0, 1, (3, 2)),
+        (7, 4, 1, 3, (2, 4)),
+        (1, None, 2, 1, (1, 1)),
+        (9, None, 3, 2, (3, 3)),
+    ],
+)
+def test_sheet_has_every_image_in_its_place_and_white_gaps(
+    count: int, columns: int | None, gap: int, enlarge: int, grid: tuple[int, int], channels: int
+) -> None:
+    picture = sheet(plain_tiles(count, channels), columns, gap=gap, enlarge=enlarge)
+    rows, columns = grid
+    height, width = 3 * enlarge, 5 * enlarge
+    assert picture.size == (columns * width + (columns - 1) * gap, rows * height + (rows - 1) * gap)
+    assert picture.mode == {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+    pixels = np.asarray(picture).reshape(picture.height, picture.width, channels)
+    covered = np.zeros(pixels.shape[:2], bool)
+    for i in range(count):
+        y, x = i // columns * (height + gap), i % columns * (width + gap)
+        assert (pixels[y : y + height, x : x + width] == i).all()
+        covered[y : y + height, x : x + width] = True
+    assert (pixels[~covered] == 255).all()
+
+
+def test_sheet_keeps_rows_columns_and_channels_apart() -> None:
+    """One image through every axis: pixel (y, x) of channel c is 100 c + 10 y + x; enlarged, it repeats."""
+    c, y, x = torch.meshgrid(torch.arange(2 + 1), torch.arange(4), torch.arange(6), indexing="ij")
+    image = (80 * c + 10 * y + x).to(torch.uint8)[None]
+    pixels = np.asarray(sheet(image, enlarge=2))
+    np.testing.assert_array_equal(pixels, image[0].permute(1, 2, 0).numpy().repeat(2, 0).repeat(2, 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("64", (64, 64)), ("64x128", (64, 128)), ("256X64", (256, 64)), ("4", (4, 4)), ("8x24", (8, 24))]
+)
+def test_sizes_are_height_by_width(text: str, size: tuple[int, int]) -> None:
+    assert parse_size(text) == size
+    assert check_size(*size) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        *((bad, "resolution must look like 64 or 64x128") for bad in ("", "x", "64x", "x64", "-64", "6.4", "1x2x4")),
+        ("100", "resolution 100x100: the shorter side must be a power of two, at least 4; try 64 or 128"),
+        ("128x96", "128x96: the shorter side must be a power of two, at least 4; try 64 or 128"),
+        ("2", "at least 4; try 4 or 8"),
+        ("0", "at least 4; try 4 or 8"),
+        ("64x100", "resolution 64x100: the longer side must be a multiple of the shorter one"),
+    ],
+)
+def test_size_errors_say_what_to_type(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_size(text)
+
+
+def test_png_is_written_whole_with_its_folder_and_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "a/b/sheet.png"
+    picture = sheet(plain_tiles(4, 3))
+    save_png(picture, path)
+    save_png(picture, path)  # over an older one
+    assert [p.name for p in path.parent.iterdir()] == ["sheet.png"]
+    with Image.open(path) as read:
+        assert np.array_equal(np.asarray(read), np.asarray(picture))
