@@ -63,6 +63,8 @@ class Snapshot:
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
         """One latent for each seed, float32 [N, latent_size]; a seed gives the same latent everywhere."""
+        if len(seeds) == 0 or min(seeds) < 0 or max(seeds) >= 2**63:
+            raise ConfigError(f"seeds must be at least one number from 0 to 2^63 - 1, got {list(seeds)[:4]}")
         rows = [draws.normal(seed, "generate", 0, 1, self.latent_size) for seed in seeds]
         return torch.from_numpy(np.concatenate(rows))
 
@@ -81,7 +83,8 @@ class Snapshot:
         Args:
             z: latents [N, latent_size]; their length does not matter.
             seeds: instead of ``z``, one seed for each image.
-            label: class number of all images or of each; for a conditional generator, which otherwise draws them.
+            label: class number of all images or of each, for a conditional generator; when not given, seed s makes an
+                image of class s mod classes, and latents take all classes in turn.
             level: make images of a smaller level (0 is 4 pixels); the newest trained one when not given.
             batch: images made at once.
 
@@ -93,11 +96,13 @@ class Snapshot:
         if (z is None) == (seeds is None):
             raise ConfigError("give either latents or seeds")
         latents = self.latents(seeds) if z is None and seeds is not None else torch.as_tensor(z).float()
-        if latents.ndim != 2 or latents.shape[1] != self.latent_size:
-            raise ConfigError(f"latents must be [N, {self.latent_size}], got {list(latents.shape)}")
+        if latents.ndim != 2 or latents.shape[1] != self.latent_size or not len(latents):
+            raise ConfigError(f"latents must be [N, {self.latent_size}] with N at least 1, got {list(latents.shape)}")
+        if batch < 1:
+            raise ConfigError(f"batch must be at least 1, got {batch}")
         if level is not None and not 0 <= level <= self.level:
             raise ConfigError(f"level must be 0 ... {self.level} (4 ... {4 << self.level} pixels), got {level}")
-        labels = self._labels(label, latents)
+        labels = self._labels(label, range(len(latents)) if seeds is None else seeds)
         fade = torch.tensor(self.alpha, device=self.device) if level is None and self.alpha < 1 else None
         images = []
         for i in range(0, len(latents), batch):
@@ -108,19 +113,21 @@ class Snapshot:
             images.append(to_uint8(out).cpu())
         return torch.cat(images)
 
-    def _labels(self, label: int | Sequence[int] | None, latents: Tensor) -> Tensor | None:
+    def _labels(self, label: int | Sequence[int] | None, numbers: Sequence[int]) -> Tensor | None:
+        """One class for each image; ``numbers`` (seeds, or places in a row) decide where no label is given."""
         if not self.conditional:
             if label is not None:
                 raise ConfigError("this generator was trained without labels; leave the label away")
             return None
-        if label is None:  # spread over the classes in a way that depends on nothing but the order
-            return torch.arange(len(latents)) % self.spec.classes
-        labels = torch.as_tensor(label).expand(len(latents)) if isinstance(label, int) else torch.as_tensor(label)
-        if len(labels) != len(latents) or labels.min() < 0 or labels.max() >= self.spec.classes:
+        if label is None:
+            return torch.tensor([number % self.spec.classes for number in numbers])
+        some = [label] * len(numbers) if isinstance(label, int) else [int(one) for one in label]
+        if len(some) != len(numbers) or min(some) < 0 or max(some) >= self.spec.classes:
             raise ConfigError(
-                f"labels must be {len(latents)} numbers from 0 to {self.spec.classes - 1}, got {labels.tolist()[:8]}"
+                f"label must be 0 ... {self.spec.classes - 1}, one for all or one for each of {len(numbers)} images; "
+                f"got {label if isinstance(label, int) else f'{len(some)} of them: {some[:8]}'}"
             )
-        return labels
+        return torch.tensor(some)
 
     def save(self, path: Path | str) -> None:
         """Write one .safetensors file, whole or not at all.
@@ -148,7 +155,11 @@ class Snapshot:
     def save_pretrained(self, folder: Path | str) -> None:
         """Write ``model.safetensors`` and a readable ``config.json`` into a folder, as the model hubs have it."""
         self.save(Path(folder) / WEIGHTS)
-        (Path(folder) / CONFIG).write_text(json.dumps(self._header(), indent=2) + "\n")
+        path = Path(folder) / CONFIG
+        try:
+            path.write_text(json.dumps(self._header(), indent=2) + "\n")
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, *, device: torch.device | str = "cpu") -> "Snapshot":
@@ -162,18 +173,26 @@ class Snapshot:
         Raises:
             CheckpointError: if there is none, or it is damaged or of another program.
         """
-        path = find(Path(path))
+        path, header, weights = find(Path(path)), None, {}
         try:
             with safe_open(path, "pt") as file:
                 header = json.loads((file.metadata() or {}).get("progan", "null"))
                 weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path}: is not a whole safetensors file ({error})") from error
+        except ValueError:  # not JSON
+            pass
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise CheckpointError(f"{path}: was not written by progan ({FORMAT} wanted in its header)")
-        config = GANS[header["gan"]](**header["config"])
-        spec = ImageSpec(**header["spec"])
-        generator = config.make_generator(spec)
+        try:
+            config, spec = GANS[header["gan"]](**header["config"]), ImageSpec(**header["spec"])
+            generator = config.make_generator(spec)
+            rest: dict[str, Any] = {k: header[k] for k in ("level", "alpha", "kimg")}
+            rest["classes"] = tuple(header["classes"])
+        except (LookupError, TypeError, ValueError, ConfigError) as error:
+            raise CheckpointError(
+                f"{path}: its header has settings that this version does not know ({error})"
+            ) from error
         try:
             generator.load_state_dict(weights)
         except RuntimeError as error:
@@ -181,8 +200,7 @@ class Snapshot:
                 f"{path}: its weights do not fit its settings ({str(error).splitlines()[-1].strip()})"
             ) from error
         generator = generator.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
-        rest = {k: header[k] for k in ("level", "alpha", "kimg")}
-        return cls(generator, header["gan"], config, spec, classes=tuple(header["classes"]), **rest)
+        return cls(generator, header["gan"], config, spec, **rest)
 
     def _header(self) -> dict[str, Any]:
         return {

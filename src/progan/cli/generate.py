@@ -33,7 +33,7 @@ class Generate:
     latents: Path | None = None
     """Instead of seeds: a .npy file of latents [N, latent_size]."""
     label: int | None = None
-    """Class of all images, for conditional generators; all classes in turn when not given."""
+    """Class of all images, for conditional generators; all classes in turn (seed modulo classes) when not given."""
     grid: bool = False
     """One sheet instead of single images."""
     columns: int | None = None
@@ -47,16 +47,21 @@ class Generate:
 
     def run(self) -> int:
         """Make the images and say where they are."""
+        self._check()
         snapshot = Snapshot.load(self.snapshot, device=pick_device(self.device))
-        names, latents = self._latents(snapshot)
+        names, inputs = self._inputs(snapshot)
         level = None if self.resolution is None else _level(self.resolution, snapshot)
         as_sheet = self.grid or self.out.suffix.lower() == ".png"
         sheets, written = [], 0
         for i in tqdm(
             range(0, len(names), self.batch), unit="batch", disable=None if len(names) > self.batch else True
         ):
-            labels = _labels(self.label, snapshot, i, min(self.batch, len(names) - i))
-            images = snapshot.generate(latents[i : i + self.batch], label=labels, level=level, batch=self.batch)
+            some = inputs[i : i + self.batch]
+            label = self.label
+            if label is None and self.latents is not None and snapshot.conditional:  # in turn over all batches
+                label = [n % snapshot.spec.classes for n in range(i, i + len(some))]
+            z, seeds = (None, some) if isinstance(some, list) else (some, None)
+            images = snapshot.generate(z, seeds=seeds, label=label, level=level, batch=self.batch)
             if as_sheet:
                 sheets.append(images)
                 continue
@@ -71,16 +76,22 @@ class Generate:
             print(f"{written} images in {self.out}")
         return 0
 
-    def _latents(self, snapshot: Snapshot) -> tuple[list[str], np.ndarray]:
-        """File names and latents of all images."""
+    def _check(self) -> None:
+        """What can be wrong before anything is read."""
+        for name in ("count", "batch", "columns"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
+        if self.out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"):
+            raise ConfigError(f"{self.out}: images are written as PNG; name a .png file or a folder")
+        if self.seeds is not None and self.latents is not None:
+            raise ConfigError("give either --seeds or --latents")
+
+    def _inputs(self, snapshot: Snapshot) -> tuple[list[str], list[int] | np.ndarray]:
+        """File names of all images, and their seeds or latents."""
         if self.latents is None:
             seeds = list(range(self.count)) if self.seeds is None else parse_seeds(self.seeds)
-            return [f"seed{seed:06d}" for seed in seeds], snapshot.latents(seeds).numpy()
-        try:
-            latents = np.load(self.latents, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{self.latents}: is not a .npy file of numbers ({error})") from error
-        latents = np.atleast_2d(latents)
+            return [f"seed{seed:06d}" for seed in seeds], seeds
+        latents = read_latents(self.latents, snapshot.latent_size)
         return [f"latent{i:06d}" for i in range(len(latents))], latents
 
 
@@ -107,11 +118,25 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def _labels(label: int | None, snapshot: Snapshot, first: int, count: int) -> int | list[int] | None:
-    """Classes of one batch: the one asked for, or all in turn over the whole set of images."""
-    if label is not None or not snapshot.conditional:
-        return label
-    return [(first + i) % snapshot.spec.classes for i in range(count)]
+def read_latents(path: Path, size: int) -> np.ndarray:
+    """Latents [N, size] of a .npy file, or one of [size]; nothing in the file is executed.
+
+    Raises:
+        DataError: if there are none.
+    """
+    try:
+        with path.open("rb") as file:  # np.load would also take other formats, with pickles in them
+            latents = np.lib.format.read_array(file, allow_pickle=False)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path}: is not a whole .npy file of numbers ({error})") from error
+    latents = latents[None] if latents.ndim == 1 else latents
+    if latents.dtype.kind not in "fiu" or latents.ndim != 2 or latents.shape[1] != size or not len(latents):
+        raise DataError(f"{path}: latents must be real numbers [N, {size}], got {latents.dtype} {list(latents.shape)}")
+    if not np.isfinite(latents).all():
+        raise DataError(f"{path}: some latents are not finite")
+    return latents
 
 
 def _level(resolution: int, snapshot: Snapshot) -> int:
