@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return importlib.import_module(f"progan.cli.{args[0]}").main(args[1:])
     except ProganError as error:
         return _fail(str(error))
+    except OSError as error:  # a full disk or a forbidden folder; commands say more where they can
+        return _fail(str(error))
     except KeyboardInterrupt:
         return _fail("interrupted", code=130)
 
@@ -43,6 +46,6 @@ def nearest(word: str, known: Sequence[str] | dict[str, str]) -> str:
 
 
 def _fail(message: str, code: int = 2) -> int:
-    lines = [line.strip() for line in message.splitlines()]
+    lines = [re.sub(r"^(\w+:)\s+", r"\1 ", line.strip()) for line in message.splitlines()]  # "fix:   type this"
     print(f"error: {'; '.join(lines)}", file=sys.stderr)
     return code

@@ -12,7 +12,7 @@ from progan.cli import nearest
 from progan.data.loader import Loader
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, cached
-from progan.errors import ConfigError
+from progan.errors import ConfigError, DataError
 from progan.gans.base import ImageSpec
 from progan.images import parse_size
 from progan.presets import AUTO, PRESETS
@@ -86,11 +86,16 @@ def _parse(preset: str, args: Sequence[str], default: RunConfig) -> Train:
 
 def _store(preset: str, options: Train, ranks: Ranks) -> Store:
     """The data as a store; the first process prepares it while the others wait."""
-    size = options.resolution or ("auto" if preset == AUTO else str(options.config.schedule.resolution))
+    as_it_is = preset == AUTO or (options.data / "manifest.json").is_file()  # a store may have any aspect ratio
+    size = options.resolution or ("auto" if as_it_is else str(options.config.schedule.resolution))
     wanted = PrepareOptions(resolution=size, crop=options.crop)
 
     def open_it() -> Store:
-        return cached(options.data, wanted, workers=options.workers, progress=ranks.first)
+        try:
+            return cached(options.data, wanted, workers=options.workers, progress=ranks.first)
+        except DataError as error:
+            hint = f"\n  (these are options of 'progan prepare {options.data} STORE'; then train on STORE)"
+            raise DataError(f"{error}{hint * ('--on-error' in str(error))}") from error
 
     store = open_it() if ranks.first else None
     ranks.wait()
@@ -109,19 +114,19 @@ def _train(preset: str, options: Train, store: Store, device: torch.device, rank
     loader = Loader(store, seed=config.seed, mirror=config.mirror, device=device)
     config = fit_micro_batch(config, spec, device, ranks.world)
     trainer = Trainer(config, spec, loader, device=device, ranks=ranks)
+    path = options.out / (options.name or f"{preset}-{options.data.resolve().name.split('.')[0]}")
+    run = None  # opened before the probe: what is wrong with the directory is said at once
+    if not options.dry_run:
+        run = Run(path, trainer, store, about={"preset": preset, "source": str(options.data)})
     plan = probe(config, spec, device, world=ranks.world)
     if ranks.first:
         print(
             f"{spec.height}x{spec.width}x{spec.channels}, {store.count} images, on {device}, {trainer.precision.kind}"
         )
         print(plan.table(config.schedule), flush=True)
-    if options.dry_run:
+    if run is None:
         return 0
-    path = options.out / (options.name or f"{preset}-{options.data.resolve().name.split('.')[0]}")
-    run = Run(path, trainer, store, about={"preset": preset, "source": str(options.data)})
     ended_by = run.train(plan)
     if ranks.first:
-        if ended_by:
-            run.log.say(f"stopped at {run.kimg:.1f} kimg; the same command goes on from there")
         run.log.close()
     return 128 + ended_by if ended_by else 0

@@ -9,7 +9,7 @@ import torch
 
 from progan.errors import CheckpointError
 
-NAME, SPARE = "checkpoint.pt", "checkpoint.previous.pt"
+NAME, SPARE, DAMAGED = "checkpoint.pt", "checkpoint.previous.pt", "checkpoint.damaged.pt"
 FORMAT = 1
 
 
@@ -27,13 +27,20 @@ def save(run: Path, state: dict[str, Any]) -> None:
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         partial.unlink(missing_ok=True)
+        kept = "the one before is kept; " if path.exists() or (run / SPARE).exists() else ""
         raise CheckpointError(
-            f"{path}: cannot write the checkpoint ({_first_line(error)}); the one before is kept. "
-            f"Free some space and run the same command again"
+            f"{path}: cannot write the checkpoint ({_first_line(error)}); {kept}"
+            f"free some space and run the same command again"
         ) from error
     if path.exists():
         path.replace(run / SPARE)
     partial.replace(path)
+
+
+def set_aside(run: Path) -> None:
+    """Rename a newest checkpoint that cannot be read, lest the next one pushes it onto the good spare."""
+    if (run / NAME).exists():
+        (run / NAME).replace(run / DAMAGED)
 
 
 def load(run: Path) -> tuple[dict[str, Any] | None, list[str]]:

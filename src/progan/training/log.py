@@ -47,10 +47,15 @@ class RunLog:
             for name, value in values.items():
                 self.events.add_scalar(name, value, round(1000 * values["kimg"]))
 
-    def close(self) -> None:
-        """Flush and close."""
+    def end_progress(self) -> None:
+        """Leave the progress bar as it is; what is said next comes below it."""
         if self.bar is not None:
             self.bar.close()
+            self.bar = None
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.end_progress()
         if self.events is not None:
             self.events.close()
 
@@ -59,7 +64,7 @@ class RunLog:
         if self.quiet:
             return
         if self.bar is None:
-            form = "{percentage:3.0f}%|{bar:20}| {n:.1f}/{total:.0f} kimg {desc}"
+            form = "{percentage:3.0f}%|{bar:20}| {n:.1f}/{total:g} kimg {desc}"
             self.bar = tqdm(total=total_kimg, initial=kimg, bar_format=form, mininterval=0.5, dynamic_ncols=True)
         rate = self.bar.format_dict["rate"] or (kimg - self.bar.initial) / max(self.bar.format_dict["elapsed"], 1e-9)
         self.bar.set_description_str(
@@ -98,4 +103,5 @@ def _tensorboard(run: Path, kimg: float) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(run), purge_step=round(1000 * kimg) + 1 if kimg else None)
+    again = any(run.glob("events.out.tfevents.*"))  # readers then forget what an interrupted attempt wrote later on
+    return SummaryWriter(str(run), purge_step=round(1000 * kimg) + 1 if again else None)

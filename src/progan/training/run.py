@@ -14,7 +14,7 @@ import torch
 
 from progan import draws
 from progan.data.store import Store
-from progan.errors import ConfigError
+from progan.errors import CheckpointError, ConfigError
 from progan.images import save_png, sheet
 from progan.schedule import Stage, spans, stage_at
 from progan.snapshot import Snapshot
@@ -39,19 +39,15 @@ class Run:
         self.path, self.trainer, self.store, self.about = path, trainer, store, about
         self.config, self.writes = trainer.config, trainer.ranks.first
         state, warnings = checkpoint.load(path)
+        self._check_same(needed=state is not None)
         if state is not None:
-            self._check_same(json.loads((path / "config.json").read_text()))
             trainer.load_state_dict(state["trainer"])
         if self.writes:
-            path.mkdir(parents=True, exist_ok=True)
-            self.log = RunLog(path, kimg=self.kimg)
-            self._write_config()
-            for warning in warnings:
-                self.log.say(f"warning: {warning}; using {checkpoint.SPARE}")
-            if state is not None:
-                self.log.say(f"going on at {self.kimg:.1f} kimg, {trainer.stage}")
-            elif not (path / "samples/reals.png").exists():
-                self._write_reals()
+            with self._disk():
+                path.mkdir(parents=True, exist_ok=True)
+                self.log = RunLog(path, kimg=self.kimg)
+                self._write_config()
+                self._say_start(state is not None, warnings)
 
     @property
     def kimg(self) -> float:
@@ -59,7 +55,24 @@ class Run:
         return self.trainer.images_seen / 1000
 
     def train(self, plan: Plan) -> int | None:
-        """Train to the end of the schedule; returns the number of the signal that ended it early, if one did."""
+        """Train to the end of the schedule; returns the number of the signal that ended it early, if one did.
+
+        Raises:
+            CheckpointError: if the disk does not take what the run writes.
+        """
+        with self._disk():
+            try:
+                ended_by = self._train(plan)
+            finally:
+                if self.writes:
+                    self.log.end_progress()
+            if self.writes and ended_by:
+                self.log.say(f"stopped at {self.kimg:.1f} kimg; the same command goes on from there")
+            elif self.writes:
+                self._write_growth()
+        return ended_by
+
+    def _train(self, plan: Plan) -> int | None:
         trainer, total = self.trainer, round(1000 * self.config.schedule.total_kimg)
         saved_at, self.tick, iteration = time.monotonic(), (time.monotonic(), self.kimg), 0
         with stop_signals() as stopped:
@@ -81,8 +94,6 @@ class Run:
                 if signal_number:
                     return signal_number
         self.save()
-        if self.writes:
-            self._write_growth()
         return None
 
     def save(self) -> None:
@@ -149,19 +160,34 @@ class Run:
         count = 64 if self.trainer.spec.shorter <= 128 else 16
         z = draws.normal(self.config.seed, "samples", 0, count, snapshot.latent_size)
         images = snapshot.generate(z, batch=16)
-        return sheet(images, enlarge=max(1, min(self.trainer.spec.shorter, 64) // (4 << snapshot.level)))
+        return sheet(images, enlarge=max(1, 64 // (4 << snapshot.level)))
+
+    def _say_start(self, resumed: bool, warnings: list[str]) -> None:
+        for warning in warnings:
+            self.log.say(f"warning: {warning}; using {checkpoint.SPARE}")
+        if warnings:
+            checkpoint.set_aside(self.path)
+        if resumed:
+            self.log.say(f"going on at {self.kimg:.1f} kimg, {self.trainer.stage}")
+        elif not (self.path / "samples/reals.png").exists():
+            self._write_reals()
 
     def _write_reals(self) -> None:
+        """Images from all over the data, which often lies there class by class."""
         side = self.trainer.spec.shorter
-        count = min(64 if side <= 128 else 16, self.store.count)
-        images = torch.from_numpy(np.array(self.store.level(side)[:count])).permute(0, 3, 1, 2)
+        rows = np.linspace(0, self.store.count - 1, min(64 if side <= 128 else 16, self.store.count)).astype(int)
+        images = torch.from_numpy(self.store.level(side)[rows]).permute(0, 3, 1, 2)
         save_png(sheet(images, enlarge=max(1, 64 // side)), self.path / "samples/reals.png")
 
     def _write_growth(self) -> None:
         """growth.png: the same latents at the end of every resolution, one row each."""
         newest: dict[int, Snapshot] = {}
         for file in sorted((self.path / "snapshots").glob("*.safetensors")):
-            snapshot = Snapshot.load(file, device=self.trainer.device)
+            try:
+                snapshot = Snapshot.load(file, device=self.trainer.device)
+            except CheckpointError as error:
+                self.log.say(f"warning: left out of growth.png: {error}")
+                continue
             if snapshot.alpha == 1:
                 newest[snapshot.level] = snapshot
         rows = []
@@ -169,7 +195,8 @@ class Run:
             z = draws.normal(self.config.seed, "samples", 0, 12, snapshot.latent_size)
             factor = (1 << (self.trainer.spec.levels - 1 - level)) * max(1, 64 // self.trainer.spec.shorter)
             rows.append(snapshot.generate(z).repeat_interleave(factor, 2).repeat_interleave(factor, 3))
-        save_png(sheet(torch.cat(rows), columns=12), self.path / "growth.png")
+        if rows:
+            save_png(sheet(torch.cat(rows), columns=12), self.path / "growth.png")
         self.log.say(f"done: {self.path}/growth.png, {self.path}/samples, {self.path}/snapshots")
 
     def _describe(self) -> dict[str, Any]:
@@ -181,13 +208,48 @@ class Run:
         partial.write_text(json.dumps(self._describe(), indent=2) + "\n")
         partial.replace(self.path / "config.json")
 
-    def _check_same(self, old: dict[str, Any]) -> None:
+    def _check_same(self, *, needed: bool) -> None:
+        """Refuse to go on in the directory of a run with other settings or of other data."""
+        file = self.path / "config.json"
+        if not needed and not file.exists():
+            return
+        try:
+            old = json.loads(file.read_text())
+            data, settings, had = old["data"], old["config"], _images(old["data"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{file}: is missing or damaged, so nobody knows which run this is ({error}); give --name for a new run"
+            ) from error
         new = json.loads(json.dumps(self._describe()))
-        other = changes(old["data"], new["data"]) or changes(old["config"], new["config"])
-        if other:
+        if changes(data, new["data"]):
+            has = _images(new["data"])
             raise ConfigError(
-                f"{self.path} holds a run with other settings: {'; '.join(other[:4])}; give --name for a new run"
+                f"{self.path} holds a run on other data: it had {had}, now there are "
+                f"{has if has != had else 'as many, but other ones'}; give --name for a new run"
             )
+        if other := changes(settings, new["config"]):
+            more = f" and {len(other) - 4} more" if len(other) > 4 else ""
+            raise ConfigError(
+                f"{self.path} holds a run with other settings: {'; '.join(other[:4])}{more}; give --name for a new run"
+            )
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Say what remains when the disk does not take a file."""
+        try:
+            yield
+        except OSError as error:
+            kept = "the last checkpoint is kept; " if (self.path / checkpoint.NAME).exists() else ""
+            raise CheckpointError(
+                f"{error.filename or self.path}: cannot be written ({error.strerror or error}); "
+                f"{kept}mend that and run the same command again"
+            ) from error
+
+
+def _images(data: dict[str, Any]) -> str:
+    spec = data["spec"]
+    classes = f" in {spec['classes']} classes" if spec["classes"] else ""
+    return f"{data['count']} images of {spec['height']}x{spec['width']}x{spec['channels']}{classes}"
 
 
 @contextmanager
