@@ -72,11 +72,12 @@ class EqualizedConv2d(nn.Module):
         self.upscale = upscale
 
     def forward(self, x: Tensor) -> Tensor:
+        how = winograd.UPSCALE if self.upscale else winograd.CONV
+        if winograd.pays(x, self.weight, how):
+            weight = _shared(self, "winograd", lambda: winograd.transform_weight(self.weight, self.scale, how))
+            return winograd.convolve(x, weight, self.bias, how)
         if self.upscale:
             x = upscale2(x)
-        if winograd.pays(x, self.weight):
-            weight = _shared(self, "winograd", lambda: winograd.transform_weight(self.weight * self.scale))
-            return winograd.conv3x3(x, weight, self.bias)
         weight = _shared(self, "direct", lambda: self.weight * self.scale)
         return F.conv2d(x, weight, self.bias, padding=self.weight.shape[-1] // 2)
 

@@ -77,7 +77,8 @@ class _PixelNorm(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (x,), gradient = ctx.saved_tensors, gradients[0]
         inverse = _inverse_length(x)
-        along = (gradient.to(inverse.dtype) * x).mean(1, keepdim=True) * inverse.square()
+        along = torch.linalg.vecdot(gradient.to(inverse.dtype), x.to(inverse.dtype), dim=1).unsqueeze(1)
+        along = along * inverse.square() / x.shape[1]
         return (torch.addcmul(gradient.to(inverse.dtype), x.to(inverse.dtype), along, value=-1) * inverse).to(x.dtype)
 
 

@@ -1,10 +1,13 @@
-"""3x3 convolution with a quarter of the multiplications: Winograd's minimal filtering F(4x4, 3x3) as matrix products.
+"""3x3 convolutions with a quarter of the multiplications, as matrix products between linear transforms.
 
 On the CPU the library's direct convolution already runs at the speed of its matrix product, so only fewer
-multiplications can be faster. Every 4x4 tile of the output needs 36 of them for each pair of maps instead of 144.
-The result equals the direct one up to rounding, and the usual loss of accuracy of large tiles is avoided by
-interpolating at 0, +-1/sqrt(2), +-sqrt(2) and infinity: the error against float64 is that of a direct float32
-convolution (tests/test_winograd.py).
+multiplications can be faster. Both filters here need 2.25 of them for each output pixel and pair of maps instead of 9:
+
+- ``CONV``: Winograd's minimal filtering F(4x4, 3x3). The usual loss of accuracy of large tiles is avoided by
+  interpolating at 0, +-1/sqrt(2), +-sqrt(2) and infinity, so that the error against float64 is about that of a direct
+  float32 convolution (tests/test_winograd.py).
+- ``UPSCALE``: the same after nearest-neighbour upscaling by two. Of a row w0 w1 w2 with sum s, the two output pixels
+  at x_i are s x_i - w0 (x_i - x_(i-1)) and s x_i + w2 (x_(i+1) - x_i): three products for two pixels.
 
 Every step is a linear map whose derivative is its adjoint, so derivatives of any order are exact and equally fast.
 Winograd, Arithmetic Complexity of Computations, 1980; Lavin and Gray, Fast Algorithms for Convolutional Neural
@@ -12,7 +15,7 @@ Networks, 2016.
 """
 
 from collections.abc import Callable
-from functools import cache
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,39 +23,101 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TILE = 4  # side of an output tile [pixels]
-_SIDE = TILE + 2  # of the input tile that it depends on
 _FEWEST = 48  # maps, below which the transforms cost more than they save
 
 
-def pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether ``conv3x3`` is possible here and faster than the library's convolution."""
-    if x.device.type != "cpu" or x.dtype != torch.float32 or weight.shape[2:] != (3, 3):
+@dataclass(frozen=True, eq=False)
+class Filter:
+    """A way to compute a 3x3 convolution tile by tile: transform windows and weights, multiply, transform back."""
+
+    tile: int
+    """Side of the output tiles [pixels]."""
+    stride: int
+    """Distance of the input windows [pixels]."""
+    output: Tensor
+    """[tile^2, window^2]."""
+    weight: Tensor
+    """[window^2, 9]."""
+    input: Tensor
+    """[window^2, window^2]."""
+
+    @property
+    def window(self) -> int:
+        """Side of the input windows, and of the grid of products."""
+        return self.stride + 2
+
+    @property
+    def products(self) -> int:
+        """Number of products for each tile and pair of maps."""
+        return self.window**2
+
+
+def _square(*matrices: np.ndarray) -> tuple[Tensor, ...]:
+    """Two-dimensional transforms from one-dimensional ones."""
+    return tuple(torch.from_numpy(np.kron(m, m).astype(np.float32)) for m in matrices)
+
+
+def _cook_toom(tile: int, points: list[float]) -> tuple[Tensor, ...]:
+    """Multiply polynomials by their values at some points and at infinity, and interpolate."""
+    at, window = np.array(points), tile + 2
+    output, weight, into = np.zeros((tile, window)), np.zeros((window, 3)), np.zeros((window, window))
+    for i, point in enumerate(at):
+        rest = np.delete(at, i)
+        output[:, i] = point ** np.arange(tile)
+        weight[i] = point ** np.arange(3) / np.prod(point - rest)
+        into[i, :-1] = np.poly(rest)[::-1]
+    output[-1, -1] = weight[-1, -1] = 1
+    into[-1] = np.poly(at)[::-1]
+    return _square(output, weight, into)
+
+
+CONV = Filter(4, 4, *_cook_toom(4, [0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)]))
+UPSCALE = Filter(
+    2,
+    1,
+    *_square(
+        np.array([[1, -1, 0], [1, 0, 1]]),
+        np.array([[1, 1, 1], [1, 0, 0], [0, 0, 1]]),
+        np.array([[0, 1, 0], [-1, 1, 0], [0, -1, 1]]),
+    ),
+)
+
+
+def pays(x: Tensor, weight: Tensor, how: Filter = CONV) -> bool:
+    """Whether ``convolve`` is possible here and faster than the library's convolution."""
+    if (
+        x.device.type != "cpu"
+        or x.dtype != torch.float32
+        or weight.shape[2:] != (3, 3)
+        or torch.is_autocast_enabled("cpu")
+    ):
         return False
     height, width = x.shape[2:]
-    return min(weight.shape[:2]) >= _FEWEST and height >= 8 and width >= 8 and not height % TILE and not width % TILE
+    large = how is UPSCALE or min(height, width) >= 8
+    return min(weight.shape[:2]) >= _FEWEST and large and not height % how.stride and not width % how.stride
 
 
-def transform_weight(weight: Tensor) -> Tensor:
-    """Weights [O, C, 3, 3] as 36 matrices [36, C, O], which several calls of ``conv3x3`` can share."""
+def transform_weight(weight: Tensor, scale: float = 1.0, how: Filter = CONV) -> Tensor:
+    """``scale`` times weights [O, C, 3, 3] as matrices [products, C, O], which several calls of ``convolve`` share."""
     out, into = weight.shape[:2]
-    taps = weight.permute(2, 3, 1, 0).reshape(9, into * out)
-    return (_matrices()[1] @ taps).view(_SIDE**2, into, out)
+    taps = weight.permute(0, 2, 3, 1).reshape(out, 9, into)  # no copy, if the weight is in channels_last format
+    return torch.matmul(how.weight * scale, taps).permute(1, 2, 0)
 
 
-def conv3x3(x: Tensor, transformed: Tensor, bias: Tensor) -> Tensor:
+def convolve(x: Tensor, transformed: Tensor, bias: Tensor, how: Filter = CONV) -> Tensor:
     """Cross-correlation with zero padding 1, plus ``bias`` [O].
 
     Args:
-        x: [N, C, H, W] with H and W multiples of 4; fastest in channels_last memory format.
+        x: [N, C, H, W]; for CONV, H and W are multiples of 4. Fastest in channels_last memory format.
         transformed: weights after ``transform_weight``.
 
-    Shape: -> [N, O, H, W] in channels_last memory format.
+    Shape: -> [N, O, H, W], or [N, O, 2H, 2W] for UPSCALE, in channels_last memory format.
     """
     n, _, height, width = x.shape
-    tiles = _linear(x, _to_tiles, lambda g: _from_tiles(g, n, height, width))  # [36, L, C]
-    products = torch.bmm(tiles, transformed)  # [36, L, O]
-    image = _linear(products, lambda y: _to_image(y, n, height, width), _from_image)  # [N, H, W, O]
+    grid = n, height // how.stride, width // how.stride
+    tiles = _linear(x, lambda x: _to_tiles(x, how), lambda tiles: _from_tiles(tiles, grid, how))
+    products = torch.bmm(tiles, transformed)  # [products, L, O]
+    image = _linear(products, lambda y: _to_image(y, grid, how), lambda image: _from_image(image, grid, how))
     return image.add_(bias).permute(0, 3, 1, 2)
 
 
@@ -73,67 +138,52 @@ def _linear(x: Tensor, map_: Callable[[Tensor], Tensor], adjoint: Callable[[Tens
     return _Linear.apply(x, map_, adjoint)  # type: ignore[return-value]
 
 
-@cache
-def _matrices() -> tuple[Tensor, Tensor, Tensor]:
-    """Two-dimensional transforms of output [16, 36], weight [36, 9] and input [36, 36] tiles.
-
-    Cook and Toom: multiply polynomials by their values at _SIDE - 1 points and at infinity, and interpolate.
-    """
-    points = np.array([0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)])
-    others = [np.delete(points, i) for i in range(len(points))]
-    out, weight, into = np.zeros((TILE, _SIDE)), np.zeros((_SIDE, 3)), np.zeros((_SIDE, _SIDE))
-    for i, (point, rest) in enumerate(zip(points, others, strict=True)):
-        out[:, i] = point ** np.arange(TILE)
-        weight[i] = point ** np.arange(3) / np.prod(point - rest)
-        into[i, :-1] = np.poly(rest)[::-1]
-    out[-1, -1] = weight[-1, -1] = 1
-    into[-1] = np.poly(points)[::-1]
-    return tuple(torch.from_numpy(np.kron(m, m).astype(np.float32)) for m in (out, weight, into))  # type: ignore[return-value]
+Grid = tuple[int, int, int]
+"""Samples, and rows and columns of tiles."""
 
 
-def _to_tiles(x: Tensor) -> Tensor:
-    """Transformed input tiles, one row for each tile of the output: [N, C, H, W] -> [36, L, C]."""
-    channels = x.shape[1]
+def _to_tiles(x: Tensor, how: Filter) -> Tensor:
+    """Transformed windows, one row for each output tile: [N, C, H, W] -> [products, L, C]."""
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # [N, H + 2, W + 2, C]
-    tiles = _windows(padded, 0, 0, _SIDE, _SIDE).reshape(_SIDE**2, -1)
-    return (_matrices()[2] @ tiles).view(_SIDE**2, -1, channels)
+    grid = x.shape[0], x.shape[2] // how.stride, x.shape[3] // how.stride
+    windows = _windows(padded, grid, how.stride, (0, how.window), (0, how.window))
+    return (how.input @ windows.reshape(how.products, -1)).view(how.products, -1, x.shape[1])
 
 
-def _from_tiles(tiles: Tensor, n: int, height: int, width: int) -> Tensor:
-    """The adjoint of ``_to_tiles``: overlapping tiles are added up."""
-    channels = tiles.shape[2]
-    values = (_matrices()[2].t() @ tiles.reshape(_SIDE**2, -1)).view(
-        _SIDE, _SIDE, n, height // TILE, width // TILE, channels
-    )
-    padded = values.new_zeros(n, height + TILE, width + TILE, channels)
-    _windows(padded, 0, 0, TILE, TILE).copy_(values[:TILE, :TILE])
-    _windows(padded, TILE, 0, 2, TILE).add_(values[TILE:, :TILE])
-    _windows(padded, 0, TILE, TILE, 2).add_(values[:TILE, TILE:])
-    _windows(padded, TILE, TILE, 2, 2).add_(values[TILE:, TILE:])
-    return padded[:, 1 : height + 1, 1 : width + 1].permute(0, 3, 1, 2)
+def _from_tiles(tiles: Tensor, grid: Grid, how: Filter) -> Tensor:
+    """The adjoint of ``_to_tiles``: overlapping windows are added up."""
+    n, rows, columns = grid
+    values = how.input.t() @ tiles.reshape(how.products, -1)
+    values = values.view(how.window, how.window, *grid, tiles.shape[2])
+    step = how.stride
+    # Room for whole windows; parts of step x step pixels do not overlap, so that each is added at once.
+    padded = values.new_zeros(n, (rows - 1) * step + how.window, (columns - 1) * step + how.window, tiles.shape[2])
+    parts = [(first, min(first + step, how.window)) for first in range(0, how.window, step)]
+    for down in parts:
+        for right in parts:
+            _windows(padded, grid, step, down, right).add_(values[slice(*down), slice(*right)])
+    return padded[:, 1 : rows * step + 1, 1 : columns * step + 1].permute(0, 3, 1, 2)
 
 
-def _windows(padded: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
-    """View of equal windows at every TILE-th pixel: [N, H, W, C] -> [height, width, N, rows, columns, C]."""
-    n, h, w, channels = padded.shape
-    rows, columns = (h - 2) // TILE, (w - 2) // TILE  # of H + 2 and of H + 4 pixels alike
+def _windows(padded: Tensor, grid: Grid, step: int, down: tuple[int, int], right: tuple[int, int]) -> Tensor:
+    """View of a part of all windows: [N, H, W, C] -> [part, part, N, rows, columns, C]."""
     along = padded.stride()
     return padded.as_strided(
-        (height, width, n, rows, columns, channels),
-        (along[1], along[2], along[0], TILE * along[1], TILE * along[2], along[3]),
-        top * along[1] + left * along[2],
+        (down[1] - down[0], right[1] - right[0], *grid, padded.shape[3]),
+        (along[1], along[2], along[0], step * along[1], step * along[2], along[3]),
+        padded.storage_offset() + down[0] * along[1] + right[0] * along[2],
     )
 
 
-def _to_image(products: Tensor, n: int, height: int, width: int) -> Tensor:
-    """Output pixels of the products: [36, L, O] -> [N, H, W, O]."""
-    tiles = _matrices()[0] @ products.reshape(_SIDE**2, -1)  # [16, L * O]
-    tiles = tiles.view(TILE, TILE, n, height // TILE, width // TILE, products.shape[2])
-    return tiles.permute(2, 3, 0, 4, 1, 5).reshape(n, height, width, -1)
+def _to_image(products: Tensor, grid: Grid, how: Filter) -> Tensor:
+    """Output pixels of the products: [products, L, O] -> [N, H, W, O]."""
+    n, rows, columns = grid
+    tiles = (how.output @ products.reshape(how.products, -1)).view(how.tile, how.tile, *grid, products.shape[2])
+    return tiles.permute(2, 3, 0, 4, 1, 5).reshape(n, rows * how.tile, columns * how.tile, -1)
 
 
-def _from_image(image: Tensor) -> Tensor:
+def _from_image(image: Tensor, grid: Grid, how: Filter) -> Tensor:
     """The adjoint of ``_to_image``."""
-    n, height, width, out = image.shape
-    tiles = image.reshape(n, height // TILE, TILE, width // TILE, TILE, out)
-    return (_matrices()[0].t() @ tiles.permute(2, 4, 0, 1, 3, 5).reshape(TILE**2, -1)).view(_SIDE**2, -1, out)
+    n, rows, columns = grid
+    tiles = image.reshape(n, rows, how.tile, columns, how.tile, -1).permute(2, 4, 0, 1, 3, 5)
+    return (how.output.t() @ tiles.reshape(how.tile**2, -1)).view(how.products, -1, image.shape[3])
