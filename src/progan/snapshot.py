@@ -150,7 +150,10 @@ class Snapshot:
             partial.replace(path)
         except OSError as error:
             partial.unlink(missing_ok=True)
-            raise CheckpointError(f"{path}: cannot write the snapshot ({error.strerror})") from error
+            raise CheckpointError(
+                f"{path}: cannot write the snapshot ({error.strerror or error}); what was made before is kept, "
+                f"mend that and run the same command again"
+            ) from error
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write ``model.safetensors`` and a readable ``config.json`` into a folder, as the model hubs have it."""

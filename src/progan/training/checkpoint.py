@@ -76,8 +76,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # zipfile and torch raise many kinds for a damaged file
         raise CheckpointError(f"{path}: is not a whole checkpoint ({_first_line(error)})") from error
-    if state.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: has format {state.get('format')}, this version reads format {FORMAT}")
+    form = state.get("format") if isinstance(state, dict) else None
+    if form != FORMAT:
+        raise CheckpointError(f"{path}: has format {form}, this version reads format {FORMAT}")
     return state
 
 

@@ -77,7 +77,7 @@ class Run:
         saved_at, self.tick, iteration = time.monotonic(), (time.monotonic(), self.kimg), 0
         with stop_signals() as stopped:
             while trainer.images_seen < total:
-                before = self.kimg
+                before = trainer.images_seen
                 stage = trainer.iterate()
                 iteration += 1
                 over = trainer.stage.key != stage.key or trainer.images_seen >= total
@@ -111,23 +111,20 @@ class Run:
         network, spec = self.trainer.ema.network, self.trainer.spec
         return Snapshot(network, "progan", self.config.gan, spec, level, alpha, self.kimg, self.store.classes)
 
-    def _record(self, stage: Stage, before: float, *, over: bool) -> None:
-        """Statistics, samples and snapshots that are due after an iteration."""
+    def _record(self, stage: Stage, before: int, *, over: bool) -> None:
+        """Statistics, samples and snapshots that are due after an iteration that began at ``before`` images."""
         config, now = self.config, self.kimg
-        due = {
-            name: over or before // interval != now // interval
-            for name, interval in [
-                ("log", config.log_kimg),
-                ("sample", config.sample_kimg),
-                ("keep", config.snapshot_kimg),
-            ]
-        }
+        kinds = {"log": config.log_kimg, "sample": config.sample_kimg, "keep": config.snapshot_kimg}
+        intervals = {
+            name: max(round(1000 * kimg), 1) for name, kimg in kinds.items()
+        }  # whole images: 0.12 // 0.02 is 5
+        due = {name: over or before // n != self.trainer.images_seen // n for name, n in intervals.items()}
         if due["log"]:
             self._write_row(stage)
         if self.writes and due["sample"]:
-            save_png(self._sample_sheet(self.snapshot(stage)), self.path / f"samples/{now:09.1f}.png")
+            save_png(self._sample_sheet(self.snapshot(stage)), self.path / f"samples/{now:011.3f}.png")
         if self.writes and due["keep"]:
-            self.snapshot(stage).save(self.path / f"snapshots/{now:09.1f}.safetensors")
+            self.snapshot(stage).save(self.path / f"snapshots/{now:011.3f}.safetensors")
 
     def _write_row(self, stage: Stage) -> None:
         statistics = self.trainer.take_statistics()
