@@ -1,0 +1,213 @@
+"""The command 'progan generate'."""
+
+import doctest
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from progan.cli import generate, main
+from progan.cli.generate import parse_seeds
+from progan.gans import ProGANConfig
+from progan.gans.base import ImageSpec
+from progan.snapshot import Snapshot
+
+
+def make(path: Path, channels: int = 3, *, conditional: bool = False) -> Snapshot:
+    torch.manual_seed(0)
+    spec = ImageSpec(channels, 8, 16, 3 if conditional else 0)
+    config = ProGANConfig(fmap_base=64, fmap_max=8, latent_size=6, conditional=conditional)
+    snapshot = Snapshot(config.make_generator(spec).requires_grad_(False), "progan", config, spec, level=1)
+    snapshot.save(path)
+    return snapshot
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    make(tmp_path / "g.safetensors")
+    return tmp_path / "g.safetensors"
+
+
+def run(*args: object) -> int:
+    return main(["generate", *map(str, args)])
+
+
+def pixels(path: Path) -> torch.Tensor:
+    image = np.array(Image.open(path))
+    return torch.from_numpy(image[..., None] if image.ndim == 2 else image).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
+def test_one_png_for_each_seed(channels: int, mode: str, tmp_path: Path, capsys) -> None:
+    snapshot = make(tmp_path / "g.safetensors", channels)
+    assert run(tmp_path / "g.safetensors", tmp_path / "out", "--count", 3) == 0
+    assert capsys.readouterr().out == f"3 images in {tmp_path / 'out'}\n"
+    files = sorted((tmp_path / "out").iterdir())
+    assert [p.name for p in files] == ["seed000000.png", "seed000001.png", "seed000002.png"]
+    for file, wanted in zip(files, snapshot.generate(seeds=range(3)), strict=True):
+        assert (Image.open(file).mode, Image.open(file).size) == (mode, (16, 8))
+        assert torch.equal(pixels(file), wanted)
+
+
+def test_seeds_are_a_list_with_ranges(file: Path, tmp_path: Path) -> None:
+    assert run(file, tmp_path / "out", "--seeds", "3,7,20-21") == 0
+    assert sorted(p.stem for p in (tmp_path / "out").iterdir()) == [f"seed{s:06}" for s in (3, 7, 20, 21)]
+    assert parse_seeds(" 1 - 2".replace(" - ", "-") + ", 5") == [1, 2, 5]
+    assert not doctest.testmod(generate).failed
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_a_seed_is_one_image_whatever_the_batch(conditional: bool, tmp_path: Path) -> None:
+    make(tmp_path / "g.safetensors", conditional=conditional)
+    for batch in (1, 2, 32):
+        assert run(tmp_path / "g.safetensors", tmp_path / str(batch), "--seeds", "0-4", "--batch", batch) == 0
+    assert run(tmp_path / "g.safetensors", tmp_path / "alone", "--seeds", "4") == 0
+    for seed in range(5):
+        some = [pixels(tmp_path / str(b) / f"seed{seed:06}.png").int() for b in (1, 2, 32)]
+        some += [pixels(tmp_path / "alone/seed000004.png").int()] * (seed == 4)
+        assert max(int((one - some[0]).abs().max()) for one in some) <= 1
+
+
+def test_sheet(file: Path, tmp_path: Path, capsys) -> None:
+    assert run(file, tmp_path / "out", "--grid", "--count", 5) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out/grid.png'}\n"
+    assert Image.open(tmp_path / "out/grid.png").size == (3 * 18 - 2, 2 * 10 - 2)
+    assert run(file, tmp_path / "row.PNG", "--count", 5, "--columns", 5, "--batch", 2) == 0
+    sheet = pixels(tmp_path / "row.PNG")
+    assert sheet.shape == (3, 8, 5 * 18 - 2)
+    made = Snapshot.load(file).generate(seeds=range(5), batch=2)
+    assert all(torch.equal(sheet[:, :, 18 * i : 18 * i + 16], made[i]) for i in range(5))
+    assert (sheet[:, :, 16:18] == 255).all()
+
+
+def test_label_and_resolution(tmp_path: Path) -> None:
+    snapshot = make(tmp_path / "g.safetensors", conditional=True)
+    args = (tmp_path / "g.safetensors", tmp_path / "out", "--seeds", "5")
+    for label in range(3):
+        assert run(*args, "--label", label) == 0
+        assert torch.equal(pixels(tmp_path / "out/seed000005.png"), snapshot.generate(seeds=[5], label=label)[0])
+    assert run(*args, "--resolution", 4) == 0
+    assert Image.open(tmp_path / "out/seed000005.png").size == (8, 4)
+
+
+@pytest.mark.parametrize("batch", [2, 32])
+def test_latents_of_a_file(batch: int, tmp_path: Path) -> None:
+    snapshot = make(tmp_path / "g.safetensors", conditional=True)
+    z = np.random.default_rng(0).standard_normal((5, 6))
+    np.save(tmp_path / "z.npy", z)
+    assert run(tmp_path / "g.safetensors", tmp_path / "out", "--latents", tmp_path / "z.npy", "--batch", batch) == 0
+    files = sorted((tmp_path / "out").iterdir())
+    assert [p.name for p in files] == [f"latent{i:06}.png" for i in range(5)]
+    made = snapshot.generate(z, label=[0, 1, 2, 0, 1])  # all classes in turn, over all batches
+    assert max(int((pixels(f).int() - w.int()).abs().max()) for f, w in zip(files, made, strict=True)) <= 1
+    np.save(tmp_path / "z.npy", z[0])
+    assert run(tmp_path / "g.safetensors", tmp_path / "one", "--latents", tmp_path / "z.npy") == 0
+    assert len(list((tmp_path / "one").iterdir())) == 1
+
+
+def line(capsys, *args: object) -> str:
+    assert run(*args) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    return err.removeprefix("error: ").rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--seeds", "x"], "seeds must look like 0-15 or 3,7,20-29; got 'x'"),
+        (["--seeds", ""], "seeds must look like 0-15 or 3,7,20-29; got ''"),
+        (["--seeds=-1"], "seeds must look like 0-15 or 3,7,20-29; got '-1'"),
+        (["--seeds", "3-1"], "seeds '3-1': the range is empty; write the smaller number first"),
+        (["--seeds", "99999999999999999999"], "seeds must be at least one number from 0 to 2^63 - 1"),
+        (["--count", "0"], "count must be at least 1, got 0"),
+        (["--batch", "0"], "batch must be at least 1, got 0"),
+        (["--columns", "-1"], "columns must be at least 1, got -1"),
+        (["--label", "0"], "this generator was trained without labels; leave the label away"),
+        (["--resolution", "16"], "resolution 16 is not one this generator makes; try 4, 8"),
+        (["--device", "tpu"], "device 'tpu' is not available here; try --device cpu"),
+        (["--seeds", "1", "--latents", "z.npy"], "give either --seeds or --latents"),
+    ],
+)
+def test_wrong_options_are_one_line(args: list[str], message: str, file: Path, tmp_path: Path, capsys) -> None:
+    assert message in line(capsys, file, tmp_path / "out", *args)
+    assert not (tmp_path / "out").exists()
+
+
+def test_cuda_where_there_is_none(file: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "device 'cuda' is not available here" in line(capsys, file, tmp_path / "out", "--device", "cuda")
+
+
+def test_label_out_of_range(tmp_path: Path, capsys) -> None:
+    make(tmp_path / "g.safetensors", conditional=True)
+    for label in (3, -1):
+        text = line(capsys, tmp_path / "g.safetensors", tmp_path / "out", f"--label={label}")
+        assert text.startswith("label must be 0 ... 2, one for all")
+
+
+class Evil:
+    """Makes a file named 'executed' when unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple:
+        return (Path.touch, (self.folder / "executed",))
+
+
+def test_latents_that_are_none(file: Path, tmp_path: Path, capsys) -> None:
+    z = tmp_path / "z.npy"
+    args = (file, tmp_path / "out", "--latents", z)
+    assert "z.npy: cannot be read (No such file or directory)" in line(capsys, *args)
+    for array, words in [
+        (np.zeros((2, 5)), "latents must be real numbers [N, 6], got float64 [2, 5]"),
+        (np.zeros((0, 6)), "got float64 [0, 6]"),
+        (np.zeros((2, 3, 6)), "got float64 [2, 3, 6]"),
+        (np.zeros((2, 6), complex), "got complex128"),
+        (np.array([["a"] * 6]), "got <U1"),
+        (np.full((2, 6), np.nan), "some latents are not finite"),
+    ]:
+        np.save(z, array)
+        assert words in line(capsys, *args)
+    np.save(z, np.zeros((100, 6)))
+    z.write_bytes(z.read_bytes()[:-8])
+    assert "is not a whole .npy file of numbers" in line(capsys, *args)
+    z.write_bytes(b"")
+    assert "is not a whole .npy file of numbers" in line(capsys, *args)
+    np.savez(z.with_suffix(".npz"), z=np.zeros((2, 6)))
+    z.with_suffix(".npz").replace(z)
+    assert "is not a whole .npy file of numbers" in line(capsys, *args)
+
+
+def test_latents_in_a_pickle_are_refused_and_not_executed(file: Path, tmp_path: Path, capsys) -> None:
+    np.save(tmp_path / "array.npy", np.array([Evil(tmp_path)], dtype=object), allow_pickle=True)
+    (tmp_path / "plain.npy").write_bytes(pickle.dumps(Evil(tmp_path)))
+    for name in ("array.npy", "plain.npy"):
+        text = line(capsys, file, tmp_path / "out", "--latents", tmp_path / name)
+        assert "is not a whole .npy file of numbers" in text
+    assert not (tmp_path / "executed").exists()
+
+
+def test_snapshots_that_are_none(file: Path, tmp_path: Path, capsys) -> None:
+    out = tmp_path / "out"
+    assert "does not exist" in line(capsys, tmp_path / "nothing", out)
+    (tmp_path / "run/snapshots").mkdir(parents=True)
+    assert "is a folder without snapshots" in line(capsys, tmp_path / "run", out)
+    file.write_bytes(file.read_bytes()[:-10])
+    assert "is not a whole safetensors file" in line(capsys, file, out)
+
+
+def test_places_that_cannot_be_written(file: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "a").write_text("")
+    assert "cannot be written" in line(capsys, file, tmp_path / "a/b")
+    assert "images are written as PNG; name a .png file or a folder" in line(capsys, file, tmp_path / "a.jpg")
+    if Path("/dev/full").exists():
+        (tmp_path / "full.png.partial").symlink_to("/dev/full")
+        assert "No space left on device" in line(capsys, file, tmp_path / "full.png")
+        assert not (tmp_path / "full.png").exists()

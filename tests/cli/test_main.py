@@ -1,0 +1,91 @@
+"""The command line as a whole: help, version, and one line for whatever is wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import progan
+from progan import cli
+from progan.cli import COMMANDS, main, nearest
+from progan.errors import ConfigError
+
+
+def test_help_lists_every_command_and_each_has_a_module(capsys) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    modules = {p.stem for p in Path(cli.__file__).parent.glob("*.py")} - {"__init__"}
+    assert modules == set(COMMANDS)
+    assert all(f"  {name} " in text and description in text for name, description in COMMANDS.items())
+
+
+def test_nothing_at_all_shows_the_help_but_is_no_success(capsys) -> None:
+    assert main([]) == 2
+    assert "progan COMMAND --help" in capsys.readouterr().out
+
+
+def test_version(capsys) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"progan {progan.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("trian", "did you mean train?"),
+        ("genrate", "did you mean generate?"),
+        ("xyzzy", "there are prepare, train, generate"),
+    ],
+)
+def test_unknown_command_names_the_nearest(word: str, hint: str, capsys) -> None:
+    assert main([word]) == 2
+    assert capsys.readouterr() == ("", f"error: unknown command {word!r}; {hint}\n")
+
+
+def test_nearest_names_at_most_two() -> None:
+    assert nearest("schedule.batchh", ["schedule.batch", "seed"]) == "did you mean schedule.batch?"
+    assert nearest("aaa", ["aab", "aac", "aad"]).count(" or ") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ConfigError("x: bad\n  found: 1\n  fix:   type this"), 2, "error: x: bad; found: 1; fix: type this\n"),
+        (OSError(28, "No space left on device", "a/b"), 2, "error: [Errno 28] No space left on device: 'a/b'\n"),
+        (KeyboardInterrupt(), 130, "error: interrupted\n"),
+    ],
+)
+def test_what_a_command_raises_becomes_one_line(
+    error: BaseException, code: int, line: str, capsys, monkeypatch
+) -> None:
+    def fail(args: object) -> int:
+        raise error
+
+    monkeypatch.setattr("progan.cli.generate.main", fail)
+    assert main(["generate"]) == code
+    assert capsys.readouterr() == ("", line)
+
+
+def test_what_is_a_bug_of_ours_is_not_hidden(monkeypatch) -> None:
+    def fail(args: object) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("progan.cli.generate.main", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["generate"])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys) -> None:
+    args = [command, "--help"] if command != "train" else ["train", "demo", "--help"]
+    with pytest.raises(SystemExit) as stopped:
+        main(args)
+    assert stopped.value.code == 0
+    assert "--" in capsys.readouterr().out
+
+
+def test_module_is_the_same_program() -> None:
+    result = subprocess.run([sys.executable, "-m", "progan", "nonsense"], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: unknown command 'nonsense'")

@@ -1,0 +1,131 @@
+"""The plan before a run: its batches are possible, its parameters counted, and its times add up."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from progan.errors import ConfigError
+from progan.gans.base import ImageSpec
+from progan.presets import PRESETS
+from progan.schedule import spans
+from progan.training.config import RunConfig, check, split_batch
+from progan.training.preflight import Plan, StageCost, probe
+from small import small_run
+
+CPU = torch.device("cpu")
+SPEC = ImageSpec(3, 16, 16)
+
+
+def run(*, group: int = 4, micro_batch: int | None = None, **schedule: object) -> RunConfig:
+    config = small_run(**schedule)
+    return replace(config, gan=replace(config.gan, stddev_group=group), micro_batch=micro_batch)
+
+
+@pytest.mark.parametrize(
+    ("batch", "group", "world", "micro", "parts"),
+    [
+        (16, 4, 1, None, 1),
+        (16, 4, 1, 16, 1),
+        (16, 4, 1, 8, 2),
+        (16, 4, 1, 7, 4),
+        (16, 4, 2, None, 1),
+        (16, 4, 2, 4, 2),
+        (16, 4, 4, None, 1),
+        (24, 4, 1, 8, 3),
+        (24, 4, 2, 8, 3),  # 12 each: 3 groups, so 1 or 3 parts
+        (3, 4, 1, None, 1),  # a batch below the group is one group
+        (16, 16, 1, None, 1),
+        (6, 0, 3, 1, 2),  # no such layer: every sample for itself
+    ],
+)
+def test_split_keeps_groups_whole(batch: int, group: int, world: int, micro: int | None, parts: int) -> None:
+    assert split_batch(run(group=group, micro_batch=micro), batch, world) == parts
+    each = batch // world // parts
+    assert each * world * parts == batch
+    assert micro is None or each <= micro
+    groups = batch // min(group or 1, batch)
+    assert groups % (world * parts) == 0
+
+
+@pytest.mark.parametrize(
+    ("batch", "group", "world", "micro", "message"),
+    [
+        (6, 4, 1, None, "schedule.batch 6 is not a multiple of gan.stddev_group 4; "
+                        "try --schedule.batch 4 or --gan.stddev-group 3"),
+        (12, 4, 2, None, "schedule.batch 12 has 3 stddev groups of 4, which 2 processes cannot share; "
+                         "try --schedule.batch 8 or --gan.stddev-group 3"),
+        (3, 4, 2, None, "schedule.batch 3 has 1 stddev groups of 3, which 2 processes cannot share"),
+        (16, 4, 1, 3, "micro_batch 3 is smaller than a stddev group of 4; try --micro-batch 4"),
+        (16, 16, 1, 8, "micro_batch 8 is smaller than a stddev group of 16; try --micro-batch 16"),
+    ],
+)  # fmt: skip
+def test_impossible_splits_say_what_to_type(
+    batch: int, group: int, world: int, micro: int | None, message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        split_batch(run(group=group, micro_batch=micro), batch, world)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize("batch", range(1, 40))
+def test_what_is_suggested_works(batch: int) -> None:
+    try:
+        split_batch(run(group=4), batch, 1)
+    except ConfigError as error:
+        words = str(error).split("; try ")[1].split()
+        split_batch(run(group=4), int(words[1]), 1)
+        split_batch(run(group=int(words[4])), batch, 1)
+    else:
+        assert batch % 4 == 0 or batch < 4
+
+
+def test_a_stage_of_later_hours_is_checked_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"schedule\.batch 6"):
+        check(run(batch={4: 8, 16: 6}), SPEC, 1)
+    with pytest.raises(ConfigError, match=r"schedule\.resolution 16 does not fit data of 8x32"):
+        check(run(), ImageSpec(3, 8, 32), 1)
+
+
+def test_parameters_grow_to_the_whole_network() -> None:
+    config = PRESETS["cifar10"]()
+    plan = probe(config, ImageSpec(3, 32, 32), CPU, budget_s=0)
+    counts = [cost.parameters for _, cost in sorted(plan.costs.items())]
+    assert counts == sorted(set(counts))
+    # At the last level all blocks are in use, and the heads of the last level only: 1x1 convolutions, 128 maps.
+    others = 3 * ((3 * 128 + 3) + (3 * 128 + 128))
+    assert counts[-1] == 1_296_908 + 1_298_689 - others
+
+
+@pytest.mark.parametrize("budget_s", [0, 20])
+def test_probe_gives_every_stage_a_time(budget_s: float) -> None:
+    plan = probe(small_run(), SPEC, CPU, budget_s=budget_s)
+    assert sorted(plan.costs) == [0, 1, 2]
+    for cost in plan.costs.values():
+        assert cost.seconds_per_kimg > 0
+        assert cost.flops > 0
+        assert cost.probed == (budget_s > 0)
+    table = plan.table(small_run().schedule)
+    assert table.count("~") == (1 if budget_s else 3 * 3 + 1)  # the last line explains the sign
+
+
+def plan() -> Plan:
+    return Plan([StageCost(level, 10, 1.0, seconds_per_kimg=10.0 ** (level + 3)) for level in range(3)])
+
+
+def test_times_of_the_table_add_up() -> None:
+    schedule = small_run().schedule
+    seconds = {0: 32.0, 1: 640.0, 2: 6400.0}  # 32, 64 and 64 images at 1, 10 and 100 seconds each
+    assert {
+        level: sum(s.end - s.first for s in spans(schedule) if s.level == level) * 10.0**level for level in range(3)
+    } == seconds
+    lines = plan().table(schedule).splitlines()
+    assert [line.split()[-1] for line in lines[1:4]] == ["0:32", "10:40", "1:46:40"]
+    assert lines[-1].startswith("whole run about 1:57:52;")
+
+
+def test_what_is_measured_takes_the_place_of_the_estimate() -> None:
+    some = plan()
+    some.measured(2, 5.0)
+    assert some.seconds_per_kimg(2) == 5.0
+    assert some.seconds_per_kimg(1) == 10_000
