@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from progan import winograd
 from progan.ops import upscale2
 
-_sharing: dict[tuple[int, str], Tensor] | None = None
+_sharing: dict[tuple[int, str, bool], Tensor] | None = None
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def _shared(layer: nn.Module, kind: str, make: Callable[[], Tensor]) -> Tensor:
     """What ``make`` returns, kept for the layer's next call inside ``shared_weights``."""
     if _sharing is None:
         return make()
-    key = id(layer), kind
+    key = id(layer), kind, torch.is_grad_enabled()  # what is made without a graph has no derivative
     if key not in _sharing:
         _sharing[key] = make()
     return _sharing[key]

@@ -48,13 +48,23 @@ def minibatch_stddev(x: Tensor, group: int) -> Tensor:
         ValueError: if N is not a multiple of the group.
     """
     n, _, height, width = x.shape
-    group = min(group, n)
-    if n % group:
-        raise ValueError(f"batch size {n} is not a multiple of the stddev group {group}")
-    y = x.float().unflatten(0, (group, n // group))  # [G, M, C, H, W]
+    group, groups = stddev_groups(n, group)
+    y = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(0, (group, groups))  # [G, M, C, H, W]
     y = (y.var(0, correction=0) + 1e-8).sqrt()  # [M, C, H, W]; 1e-8 keeps the gradient finite for equal samples
     y = y.mean((1, 2, 3)).repeat(group)  # [M] -> [G * M] = [N]
     return y.to(x.dtype).view(n, 1, 1, 1).expand(n, 1, height, width)
+
+
+def stddev_groups(batch: int, group: int) -> tuple[int, int]:
+    """Size and number of the stddev groups of a batch.
+
+    >>> stddev_groups(16, 4), stddev_groups(3, 16)
+    ((4, 4), (3, 1))
+    """
+    group = min(group, batch)
+    if batch % group:
+        raise ValueError(f"batch size {batch} is not a multiple of the stddev group {group}")
+    return group, batch // group
 
 
 def pixel_norm(x: Tensor) -> Tensor:

@@ -38,11 +38,13 @@ class ScheduleConfig:
                 f"schedule.start_resolution {self.start_resolution} is above schedule.resolution {self.resolution}"
             )
         for name in ("hold_kimg", "fade_kimg", "total_kimg"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"schedule.{name} must not be negative, got {getattr(self, name)}")
-        for level in range(self.first_level, self.levels):
-            if at_resolution(self.batch, 4 << level) < 1:
-                raise ConfigError(f"schedule.batch must be at least 1, got {self.batch}")
+            if not 0 <= getattr(self, name) < 1e12:
+                raise ConfigError(f"schedule.{name} must be a number from 0 on, got {getattr(self, name)}")
+        for name, least in (("batch", 1), ("lr", 0)):
+            table = getattr(self, name)
+            values = list(table.values()) if isinstance(table, Mapping) else [table]
+            if not values or not all(least <= value < float("inf") for value in values):
+                raise ConfigError(f"schedule.{name} must be at least {least}, as in 16 or 4 16 64 8; got {table}")
 
     @property
     def first_level(self) -> int:

@@ -35,11 +35,11 @@ class Filter:
     stride: int
     """Distance of the input windows [pixels]."""
     output: Tensor
-    """[tile^2, window^2]."""
+    """Transform of one dimension, [tile, window]."""
     weight: Tensor
-    """[window^2, 9]."""
+    """Transform of both dimensions, [window^2, 9]."""
     input: Tensor
-    """[window^2, window^2]."""
+    """Transform of one dimension, [window, window]."""
 
     @property
     def window(self) -> int:
@@ -52,12 +52,13 @@ class Filter:
         return self.window**2
 
 
-def _square(*matrices: np.ndarray) -> tuple[Tensor, ...]:
-    """Two-dimensional transforms from one-dimensional ones."""
-    return tuple(torch.from_numpy(np.kron(m, m).astype(np.float32)) for m in matrices)
+def _tensors(output: np.ndarray, weight: np.ndarray, into: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Transforms as a Filter has them, from one-dimensional ones."""
+    output, both, into = (torch.from_numpy(m.astype(np.float32)) for m in (output, np.kron(weight, weight), into))
+    return output, both, into
 
 
-def _cook_toom(tile: int, points: list[float]) -> tuple[Tensor, ...]:
+def _cook_toom(tile: int, points: list[float]) -> tuple[Tensor, Tensor, Tensor]:
     """Multiply polynomials by their values at some points and at infinity, and interpolate."""
     at, window = np.array(points), tile + 2
     output, weight, into = np.zeros((tile, window)), np.zeros((window, 3)), np.zeros((window, window))
@@ -68,14 +69,14 @@ def _cook_toom(tile: int, points: list[float]) -> tuple[Tensor, ...]:
         into[i, :-1] = np.poly(rest)[::-1]
     output[-1, -1] = weight[-1, -1] = 1
     into[-1] = np.poly(at)[::-1]
-    return _square(output, weight, into)
+    return _tensors(output, weight, into)
 
 
 CONV = Filter(4, 4, *_cook_toom(4, [0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)]))
 UPSCALE = Filter(
     2,
     1,
-    *_square(
+    *_tensors(
         np.array([[1, -1, 0], [1, 0, 1]]),
         np.array([[1, 1, 1], [1, 0, 0], [0, 0, 1]]),
         np.array([[0, 1, 0], [-1, 1, 0], [0, -1, 1]]),
@@ -118,7 +119,8 @@ def convolve(x: Tensor, transformed: Tensor, bias: Tensor, how: Filter = CONV) -
     tiles = _linear(x, lambda x: _to_tiles(x, how), lambda tiles: _from_tiles(tiles, grid, how))
     products = torch.bmm(tiles, transformed)  # [products, L, O]
     image = _linear(products, lambda y: _to_image(y, grid, how), lambda image: _from_image(image, grid, how))
-    return image.add_(bias).permute(0, 3, 1, 2)
+    # Not in place: in-place operations on a view, such as the leaky ReLU after this, cost copies in its derivative.
+    return image.permute(0, 3, 1, 2) + bias.view(-1, 1, 1)
 
 
 class _Linear(torch.autograd.Function):
@@ -138,6 +140,12 @@ def _linear(x: Tensor, map_: Callable[[Tensor], Tensor], adjoint: Callable[[Tens
     return _Linear.apply(x, map_, adjoint)  # type: ignore[return-value]
 
 
+def _twice(matrix: Tensor, x: Tensor) -> Tensor:
+    """A matrix [a, b] applied along both dimensions of squares: [b^2, ...] -> [a^2, K]."""
+    a, b = matrix.shape
+    return torch.matmul(matrix, (matrix @ x.reshape(b, -1)).view(a, b, -1)).view(a * a, -1)
+
+
 Grid = tuple[int, int, int]
 """Samples, and rows and columns of tiles."""
 
@@ -147,14 +155,13 @@ def _to_tiles(x: Tensor, how: Filter) -> Tensor:
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # [N, H + 2, W + 2, C]
     grid = x.shape[0], x.shape[2] // how.stride, x.shape[3] // how.stride
     windows = _windows(padded, grid, how.stride, (0, how.window), (0, how.window))
-    return (how.input @ windows.reshape(how.products, -1)).view(how.products, -1, x.shape[1])
+    return _twice(how.input, windows).view(how.products, -1, x.shape[1])
 
 
 def _from_tiles(tiles: Tensor, grid: Grid, how: Filter) -> Tensor:
     """The adjoint of ``_to_tiles``: overlapping windows are added up."""
     n, rows, columns = grid
-    values = how.input.t() @ tiles.reshape(how.products, -1)
-    values = values.view(how.window, how.window, *grid, tiles.shape[2])
+    values = _twice(how.input.t(), tiles).view(how.window, how.window, *grid, tiles.shape[2])
     step = how.stride
     # Room for whole windows; parts of step x step pixels do not overlap, so that each is added at once.
     padded = values.new_zeros(n, (rows - 1) * step + how.window, (columns - 1) * step + how.window, tiles.shape[2])
@@ -178,7 +185,7 @@ def _windows(padded: Tensor, grid: Grid, step: int, down: tuple[int, int], right
 def _to_image(products: Tensor, grid: Grid, how: Filter) -> Tensor:
     """Output pixels of the products: [products, L, O] -> [N, H, W, O]."""
     n, rows, columns = grid
-    tiles = (how.output @ products.reshape(how.products, -1)).view(how.tile, how.tile, *grid, products.shape[2])
+    tiles = _twice(how.output, products).view(how.tile, how.tile, *grid, products.shape[2])
     return tiles.permute(2, 3, 0, 4, 1, 5).reshape(n, rows * how.tile, columns * how.tile, -1)
 
 
@@ -186,4 +193,4 @@ def _from_image(image: Tensor, grid: Grid, how: Filter) -> Tensor:
     """The adjoint of ``_to_image``."""
     n, rows, columns = grid
     tiles = image.reshape(n, rows, how.tile, columns, how.tile, -1).permute(2, 4, 0, 1, 3, 5)
-    return (how.output.t() @ tiles.reshape(how.tile**2, -1)).view(how.products, -1, image.shape[3])
+    return _twice(how.output.t(), tiles).view(how.products, -1, image.shape[3])

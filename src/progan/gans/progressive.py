@@ -13,7 +13,7 @@ from progan.errors import ConfigError
 from progan.gans.base import Batch, ImageSpec, Phase, Terms
 from progan.layers import EqualizedConv2d, EqualizedLinear, leaky, shared_weights
 from progan.losses import ADVERSARIAL, drift, gradient_penalty
-from progan.ops import downscale2, fade_images, minibatch_stddev, pixel_norm, upscale2
+from progan.ops import downscale2, fade_images, minibatch_stddev, pixel_norm, stddev_groups, upscale2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +216,7 @@ class ProGAN:
 
     def _scores(self, batch: Batch, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """D on reals and on fakes in one pass, interleaved such that both keep their own stddev groups."""
-        group = min(self.config.stddev_group, len(real)) or len(real)
+        group = stddev_groups(len(real), self.config.stddev_group or len(real))[0]
         dealt = [x.unflatten(0, (group, -1)) for x in (real, fake)]  # [G, M, C, H, W]
         both = torch.stack(dealt, 1).flatten(0, 2).contiguous(memory_format=torch.channels_last)  # [G * 2 * M, ...]
         scores = self.discriminator(both, batch.level, batch.alpha, group).unflatten(0, (group, 2, -1))

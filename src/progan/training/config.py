@@ -52,6 +52,8 @@ class RunConfig:
             raise ConfigError(f"seed must be 0 ... 2^63 - 1, got {self.seed}")
         if self.micro_batch is not None and self.micro_batch < 1:
             raise ConfigError(f"micro_batch must be at least 1, got {self.micro_batch}")
+        if self.ema_kimg is not None and self.ema_kimg <= 0:
+            raise ConfigError(f"ema_kimg must be positive, got {self.ema_kimg}")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
 

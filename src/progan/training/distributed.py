@@ -1,7 +1,7 @@
 """Data parallelism under torchrun: the only file that knows torch.distributed."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,11 +24,10 @@ class Ranks:
         """Whether this process writes files and talks to the user."""
         return self.rank == 0
 
-    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
+    def average(self, gradients: Sequence[Tensor]) -> None:
         """Mean over all ranks, in place, by one flat all-reduce; no rank may lack a gradient that another has."""
         if self.world == 1:
             return
-        gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([g.reshape(-1) for g in gradients])
         dist.all_reduce(flat)
         flat /= self.world

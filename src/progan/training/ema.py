@@ -20,7 +20,7 @@ class WeightAverage:
 
     def kept(self, images: int) -> float:
         """Share of the old average that a step of ``images`` images keeps."""
-        return self.decay if not self.half_life_kimg else 0.5 ** (images / (1000 * self.half_life_kimg))
+        return self.decay if self.half_life_kimg is None else 0.5 ** (images / (1000 * self.half_life_kimg))
 
     @torch.no_grad()
     def update(self, images: int) -> None:

@@ -14,7 +14,7 @@ from progan.schedule import Stage, stage_at
 from progan.training.config import RunConfig, check, split_batch
 from progan.training.distributed import Ranks
 from progan.training.ema import WeightAverage
-from progan.training.precision import Precision
+from progan.training.precision import Precision, gradients_of
 
 SINGLE = Ranks()
 
@@ -91,11 +91,13 @@ class Trainer:
             self.precision.scaled(torch.stack(list(means.values())).sum()).backward()
             for name, mean in means.items():
                 self._add(f"{phase.name}/{name}", mean.detach(), 1 / parts)
-        for name in phase.trains:
-            optimizer = self.optimizers[name]
+        optimizers = [self.optimizers[name] for name in phase.trains]
+        for optimizer in optimizers:
             optimizer.param_groups[0]["lr"] = stage.lr
-            self.ranks.average_gradients(self.gan.networks[name].parameters())
-            self._add(f"{name}/gradient_norm", self.precision.step(optimizer), 1)
+            self.ranks.average(gradients_of(optimizer))
+        for name, norm in zip(phase.trains, self.precision.step(*optimizers), strict=True):
+            self._add(f"{name}/gradient_norm", norm, 1)
+        for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         if phase.after_step:
             phase.after_step()

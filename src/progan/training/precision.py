@@ -67,22 +67,26 @@ class Precision:
         """What to call backward() on."""
         return loss * self.scale if self.kind == "fp16" else loss
 
-    def step(self, optimizer: torch.optim.Optimizer) -> Tensor:
-        """Step if every gradient is finite, else leave weights and optimizer as they are; returns the gradient norm."""
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients) / self.scale
-        bad = (~torch.isfinite(norm)).float()
-        optimizer.found_inf = bad  # type: ignore[attr-defined]  # read by the fused kernel, as torch.amp does it
-        if self.kind == "fp16":
-            optimizer.grad_scale = self.scale  # type: ignore[attr-defined]
-        optimizer.step()
+    def step(self, *optimizers: torch.optim.Optimizer) -> list[Tensor]:
+        """Step with what one backward pass left, if every gradient of it is finite, else leave everything as it is.
+
+        Returns:
+            norm of the gradients of each optimizer's network.
+        """
+        norms = [torch.nn.utils.get_total_norm(gradients_of(o)) / self.scale for o in optimizers]
+        bad = (~torch.isfinite(torch.stack(norms).sum())).float()
+        for optimizer in optimizers:
+            optimizer.found_inf = bad  # type: ignore[attr-defined]  # read by the fused kernel, as torch.amp does it
+            if self.kind == "fp16":
+                optimizer.grad_scale = self.scale  # type: ignore[attr-defined]
+            optimizer.step()
         self.skipped += bad
         if self.kind == "fp16":
             self.finite_steps = (self.finite_steps + 1) * (1 - bad)
             grow = (self.finite_steps == _GROW_AFTER).float()
             self.scale = self.scale * (1 - bad / 2) * (1 + grow)
             self.finite_steps *= 1 - grow
-        return norm
+        return norms
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""
@@ -92,3 +96,8 @@ class Precision:
         """Take over what a checkpoint kept."""
         for name, value in state.items():
             setattr(self, name, value.to(self.device))
+
+
+def gradients_of(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """The gradients that the optimizer's next step would use."""
+    return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
