@@ -115,9 +115,8 @@ class Run:
         """Statistics, samples and snapshots that are due after an iteration that began at ``before`` images."""
         config, now = self.config, self.kimg
         kinds = {"log": config.log_kimg, "sample": config.sample_kimg, "keep": config.snapshot_kimg}
-        intervals = {
-            name: max(round(1000 * kimg), 1) for name, kimg in kinds.items()
-        }  # whole images: 0.12 // 0.02 is 5
+        # Whole images, because 0.12 // 0.02 is 5.
+        intervals = {name: max(round(1000 * kimg), 1) for name, kimg in kinds.items()}
         due = {name: over or before // n != self.trainer.images_seen // n for name, n in intervals.items()}
         if due["log"]:
             self._write_row(stage)
