@@ -23,10 +23,10 @@ NEIGHBOURS = 5
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """All digits as uint8 [1797, 16, 16], and which they are."""
-    data = load_digits()
-    small = np.rint(data.images * 255 / 16).astype(np.uint8)
+    flat, labels = load_digits(return_X_y=True)
+    small = np.rint(flat.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
     large = [np.asarray(Image.fromarray(x).resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for x in small]
-    return np.stack(large), data.target
+    return np.stack(large), labels
 
 
 def write(folder: Path) -> None:
@@ -62,7 +62,7 @@ def verdict(images: np.ndarray) -> tuple[float, float, np.ndarray]:
 
 def main() -> int:
     """Train, make digits, judge them, and say where the pictures are."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="A ProGAN on scikit-learn's handwritten digits.")
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for data, run and pictures")
     parser.add_argument("--fresh", action="store_true", help="start anew instead of going on with what is there")
     parser.add_argument("--count", type=int, default=1000, help="digits that are made and judged")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import write_images
 
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, prepare
+from small import write_images
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 

@@ -54,8 +54,11 @@ class Filter:
 
 def _tensors(output: np.ndarray, weight: np.ndarray, into: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
     """Transforms as a Filter has them, from one-dimensional ones."""
-    output, both, into = (torch.from_numpy(m.astype(np.float32)) for m in (output, np.kron(weight, weight), into))
-    return output, both, into
+
+    def tensor(matrix: np.ndarray) -> Tensor:
+        return torch.from_numpy(matrix.astype(np.float32))
+
+    return tensor(output), tensor(np.kron(weight, weight)), tensor(into)
 
 
 def _cook_toom(tile: int, points: list[float]) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,7 +1,6 @@
 """The networks against outputs of the authors' program, and the losses against plain formulas."""
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from progan.errors import ConfigError
 from progan.gans import ProGANConfig
-from progan.gans.base import Batch, ImageSpec
+from progan.gans.base import ImageSpec
 from progan.gans.progressive import ProGAN
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden/networks_32.json").read_text())
@@ -48,7 +46,8 @@ def golden_gan(*, fused: bool) -> ProGAN:
     weights = golden_weights()
     for own, parameter in gan.networks.named_parameters():
         value = weights.pop(authors_name(own))
-        parameter.data = (value.permute(3, 2, 0, 1) if value.ndim == 4 else value.t() if value.ndim == 2 else value).contiguous()
+        order = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[value.ndim]
+        parameter.data = value.permute(order).contiguous()
     assert not weights
     return gan
 

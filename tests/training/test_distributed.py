@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import small_run
 
 from progan.data.loader import Loader
 from progan.data.store import Store
@@ -18,6 +17,7 @@ from progan.training.config import RunConfig, split_batch
 from progan.training.distributed import Ranks, process_group
 from progan.training.log import read_stats
 from progan.training.loop import Trainer
+from small import small_run
 
 TOLERANCE = 1e-5
 """Largest difference of a weight after 30 steps of lr 0.001 through a growth; only the order of sums differs.

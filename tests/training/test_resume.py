@@ -1,4 +1,4 @@
-"""A run that was interrupted equals one that was not, bit for bit: weights, average, Adam state, samples, statistics."""
+"""An interrupted run equals one that was not, bit for bit: weights, average, Adam state, samples, statistics."""
 
 import os
 import signal
@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from small import small_run
 
 from progan.data.loader import Loader
 from progan.data.store import Store
@@ -22,6 +21,7 @@ from progan.training.log import TIMINGS, read_stats
 from progan.training.loop import Trainer
 from progan.training.preflight import Plan, probe
 from progan.training.run import Run
+from small import small_run
 
 CPU = torch.device("cpu")
 
@@ -177,5 +177,5 @@ def test_longer_total_is_no_other_run_but_other_networks_are(store: Store, tmp_p
     assert again.trainer.images_seen == 160
     again.log.close()
     wider = replace(config, gan=replace(config.gan, fmap_max=16))
-    with pytest.raises(ConfigError, match="gan.fmap_max 8 -> 16"):
+    with pytest.raises(ConfigError, match=r"gan\.fmap_max 8 -> 16"):
         Run(tmp_path / "run", trainer(wider, store), store, about={})
