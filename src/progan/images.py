@@ -87,5 +87,9 @@ def save_png(image: Image.Image, path: Path) -> None:
     """Write a PNG file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    image.save(partial, format="PNG")
-    partial.replace(path)
+    try:
+        image.save(partial, format="PNG")
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

@@ -103,7 +103,14 @@ def test_batch_is_split_into_as_few_parts_as_the_limit_allows(
     ("batch", "group", "micro", "world", "words"),
     [
         (6, 4, None, 1, "schedule.batch 6 is not a multiple of gan.stddev_group 4"),
-        (16, 16, None, 2, "1 stddev groups of 16, which 2 processes cannot share"),
+        (
+            16,
+            16,
+            None,
+            2,
+            "16 on each of 2 processes; try --schedule.batch 32 or --gan.stddev-group 8$",
+        ),
+        (32, 4, None, 3, "try --schedule.batch 24$"),
         (16, 8, 4, 1, "micro_batch 4 is smaller than a stddev group of 8"),
     ],
 )

@@ -118,7 +118,7 @@ def missing(path: Path) -> DataError:
         parent = parent.parent
     wanted = path.relative_to(parent).parts[0] if path != parent else path.name
     names = sorted(child.name for child in parent.iterdir() if not child.name.startswith("."))
-    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.6)
     found = ", ".join(near or names[:5]) or "nothing"
     fix = f"name {parent / near[0]}" if near else f"name {_KINDS}"
     return DataError(f"{path}: no such file or folder\n  found: in {parent}: {found}\n  fix:   {fix}")

@@ -20,7 +20,7 @@ class RunConfig:
     seed: int = 0
     """Of the weights and of every random draw."""
     mirror: bool = True
-    """Mirror every other image, left to right."""
+    """Mirror each image left to right with probability 1/2, each time it is shown."""
     beta1: float = 0.0
     """Adam's decay of the gradients' mean (appendix A.1)."""
     beta2: float = 0.99
@@ -96,17 +96,13 @@ def split_batch(config: RunConfig, batch: int, world: int) -> int:
         ConfigError: if no such split exists.
     """
     group = min(config.gan.stddev_group, batch) or 1
-    if batch % group:
+    if batch % (group * world):
+        shared = f" on each of {world} processes" if world > 1 else ""
         raise ConfigError(
-            f"schedule.batch {batch} is not a multiple of gan.stddev_group {group}; "
-            f"try --schedule.batch {batch // group * group or group} or --gan.stddev-group {_divisor(batch, group)}"
+            f"schedule.batch {batch} is not a multiple of gan.stddev_group {group}{shared}; "
+            f"try {_suggestion(batch, group, world)}"
         )
     groups = batch // group
-    if groups % world:
-        raise ConfigError(
-            f"schedule.batch {batch} has {groups} stddev groups of {group}, which {world} processes cannot share; "
-            f"try --schedule.batch {world * group} or --gan.stddev-group {_divisor(max(batch // world, 1), group)}"
-        )
     per_rank = groups // world
     limit = config.micro_batch or batch
     fitting = [n for n in range(1, per_rank + 1) if per_rank % n == 0 and batch // world // n <= limit]
@@ -125,6 +121,9 @@ def check(config: RunConfig, spec: ImageSpec, world: int) -> None:
         split_batch(config, at_resolution(config.schedule.batch, 4 << level), world)
 
 
-def _divisor(number: int, limit: int) -> int:
-    """The largest divisor of ``number`` that is not above ``limit``."""
-    return max(d for d in range(1, min(number, limit) + 1) if number % d == 0)
+def _suggestion(batch: int, group: int, world: int) -> str:
+    """Settings near those given that ``world`` processes can share."""
+    step = group * world
+    fitting = [g for g in range(1, group) if batch % (g * world) == 0]
+    other = f" or --gan.stddev-group {max(fitting)}" if fitting else ""
+    return f"--schedule.batch {max(batch // step, 1) * step}{other}"

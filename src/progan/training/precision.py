@@ -18,16 +18,12 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
     Raises:
         ConfigError: if that device is not on this machine.
     """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    kind = next(k for k, there in available.items() if there) if name == "auto" else name.split(":")[0]
-    if not available.get(kind, False):
-        there = ", ".join(k for k, ok in available.items() if ok)
-        raise ConfigError(f"device {name!r} is not available here; try --device {there} or auto")
-    return (
-        torch.device(kind, local_rank)
-        if kind == "cuda" and ":" not in name
-        else torch.device(name if ":" in name else kind)
-    )
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    there = [kind for kind, count in counts.items() if count]
+    kind, _, number = (there[0] if name == "auto" else name).partition(":")
+    if kind not in there or (number and not (number.isdecimal() and int(number) < counts[kind])):
+        raise ConfigError(f"device {name!r} is not available here; try --device {', '.join(there)} or auto")
+    return torch.device(f"{kind}:{number or local_rank}" if kind == "cuda" else kind)
 
 
 def keep_freed_memory() -> None:
