@@ -13,7 +13,7 @@ TOLERANCE = 3e-6
 SHAPES = [(2, 48, 64, 8, 8), (3, 96, 64, 8, 16), (4, 256, 256, 8, 8), (1, 64, 48, 32, 20)]
 
 
-FILTERS = {"conv": winograd.CONV, "upscale": winograd.UPSCALE}
+FILTERS = {"conv": winograd.CONV, "small": winograd.SMALL, "upscale": winograd.UPSCALE}
 
 
 def winograd_conv(x: Tensor, weight: Tensor, bias: Tensor, kind: str) -> Tensor:
@@ -45,7 +45,6 @@ def test_equals_direct_convolution_with_its_derivatives(shape: tuple[int, ...], 
     x = torch.randn(n, into, height, width).to(memory_format=torch.channels_last)
     weight, bias = torch.randn(out, into, 3, 3) / (9 * into) ** 0.5, torch.randn(out)
     v = torch.randn(n, out, *(side * (2 if kind == "upscale" else 1) for side in (height, width)))
-    assert winograd.pays(x, weight, FILTERS[kind])
     ours = derivatives(winograd_conv, *(t.clone().requires_grad_() for t in (x, weight, bias)), v, kind)
     want = derivatives(direct_conv, *(t.double().requires_grad_() for t in (x, weight, bias)), v.double(), kind)
     errors = {name: ((ours[name].double() - want[name]).norm() / want[name].norm()).item() for name in want}
@@ -56,11 +55,18 @@ def test_equals_direct_convolution_with_its_derivatives(shape: tuple[int, ...], 
     ("size", "maps", "dtype", "why"),
     [
         ((10, 8), 64, torch.float32, "no multiple of the tile"),
-        ((4, 4), 64, torch.float32, "one tile is mostly border"),
+        ((5, 4), 64, torch.float32, "no multiple of the small tile"),
         ((8, 8), 32, torch.float32, "transforms cost more than they save"),
         ((8, 8), 64, torch.float64, "float32 constants"),
     ],
 )
 def test_direct_convolution_is_left_to_the_library(size, maps: int, dtype: torch.dtype, why: str) -> None:  # type: ignore[no-untyped-def]
     x, weight = torch.zeros(1, maps, *size, dtype=dtype), torch.zeros(maps, maps, 3, 3, dtype=dtype)
-    assert not winograd.pays(x, weight), why
+    assert winograd.choose(x, weight) is None, why
+
+
+def test_filter_is_chosen_by_size() -> None:
+    weight = torch.zeros(64, 64, 3, 3)
+    sizes = {(4, 4): winograd.SMALL, (4, 8): winograd.SMALL, (8, 8): winograd.CONV, (8, 16): winograd.CONV}
+    assert {size: winograd.choose(torch.zeros(1, 64, *size), weight) for size in sizes} == sizes
+    assert winograd.choose(torch.zeros(1, 64, 5, 7), weight, upscale=True) is winograd.UPSCALE

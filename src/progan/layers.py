@@ -72,8 +72,8 @@ class EqualizedConv2d(nn.Module):
         self.upscale = upscale
 
     def forward(self, x: Tensor) -> Tensor:
-        how = winograd.UPSCALE if self.upscale else winograd.CONV
-        if winograd.pays(x, self.weight, how):
+        how = winograd.choose(x, self.weight, upscale=self.upscale)
+        if how is not None:
             weight = _shared(self, "winograd", lambda: winograd.transform_weight(self.weight, self.scale, how))
             return winograd.convolve(x, weight, self.bias, how)
         if self.upscale:

@@ -1,12 +1,13 @@
 """3x3 convolutions with a quarter of the multiplications, as matrix products between linear transforms.
 
 On the CPU the library's direct convolution already runs at the speed of its matrix product, so only fewer
-multiplications can be faster. Both filters here need 2.25 of them for each output pixel and pair of maps instead of 9:
+multiplications can be faster. The filters here need few of them for each output pixel and pair of maps, instead of 9:
 
-- ``CONV``: Winograd's minimal filtering F(4x4, 3x3). The usual loss of accuracy of large tiles is avoided by
+- ``CONV``: 2.25, by Winograd's minimal filtering F(4x4, 3x3). The usual loss of accuracy of large tiles is avoided by
   interpolating at 0, +-1/sqrt(2), +-sqrt(2) and infinity, so that the error against float64 is about that of a direct
   float32 convolution (tests/test_winograd.py).
-- ``UPSCALE``: the same after nearest-neighbour upscaling by two. Of a row w0 w1 w2 with sum s, the two output pixels
+- ``SMALL``: 4, by F(2x2, 3x3); for images of 4 pixels, where transforming the weights is most of the work.
+- ``UPSCALE``: 2.25, after nearest-neighbour upscaling by two. Of a row w0 w1 w2 with sum s, the two output pixels
   at x_i are s x_i - w0 (x_i - x_(i-1)) and s x_i + w2 (x_(i+1) - x_i): three products for two pixels.
 
 Every step is a linear map whose derivative is its adjoint, so derivatives of any order are exact and equally fast.
@@ -76,6 +77,7 @@ def _cook_toom(tile: int, points: list[float]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 CONV = Filter(4, 4, *_cook_toom(4, [0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)]))
+SMALL = Filter(2, 2, *_cook_toom(2, [0, 1, -1]))
 UPSCALE = Filter(
     2,
     1,
@@ -87,18 +89,16 @@ UPSCALE = Filter(
 )
 
 
-def pays(x: Tensor, weight: Tensor, how: Filter = CONV) -> bool:
-    """Whether ``convolve`` is possible here and faster than the library's convolution."""
-    if (
-        x.device.type != "cpu"
-        or x.dtype != torch.float32
-        or weight.shape[2:] != (3, 3)
-        or torch.is_autocast_enabled("cpu")
-    ):
-        return False
+def choose(x: Tensor, weight: Tensor, *, upscale: bool = False) -> Filter | None:
+    """The fastest filter for a 3x3 convolution of ``x``; None where the library's convolution is better."""
+    half = torch.is_autocast_enabled("cpu")
+    if x.device.type != "cpu" or x.dtype != torch.float32 or half or weight.shape[2:] != (3, 3):
+        return None
+    if min(weight.shape[:2]) < _FEWEST:
+        return None
     height, width = x.shape[2:]
-    large = how is UPSCALE or min(height, width) >= 8
-    return min(weight.shape[:2]) >= _FEWEST and large and not height % how.stride and not width % how.stride
+    how = UPSCALE if upscale else CONV if min(height, width) > 4 else SMALL
+    return how if not height % how.stride and not width % how.stride else None
 
 
 def transform_weight(weight: Tensor, scale: float = 1.0, how: Filter = CONV) -> Tensor:
@@ -112,7 +112,7 @@ def convolve(x: Tensor, transformed: Tensor, bias: Tensor, how: Filter = CONV) -
     """Cross-correlation with zero padding 1, plus ``bias`` [O].
 
     Args:
-        x: [N, C, H, W]; for CONV, H and W are multiples of 4. Fastest in channels_last memory format.
+        x: [N, C, H, W], H and W multiples of the filter's stride. Fastest in channels_last memory format.
         transformed: weights after ``transform_weight``.
 
     Shape: -> [N, O, H, W], or [N, O, 2H, 2W] for UPSCALE, in channels_last memory format.
