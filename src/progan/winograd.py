@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_FEWEST = 48  # maps, below which the transforms cost more than they save
+_FEWEST = 32 * 64  # maps of the input times maps of the output, below which the transforms cost more than they save
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ def choose(x: Tensor, weight: Tensor, *, upscale: bool = False) -> Filter | None
     half = torch.is_autocast_enabled("cpu")
     if x.device.type != "cpu" or x.dtype != torch.float32 or half or weight.shape[2:] != (3, 3):
         return None
-    if min(weight.shape[:2]) < _FEWEST:
+    if weight.shape[0] * weight.shape[1] < _FEWEST:
         return None
     height, width = x.shape[2:]
     how = UPSCALE if upscale else CONV if min(height, width) > 4 else SMALL
