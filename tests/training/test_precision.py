@@ -134,10 +134,6 @@ def test_autocast_gives_the_named_arithmetic(kind: str) -> None:
     assert dtype == {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
 
 
-def test_auto_is_fp32_on_the_cpu() -> None:
-    assert Precision("auto", CPU).kind == "fp32"
-
-
 def test_state_goes_on_in_another() -> None:
     one, other, (good,) = Setup("fp16"), Precision("fp16", CPU), gradients(1)
     one.step([good[0] * math.inf, good[1]])

@@ -31,8 +31,8 @@ class RunConfig:
     """Moving average of G: kept share at each of its steps (appendix A.1), if ema_kimg is not given."""
     ema_kimg: float | None = None
     """Half-life of that average in thousands of real images, the same for every batch size."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the networks; auto: bf16 on a GPU that has it, else fp32. The gradient penalty is always fp32."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the networks; bf16 and fp16 are for GPUs. The gradient penalty is always fp32."""
     micro_batch: int | None = None
     """Most samples of one pass on one device; larger batches are split and their gradients added."""
     log_kimg: float = 5

@@ -45,8 +45,6 @@ class Precision:
     """
 
     def __init__(self, kind: str, device: torch.device) -> None:
-        if kind == "auto":
-            kind = "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
         if device.type == "cpu":
             keep_freed_memory()
         self.kind, self.device = kind, device
