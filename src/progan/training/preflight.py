@@ -45,8 +45,9 @@ class Plan:
         return self.costs[level].seconds_per_kimg
 
     def measured(self, level: int, seconds_per_kimg: float) -> None:
-        """Take over what a level was seen to take."""
-        self.costs[level].seconds_per_kimg = seconds_per_kimg
+        """Move the expectation a little towards what a level was seen to take, so that times left do not jump."""
+        cost = self.costs[level]
+        cost.seconds_per_kimg += 0.1 * (seconds_per_kimg - cost.seconds_per_kimg)
 
     def table(self, schedule: ScheduleConfig) -> str:
         """The plan as a table, one line for each resolution."""
