@@ -21,7 +21,7 @@ from progan.training.config import RunConfig
 from progan.training.distributed import Ranks, process_group
 from progan.training.loop import Trainer
 from progan.training.precision import pick_device
-from progan.training.preflight import fit_micro_batch, probe
+from progan.training.preflight import Plan, fit_micro_batch, probe
 from progan.training.run import Run
 
 
@@ -118,12 +118,13 @@ def _train(preset: str, options: Train, store: Store, device: torch.device, rank
     run = None  # opened before the probe: what is wrong with the directory is said at once
     if not options.dry_run:
         run = Run(path, trainer, store, about={"preset": preset, "source": str(options.data)})
-    plan = probe(config, spec, device, world=ranks.world)
-    if ranks.first:
-        print(
-            f"{spec.height}x{spec.width}x{spec.channels}, {store.count} images, on {device}, {trainer.precision.kind}"
-        )
-        print(plan.table(config.schedule), flush=True)
+    plan = Plan([])
+    if run is None or not run.finished:
+        plan = probe(config, spec, device, world=ranks.world)
+        size = f"{spec.height}x{spec.width}x{spec.channels}"
+        text = f"{size}, {store.count} images, on {device}, {trainer.precision.kind}\n{plan.table(config.schedule)}"
+        if ranks.first:
+            print(text) if run is None else run.log.say(text)
     if run is None:
         return 0
     ended_by = run.train(plan)

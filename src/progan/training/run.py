@@ -54,6 +54,11 @@ class Run:
         """Thousands of real images seen."""
         return self.trainer.images_seen / 1000
 
+    @property
+    def finished(self) -> bool:
+        """Whether the schedule's end is reached."""
+        return self.trainer.images_seen >= round(1000 * self.config.schedule.total_kimg)
+
     def train(self, plan: Plan) -> int | None:
         """Train to the end of the schedule; returns the number of the signal that ended it early, if one did.
 
