@@ -68,7 +68,7 @@ def demo() -> RunConfig:
     """A few minutes on a laptop: small images at 16x16, for trying things out."""
     return RunConfig(
         gan=ProGANConfig(fmap_base=128, fmap_max=32, latent_size=64),
-        schedule=ScheduleConfig(resolution=16, hold_kimg=3, fade_kimg=5, total_kimg=66, lr=0.008),
+        schedule=ScheduleConfig(resolution=16, hold_kimg=3, fade_kimg=5, total_kimg=120, lr=0.008),
         mirror=False,
         log_kimg=1,
         sample_kimg=10,
