@@ -58,16 +58,17 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.float().add(1).mul(255 / 2).round().clamp(0, 255).to(torch.uint8)
 
 
-def sheet(images: Tensor, columns: int | None = None, *, gap: int = 2, enlarge: int = 1) -> Image.Image:
+def sheet(images: Tensor, columns: int | None = None, *, gap: int = 2, enlarge: int | None = None) -> Image.Image:
     """One picture of many images, row by row, with white gaps.
 
     Args:
         images: uint8 [N, C, H, W]; C is 1 (grey), 3 (RGB) or 4 (RGBA).
         columns: images in a row; as square a sheet as possible when not given.
         gap: white pixels between images.
-        enlarge: whole factor by which every pixel is repeated first.
+        enlarge: whole factor by which every pixel is repeated first; by default, up to a shorter side of 64 pixels.
     """
-    n, channels, _, _ = images.shape
+    n, channels, *size = images.shape
+    enlarge = enlarge or max(1, 64 // min(size))
     columns = columns or math.ceil(math.sqrt(n))
     tiles = images.cpu().permute(0, 2, 3, 1).numpy().repeat(enlarge, 1).repeat(enlarge, 2)  # [N, H, W, C]
     height, width = tiles.shape[1] + gap, tiles.shape[2] + gap

@@ -74,13 +74,16 @@ def test_a_seed_is_one_image_whatever_the_batch(conditional: bool, tmp_path: Pat
 def test_sheet(file: Path, tmp_path: Path, capsys) -> None:
     assert run(file, tmp_path / "out", "--grid", "--count", 5) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'out/grid.png'}\n"
-    assert Image.open(tmp_path / "out/grid.png").size == (3 * 18 - 2, 2 * 10 - 2)
+    assert Image.open(tmp_path / "out/grid.png").size == (3 * 130 - 2, 2 * 66 - 2)  # 8x16, enlarged eightfold
     assert run(file, tmp_path / "row.PNG", "--count", 5, "--columns", 5, "--batch", 2) == 0
     sheet = pixels(tmp_path / "row.PNG")
-    assert sheet.shape == (3, 8, 5 * 18 - 2)
+    assert sheet.shape == (3, 64, 5 * 130 - 2)
     made = Snapshot.load(file).generate(seeds=range(5), batch=2)
-    assert all(torch.equal(sheet[:, :, 18 * i : 18 * i + 16], made[i]) for i in range(5))
-    assert (sheet[:, :, 16:18] == 255).all()
+    assert all(
+        torch.equal(sheet[:, :, 130 * i : 130 * i + 128], made[i].repeat_interleave(8, 1).repeat_interleave(8, 2))
+        for i in range(5)
+    )
+    assert (sheet[:, :, 128:130] == 255).all()
 
 
 def test_label_and_resolution(tmp_path: Path) -> None:

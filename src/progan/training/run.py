@@ -161,7 +161,7 @@ class Run:
         count = 64 if self.trainer.spec.shorter <= 128 else 16
         z = draws.normal(self.config.seed, "samples", 0, count, snapshot.latent_size)
         images = snapshot.generate(z, batch=16)
-        return sheet(images, enlarge=max(1, 64 // (4 << snapshot.level)))
+        return sheet(images)
 
     def _say_start(self, resumed: bool, warnings: list[str]) -> None:
         for warning in warnings:
@@ -178,7 +178,7 @@ class Run:
         side = self.trainer.spec.shorter
         rows = np.linspace(0, self.store.count - 1, min(64 if side <= 128 else 16, self.store.count)).astype(int)
         images = torch.from_numpy(self.store.level(side)[rows]).permute(0, 3, 1, 2)
-        save_png(sheet(images, enlarge=max(1, 64 // side)), self.path / "samples/reals.png")
+        save_png(sheet(images), self.path / "samples/reals.png")
 
     def _write_growth(self) -> None:
         """growth.png: the same latents at the end of every resolution, one row each."""
