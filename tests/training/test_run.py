@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from event_files import assert_events_equal_stats
 from progan.data.loader import Loader
 from progan.data.store import Store
 from progan.errors import CheckpointError
@@ -21,7 +22,6 @@ from progan.training.loop import Trainer
 from progan.training.preflight import Plan, StageCost
 from progan.training.run import Run, stop_signals
 from small import small_run
-from training.test_log import assert_events_equal_stats
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from progan.gans.base import ImageSpec
@@ -28,6 +28,14 @@ class StageCost:
     """Of G and D, those in use at this level."""
     flops: float
     """Multiplications and additions of an iteration, for each real image."""
+    features: float = 0.0
+    """Numbers that D's layers put out, for each image."""
+    image_s: float = 0.0
+    """Seconds of an iteration for each image ..."""
+    step_s: float = 0.0
+    """... and besides, whatever the batch."""
+    image_bytes: float = 0.0
+    """Kept for backward passes, for each image."""
     seconds_per_kimg: float = 0.0
     memory: int = 0
     """Bytes on the device; about."""
@@ -89,34 +97,38 @@ class _RandomImages:
 def probe(config: RunConfig, spec: ImageSpec, device: torch.device, *, budget_s: float = 15.0, world: int = 1) -> Plan:
     """Run a few real iterations at each level, as far as ``budget_s`` seconds reach; compute the rest.
 
-    On a GPU the largest level is probed too, whatever it takes, so that a run cannot die of memory days later.
+    Where a whole batch would take too long, two small ones tell the time of a step and that of an image. On a GPU the
+    largest level is probed first, whatever it takes, so that a run cannot die of memory days later.
     """
     with torch.random.fork_rng():
         costs = [_count(config, spec, level) for level in range(config.schedule.first_level, config.schedule.levels)]
         trainer = Trainer(replace(config, micro_batch=None), spec, _RandomImages(spec, device), device=device)
-        rate = 2e10 if device.type == "cpu" else 5e12  # first guess, FLOP/s
-        last, begin = costs[-1], time.monotonic()
-        for cost in [last, *costs[:-1]] if device.type == "cuda" else costs:
+        cuda = device.type == "cuda"
+        rate = 5e12 if cuda else 2e10  # first guess, FLOP/s
+        begin = time.monotonic()
+        for cost in [costs[-1], *costs[:-1]] if cuda else costs:
             whole = at_resolution(config.schedule.batch, 4 << cost.level)
             batch = whole // world // split_batch(config, whole, world)
-            smallest = min(config.gan.stddev_group or 1, whole)
-            if device.type == "cpu" and cost.flops * batch / rate > budget_s / 8:
-                batch = smallest
-            expected = 3 * cost.flops * batch / rate
-            if time.monotonic() - begin + expected > budget_s and not (device.type == "cuda" and cost is last):
+            small = min(config.gan.stddev_group or 1, batch)
+            slow = not cuda and batch > 2 * small and cost.flops * batch / rate > budget_s / 8
+            sizes = [small, 2 * small] if slow else [batch]
+            expected = 3 * cost.flops * sum(sizes) / rate
+            if time.monotonic() - begin + expected > budget_s and not (cuda and cost is costs[-1]):
                 continue
-            _measure(trainer, cost, batch)
-            cost.memory = cost.memory if batch * world >= whole else round(cost.memory * whole / batch / world)
-            cost.seconds_per_kimg /= world
-            rate = cost.flops * 1000 / cost.seconds_per_kimg / world
-    probed = [c for c in costs if c.probed]
+            _measure(trainer, cost, sizes)
+            rate = cost.flops / cost.image_s
+    known = max((c for c in costs if c.probed), key=lambda c: c.level, default=None)
     for cost in costs:
         if not cost.probed:
-            nearest = max(probed, key=lambda c: c.level) if probed else None
-            cost.seconds_per_kimg = (
-                nearest.seconds_per_kimg * cost.flops / nearest.flops if nearest else 1000 * cost.flops / rate
-            )
-            cost.memory = round(nearest.memory * cost.flops / nearest.flops) if nearest else 0
+            cost.image_s = known.image_s * cost.flops / known.flops if known else cost.flops / rate
+            cost.step_s = known.step_s if known else 0.0
+            each = known.image_bytes / known.features if known else 4 * PASSES
+            cost.image_bytes = each * cost.features
+        whole = at_resolution(config.schedule.batch, 4 << cost.level)
+        cost.seconds_per_kimg = 1000 * (cost.step_s / whole + cost.image_s / world)
+        cost.memory = round(
+            _state_bytes(trainer) + cost.image_bytes * whole / world / split_batch(config, whole, world)
+        )
     return Plan(costs)
 
 
@@ -129,7 +141,7 @@ def fit_micro_batch(config: RunConfig, spec: ImageSpec, device: torch.device, wo
     for size in [s for s in tries if s % min(config.gan.stddev_group or 1, batch) == 0]:
         try:
             trainer = Trainer(config, spec, _RandomImages(spec, device), device=device)
-            _measure(trainer, _count(config, spec, spec.levels - 1), size)
+            _iterate(trainer, spec.levels - 1, size)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             continue
@@ -137,45 +149,63 @@ def fit_micro_batch(config: RunConfig, spec: ImageSpec, device: torch.device, wo
     return config
 
 
-def _measure(trainer: Trainer, cost: StageCost, batch: int) -> None:
-    """Seconds and memory of one iteration of ``batch`` images at a level; the trainer is used up by it."""
-    side = 4 << cost.level
-    schedule = ScheduleConfig(
+def _measure(trainer: Trainer, cost: StageCost, sizes: list[int]) -> None:
+    """Seconds and memory of iterations of one or two batch sizes at a level; the trainer is used up by it."""
+    seconds, kept = _iterate(trainer, cost.level, sizes[-1])
+    cost.image_s = mean = seconds / sizes[-1]
+    if len(sizes) > 1:
+        slope = (seconds - _iterate(trainer, cost.level, sizes[0])[0]) / (sizes[-1] - sizes[0])
+        cost.image_s = min(max(slope, mean / 10), mean)  # what else the machine does can make any slope
+    cost.step_s = seconds - sizes[-1] * cost.image_s
+    cost.image_bytes = kept / sizes[-1]
+    cost.probed = True
+
+
+def _iterate(trainer: Trainer, level: int, batch: int) -> tuple[float, float]:
+    """Seconds of one iteration, and the bytes it keeps for its backward passes."""
+    timetable = ScheduleConfig(
         resolution=trainer.config.schedule.resolution,
-        start_resolution=side,
+        start_resolution=4 << level,
         batch=batch,
         lr=1e-6,
         hold_kimg=1e9,
         total_kimg=2e9,
     )
-    trainer.config, trainer.images_seen, trainer.ranks = replace(trainer.config, schedule=schedule), 0, Ranks()
+    trainer.config, trainer.images_seen, trainer.ranks = replace(trainer.config, schedule=timetable), 0, Ranks()
     cuda = trainer.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats()
     with _saved_bytes() as saved:
         trainer.iterate()
-    states = (
-        sum(p.numel() * p.element_size() for p in trainer.gan.networks.parameters()) * 4.5
-    )  # weight, grad, Adam, EMA
-    cost.memory = torch.cuda.max_memory_allocated() if cuda else round(states + saved[1])
+    kept = torch.cuda.max_memory_allocated() - _state_bytes(trainer) if cuda else saved[1]
+    trainer.take_statistics()  # waits for the device
     start = time.perf_counter()
     trainer.iterate()
-    trainer.take_statistics()  # waits for the device
-    cost.seconds_per_kimg = (time.perf_counter() - start) / trainer.config.schedule.batch * 1000  # type: ignore[operator]
-    cost.probed = True
+    trainer.take_statistics()
+    return time.perf_counter() - start, max(kept, 0)
+
+
+def _state_bytes(trainer: Trainer) -> float:
+    """Weights and gradients of both networks, Adam's two averages, and the moving average of G."""
+    return 4.5 * sum(p.numel() * p.element_size() for p in trainer.gan.networks.parameters())
 
 
 def _count(config: RunConfig, spec: ImageSpec, level: int) -> StageCost:
-    """Parameters in use and arithmetic at a level, from D's and G's forward passes on no device."""
-    group = config.gan.stddev_group or 1
+    """Parameters in use, arithmetic and features at a level, from D's forward pass on no device."""
+    group, features = config.gan.stddev_group or 1, [0]
+
+    def count(module: nn.Module, args: object, output: Tensor) -> None:
+        features[0] += output.numel()
+
     with torch.device("meta"):
         gan = config.gan.make(spec)
-        height, width = spec.size(level)
+        for module in gan.discriminator.modules():
+            if not list(module.children()):
+                module.register_forward_hook(count)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            gan.discriminator(torch.empty(group, spec.channels, height, width), level)
-    grown = [n for n, _ in gan.networks.named_parameters() if not _later(n, level)]
-    sizes = dict(gan.networks.named_parameters())
-    return StageCost(level, sum(sizes[n].numel() for n in grown), PASSES * counter.get_total_flops() / group)
+            gan.discriminator(torch.empty(group, spec.channels, *spec.size(level)), level)
+    sizes = {n: p.numel() for n, p in gan.networks.named_parameters() if not _later(n, level)}
+    return StageCost(level, sum(sizes.values()), PASSES * counter.get_total_flops() / group, features[0] / group)
 
 
 def _later(name: str, level: int) -> bool:
