@@ -34,7 +34,7 @@ def start(path: Path, store: Store, config: RunConfig | None = None) -> Run:
 
 
 def plan(seconds_per_kimg: float = 1000.0) -> Plan:
-    return Plan([StageCost(level, 0, 1.0, seconds_per_kimg) for level in range(3)])
+    return Plan([StageCost(level, 0, 1.0, seconds_per_kimg=seconds_per_kimg) for level in range(3)])
 
 
 @pytest.fixture(scope="module")
