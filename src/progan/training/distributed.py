@@ -62,8 +62,11 @@ def process_group(device_type: str) -> Iterator[Ranks]:
     if world == 1:
         yield Ranks()
         return
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if device_type == "cuda":
+        torch.cuda.set_device(local)
     dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
     try:
-        yield Ranks(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
+        yield Ranks(dist.get_rank(), world, local)
     finally:
         dist.destroy_process_group()
