@@ -61,7 +61,7 @@ class Metric:
     statistic: Callable[[Setup], Any]
     """Makes an empty statistic."""
     compute: Callable[..., dict[str, float]]
-    """(fake, real, seed=) -> values if it compares two sets, (fake, seed=) -> values if not; the main one is ``key``."""
+    """(fake, real, seed=) -> values, or (fake, seed=) -> values if it compares nothing; the main one is ``key``."""
     compares: bool
     """Whether it needs a real set."""
     key: str
