@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from progan.errors import ConfigError
+from progan.files import replacing
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -86,11 +87,5 @@ def to_pil(pixels: np.ndarray) -> Image.Image:
 
 def save_png(image: Image.Image, path: Path) -> None:
     """Write a PNG file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        image.save(partial, format="PNG")
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        image.save(file, format="PNG")

@@ -1,7 +1,6 @@
 """A trained generator in one safetensors file, with all that is needed to use it again in its header."""
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from progan import draws
 from progan.errors import CheckpointError, ConfigError
+from progan.files import replacing
 from progan.gans import GANS
 from progan.gans.base import ImageSpec
 from progan.images import to_uint8
@@ -140,16 +140,10 @@ class Snapshot:
             {k: v.detach().cpu().contiguous() for k, v in self.generator.state_dict().items()},
             {"progan": json.dumps(self._header())},
         )
-        partial = path.with_name(path.name + ".partial")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
+            with replacing(path) as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
         except OSError as error:
-            partial.unlink(missing_ok=True)
             raise CheckpointError(
                 f"{path}: cannot write the snapshot ({error.strerror or error}); what was made before is kept, "
                 f"mend that and run the same command again"

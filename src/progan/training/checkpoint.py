@@ -1,6 +1,5 @@
 """Checkpoints: written whole or not at all, verified when read, with the one before kept as a spare."""
 
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 
 from progan.errors import CheckpointError
+from progan.files import replacing
 
 NAME, SPARE, DAMAGED = "checkpoint.pt", "checkpoint.previous.pt", "checkpoint.damaged.pt"
 FORMAT = 1
@@ -19,22 +19,16 @@ def save(run: Path, state: dict[str, Any]) -> None:
     Raises:
         CheckpointError: if the disk does not take it; the checkpoints already there are kept.
     """
-    path, partial = run / NAME, run / f"{NAME}.partial"
+    path = run / NAME
     try:
-        with partial.open("wb") as file:
+        with replacing(path, spare=run / SPARE) as file:
             torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        partial.unlink(missing_ok=True)
         kept = "the one before is kept; " if path.exists() or (run / SPARE).exists() else ""
         raise CheckpointError(
             f"{path}: cannot write the checkpoint ({_first_line(error)}); {kept}"
             f"free some space and run the same command again"
         ) from error
-    if path.exists():
-        path.replace(run / SPARE)
-    partial.replace(path)
 
 
 def set_aside(run: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from progan.files import replacing
+
 TIMINGS = ("seconds", "kimg_per_s")
 """Fields of stats.jsonl that differ between two runs with equal weights."""
 
@@ -25,9 +27,8 @@ class RunLog:
         self.stats = run / "stats.jsonl"
         if self.stats.exists():
             kept = [row for row in read_stats(run) if row["kimg"] <= kimg]
-            partial = self.stats.with_name("stats.jsonl.partial")
-            partial.write_text("".join(json.dumps(row) + "\n" for row in kept))
-            partial.replace(self.stats)
+            with replacing(self.stats) as file:
+                file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
         self.events = _tensorboard(run, kimg)
         if self.events is None:
             self.say("TensorBoard events are off: pip install 'progan[tensorboard]' to have them")

@@ -15,6 +15,7 @@ import torch
 from progan import draws
 from progan.data.store import Store
 from progan.errors import CheckpointError, ConfigError
+from progan.files import replacing
 from progan.images import save_png, sheet
 from progan.schedule import Stage, spans, stage_at
 from progan.snapshot import Snapshot
@@ -205,9 +206,8 @@ class Run:
         return {"config": self.config.to_dict(), "data": data, **self.about}
 
     def _write_config(self) -> None:
-        partial = self.path / "config.json.partial"
-        partial.write_text(json.dumps(self._describe(), indent=2) + "\n")
-        partial.replace(self.path / "config.json")
+        with replacing(self.path / "config.json") as file:
+            file.write(f"{json.dumps(self._describe(), indent=2)}\n".encode())
 
     def _check_same(self, *, needed: bool) -> None:
         """Refuse to go on in the directory of a run with other settings or of other data."""

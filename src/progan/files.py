@@ -1,0 +1,36 @@
+"""Files that are written whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def replacing(path: Path, *, token: str = "", spare: Path | None = None) -> Iterator[BinaryIO]:
+    """A new file that takes the place of ``path`` once it is complete and on the disk; folders are made.
+
+    After an error nothing of it is left and what was at ``path`` is as it was.
+
+    Args:
+        path: the file to make or to replace.
+        token: part of the name it has meanwhile, for files that two processes may write at the same time.
+        spare: name under which the file that was at ``path`` is kept.
+
+    Raises:
+        OSError: if the disk does not take it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}{token and '.' + token}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if spare is not None and path.exists():
+            path.replace(spare)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
