@@ -1,10 +1,15 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the folder of what can be made again."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+
+def cache_folder(kind: str) -> Path:
+    """Where things of one kind are kept that can be made or fetched again: ``$PROGAN_CACHE`` or ``~/.cache/progan``."""
+    return Path(os.environ.get("PROGAN_CACHE") or Path.home() / ".cache" / "progan") / kind
 
 
 @contextmanager

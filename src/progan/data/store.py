@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Generator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from progan.data.pixels import Chunk, ImageError
 from progan.data.sources import fingerprint, missing, open_source
 from progan.data.writer import HEADER_BYTES, PartialStore
 from progan.errors import DataError
+from progan.files import cache_folder
 from progan.images import parse_size
 
 _FORMAT, _VERSION = "progan store", 1
@@ -164,9 +164,8 @@ def cached(
         store = Store.open(path)
         _check_resolution(store, options.resolution)
         return store
-    home = Path(os.environ.get("PROGAN_CACHE") or Path.home() / ".cache" / "progan") / "stores"
     key = hashlib.sha256(repr((fingerprint(path), dataclasses.astuple(options), _VERSION)).encode()).hexdigest()
-    folder = Path(cache_dir or home) / f"{path.resolve().name}-{key[:16]}"
+    folder = Path(cache_dir or cache_folder("stores")) / f"{path.resolve().name}-{key[:16]}"
     return prepare(path, folder, options, workers=workers, progress=progress)
 
 
