@@ -1,0 +1,105 @@
+"""Downloads into a cache folder: resumed after an interruption, and checked by SHA-256 before they can be used."""
+
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import BinaryIO
+
+from tqdm import tqdm
+
+from progan.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two downloads of one file at a time end in a wrong checksum, nothing worse
+    fcntl = None
+
+_TIMEOUT_S = 30
+_BLOCK = 1 << 20  # bytes
+
+
+def cached(name: str) -> Path:
+    """Where the file ``name``, like ``"weights/NAME.pth"``, is kept: in $PROGAN_CACHE, else in ~/.cache/progan."""
+    return Path(os.environ.get("PROGAN_CACHE") or Path.home() / ".cache" / "progan") / name
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check(path: Path, sha256: str) -> Path:
+    """``path`` itself, if its SHA-256 is the wanted one; else a DataError that names both."""
+    if (found := file_sha256(path)) != sha256:
+        raise _wrong(path, sha256, found, "delete it and download it again")
+    return path
+
+
+def _wrong(what: Path | str, wanted: str, found: str, fix: str) -> DataError:
+    return DataError(
+        f"{what}: wrong SHA-256, so the file is broken or another one\n"
+        f"  wanted: {wanted}\n  found:  {found}\n  fix:    {fix}"
+    )
+
+
+def fetch(name: str, url: str, sha256: str) -> Path:
+    """The file ``name`` of the cache (see ``cached``), downloaded from ``url`` unless it is there.
+
+    What arrived before an interruption stays beside it as NAME.partial, and the next call goes on from there. Processes
+    that want the same file at the same time wait for the first one.
+
+    Raises:
+        DataError: if it cannot be downloaded, saying from where, with which checksum and to which place to bring it by
+            hand; or if a file has another checksum, naming both.
+    """
+    target = cached(name)
+    if target.exists():
+        return check(target, sha256)
+    partial = target.with_name(target.name + ".partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("ab") as file:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not target.exists():  # nobody else has brought it meanwhile
+                _download(url, file, target.name)
+                if (found := file_sha256(partial)) != sha256:
+                    partial.unlink()
+                    raise _wrong(url, sha256, found, "run this again; if it stays so, the file there is another one")
+                partial.replace(target)
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a URL that is none
+        raise DataError(
+            f"{target.name}: cannot be downloaded ({error})\n"
+            f"  from:    {url}\n  SHA-256: {sha256}\n"
+            f"  fix:     run this again when there is a connection, or put the file at {target}"
+        ) from error
+    return check(target, sha256)
+
+
+def _download(url: str, file: BinaryIO, title: str) -> None:
+    """Append to ``file``, open for appending, what it lacks of ``url``."""
+    start = file.seek(0, os.SEEK_END)
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # 416: nothing follows byte ``start``, so all of it is there, or too much
+            raise
+        error.close()
+        return
+    with response:
+        if response.status != 206:  # the server sends the whole file
+            start = file.truncate(0)
+        length = response.headers["Content-Length"]
+        total = start + int(length) if length else None
+        with tqdm(desc=title, initial=start, total=total, unit="B", unit_scale=True, disable=None) as bar:
+            while block := response.read(_BLOCK):
+                file.write(block)
+                bar.update(len(block))
+        file.flush()
+        if total is not None and file.tell() < total:
+            raise ConnectionError(f"the connection broke after {file.tell():,} of {total:,} bytes; the rest is resumed")
