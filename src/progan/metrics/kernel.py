@@ -12,7 +12,7 @@ from progan.metrics.bank import FeatureBank
 def squared_mmd(x: Tensor, y: Tensor) -> float:
     """Unbiased estimate of the squared maximum mean discrepancy under the kernel (x . y / F + 1)^3.
 
-    Binkowski et al. 2018, section 3 and appendix E. It may be negative where the sets are alike.
+    Binkowski et al. 2018 (KID). It may be negative where the sets are alike.
 
     Shape: x [N, F], y [M, F], at least two rows each; calculated in float64.
     """

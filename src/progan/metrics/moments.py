@@ -13,17 +13,18 @@ from progan.metrics.base import Setup
 
 
 class Moments:
-    """Count, mean and covariance of the rows of one set; float64 sums, so that any split gives one result.
+    """Count, mean and covariance of the rows of one set; float64, and any split into batches gives one result.
 
-    The sums are those of the differences to the first row: sums of squares far from zero would cancel.
+    Means are kept as differences to the first row, and squares as sums around the mean so far (Chan et al. 1983),
+    since sums of squares far from zero cancel.
     """
 
     def __init__(self, setup: Setup) -> None:
         self._device = float64_device(setup.device)
         self.count = 0
         self._origin = torch.empty(0, dtype=torch.float64, device=self._device)  # first row [F]
-        self._total = self._origin  # sum of x - origin, [F]
-        self._outer = self._origin  # sum of (x - origin) (x - origin)^T, [F, F]
+        self._offset = torch.empty_like(self._origin)  # mean - origin, [F]
+        self._scatter = self._origin.new_empty(0, 0)  # sum of (x - mean) (x - mean)^T, [F, F]
 
     @property
     def features(self) -> int:
@@ -38,47 +39,52 @@ class Moments:
     @property
     def mean(self) -> Tensor:
         """Float64 [F]."""
-        return self._origin + self._total / self.count
+        return self._origin + self._offset
 
     @property
     def covariance(self) -> Tensor:
         """Float64 [F, F], the sum of squares divided by N - 1."""
-        return (self._outer - torch.outer(self._total, self._total) / self.count) / (self.count - 1)
+        return self._scatter / (self.count - 1)
 
     def update(self, rows: Tensor) -> Self:
         """Add rows [N, F] of any float dtype."""
         x = rows.detach().to(self._device).double()
-        if self.count == 0 and len(x):
-            self._origin = x[0].clone()
-            self._total, self._outer = torch.zeros_like(x[0]), x.new_zeros(x.shape[1], x.shape[1])
-        if len(x):
-            x = x - self._origin
-            self.count += len(x)
-            self._total += x.sum(0)
-            self._outer.addmm_(x.T, x)
+        if len(x) == 0:
+            return self
+        if self.count == 0:
+            self._origin, self._offset = x[0].clone(), torch.zeros_like(x[0])
+            self._scatter = x.new_zeros(x.shape[1], x.shape[1])
+        x = x - self._origin
+        offset = x.mean(0)
+        x -= offset
+        self._scatter.addmm_(x.T, x)
+        self._move(len(x), offset)
         return self
 
     def merge(self, other: Self) -> Self:
         if self.count == 0:
             return self.load(other.arrays())
         if other.count:
-            shift = other._origin.to(self._device) - self._origin
-            total = other._total.to(self._device)
-            self._outer += other._outer.to(self._device)
-            self._outer += torch.outer(shift, total) + torch.outer(total + other.count * shift, shift)
-            self._total += total + other.count * shift
-            self.count += other.count
+            self._scatter += other._scatter.to(self._device)
+            self._move(other.count, other._offset.to(self._device) + (other._origin.to(self._device) - self._origin))
         return self
 
+    def _move(self, count: int, offset: Tensor) -> None:
+        """Take ``count`` rows into the mean, whose own mean is at ``offset`` and whose own squares are in already."""
+        total, step = self.count + count, offset - self._offset
+        self._scatter.addr_(step, step, alpha=self.count * count / total)
+        self._offset += step * (count / total)
+        self.count = total
+
     def arrays(self) -> dict[str, np.ndarray]:
-        sums = {"origin": self._origin, "total": self._total, "outer": self._outer}
-        return {"count": np.array(self.count)} | {name: value.cpu().numpy().copy() for name, value in sums.items()}
+        state = {"origin": self._origin, "offset": self._offset, "scatter": self._scatter}
+        return {"count": np.array(self.count)} | {name: value.cpu().numpy().copy() for name, value in state.items()}
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> Self:
         self.count = int(arrays["count"])
-        self._origin, self._total, self._outer = (
+        self._origin, self._offset, self._scatter = (
             torch.tensor(arrays[name], dtype=torch.float64, device=self._device)
-            for name in ("origin", "total", "outer")
+            for name in ("origin", "offset", "scatter")
         )
         return self
 
