@@ -61,6 +61,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     threading.Thread(target=server.http.serve_forever, args=(0.01,), daemon=True).start()
     yield server
     server.http.shutdown()
+    server.http.server_close()
 
 
 def test_brings_a_file_once(server: Server, tmp_path: Path) -> None:
