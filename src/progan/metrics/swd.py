@@ -1,0 +1,293 @@
+"""Sliced Wasserstein distance between the 7x7 neighbourhoods of two image sets, level by level (ProGAN section 5)."""
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from progan import draws
+from progan.errors import ConfigError, DataError
+from progan.metrics.base import Setup
+from progan.metrics.pyramid import laplacian_pyramid, pyramid_sizes
+
+SIDE = 7  # of a neighbourhood [pixels]; all constants as in ProGAN section 5
+AREA = SIDE * SIDE
+PATCHES = 128  # neighbourhoods of an image on each level
+DIRECTIONS = 512  # 4 times 128
+LEAST = 16  # shorter side of the last level [pixels]
+
+MIB = 1 << 20
+_BLOCK = 128  # directions in hand at a time
+_MEMORY = 256 * MIB  # descriptors of a set that stay in memory; more go to files (CUDA: a quarter of what is free)
+_CHUNK = {"cpu": 3 * MIB, "cuda": 256 * MIB}  # float pixels in hand at a time; few enough for a processor's cache
+_ROWS = {"cpu": 2048, "cuda": 1 << 22}  # descriptors in hand at a time, likewise
+
+
+class SlicedPatches:
+    """The neighbourhoods that the distance compares: 128 of every image on every level.
+
+    The neighbourhoods of image i depend on the seed, the set's name, the level and i alone. What does not fit 256 MiB
+    lies in temporary files without a name, which the operating system removes with this object: for every 1,000
+    images 75 MB a level (grey: 25 MB). On CUDA it stays on the device up to a quarter of the memory free there.
+
+    Args:
+        setup: of the images; 1 or 3 channels.
+        directory: of the temporary files; the system's, which TMPDIR sets, when not given.
+
+    Raises:
+        ConfigError: if the images have no level of 16 pixels, or another number of channels.
+    """
+
+    def __init__(self, setup: Setup, directory: Path | None = None) -> None:
+        if setup.channels not in (1, 3):
+            raise ConfigError(f"SWD is defined for images of 1 or 3 channels, got {setup.channels}")
+        self.setup = setup
+        self.device = torch.device("cpu" if setup.device.startswith("mps") else setup.device)  # mps has no float64
+        self.sizes = pyramid_sizes(setup.height, setup.width, LEAST)
+        self.count = 0
+        self._directory = directory or Path(tempfile.gettempdir())
+        self._memory = torch.cuda.mem_get_info(self.device)[0] // 4 if self.device.type == "cuda" else _MEMORY
+        self._rows = [_Rows(setup.channels * AREA) for _ in self.sizes]  # per level
+
+    def update(self, images: Tensor, first: int | None = None) -> Self:
+        """Add the next images.
+
+        Args:
+            images: pixels 0 ... 255, uint8 or float [N, C, H, W].
+            first: index in the set of the first of them, where ranks share a set; by default, images so far.
+
+        Raises:
+            ConfigError: if they are of another size than in the setup.
+            DataError: if there is no room for temporary files.
+        """
+        wanted = (self.setup.channels, self.setup.height, self.setup.width)
+        if tuple(images.shape[1:]) != wanted:
+            raise ConfigError(f"SWD was set up for images of [C, H, W] {wanted}, got {tuple(images.shape[1:])}")
+        first = self.count if first is None else first
+        step = max(1, _CHUNK[self.device.type] // (4 * images[0].numel())) if len(images) else 1
+        for i in range(0, len(images), step):
+            batch = images[i : i + step].to(self.device).float().contiguous()
+            for rows, level in zip(self._rows, laplacian_pyramid(batch, LEAST), strict=True):
+                where = corners(self.setup, level.shape[-2:], first + i, len(batch))
+                self._append(rows, neighbourhoods(level, torch.from_numpy(where).to(self.device)))
+        self.count += len(images)
+        return self
+
+    def merge(self, other: Self) -> Self:
+        for rows, others in zip(self._rows, other._rows, strict=True):
+            self._append(rows, others.whole())
+        self.count += other.count
+        return self
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        levels = zip(self.sizes, self._rows, strict=True)
+        arrays = {f"level_{min(size)}": rows.whole().cpu().numpy() for size, rows in levels}
+        return {"count": np.array(self.count)} | arrays
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> Self:
+        self._rows = [_Rows(rows.width) for rows in self._rows]
+        for size, rows in zip(self.sizes, self._rows, strict=True):
+            self._append(rows, torch.from_numpy(arrays[f"level_{min(size)}"]).to(self.device))
+        self.count = int(arrays["count"])
+        return self
+
+    def descriptors(self, level: int) -> Tensor:
+        """All neighbourhoods of one level, float32 [128 * count, C * 49], as channels, rows and columns."""
+        return self._rows[level].whole()
+
+    def _append(self, rows: "_Rows", x: Tensor) -> None:
+        try:
+            rows.append(x)
+            if sum(rows.held for rows in self._rows) > self._memory:
+                for level in self._rows:
+                    level.spill(self._directory)
+        except OSError as error:
+            need = 1000 * PATCHES * 4 * sum(rows.width for rows in self._rows) / MIB
+            raise DataError(
+                f"SWD: cannot write temporary files in {self._directory} after {self.count} images: {error.strerror}\n"
+                f"  wanted: {need:.0f} MiB for every 1,000 images of each set\n"
+                f"  fix:    TMPDIR=FOLDER_WITH_ROOM, or fewer images"
+            ) from error
+
+
+class _Rows:
+    """Descriptors of one level, added batch by batch: tensors in memory, or a file once ``spill`` was called."""
+
+    def __init__(self, width: int) -> None:
+        self.width, self.held = width, 0  # held: bytes in memory
+        self._parts: list[Tensor] = []
+        self._file: IO[bytes] | None = None
+
+    def append(self, x: Tensor) -> None:
+        if self._file is None:
+            self._parts.append(x)
+            self.held += x.nbytes
+        else:
+            left = x.cpu().numpy().reshape(-1).view(np.uint8).data
+            while left:
+                left = left[self._file.write(left) :]
+
+    def spill(self, directory: Path) -> None:
+        if self._file is None:
+            parts, self._parts, self.held = self._parts, [], 0
+            self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 - closed with this object
+            for part in parts:
+                self.append(part)
+
+    def whole(self) -> Tensor:
+        """Everything [M, width]; of a file a private mapping, whose memory the system may take back."""
+        if self._file is None:
+            self._parts = [torch.cat(self._parts) if self._parts else torch.empty(0, self.width)]
+            return self._parts[0]
+        return torch.from_numpy(np.asarray(np.memmap(self._file, np.float32, "c"))).view(-1, self.width)
+
+
+def swd(
+    fake: SlicedPatches, real: SlicedPatches, *, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> dict[str, float]:
+    """1e3 times the sliced Wasserstein distance: "swd", the average over levels, then "swd_128" ... "swd_16" of each.
+
+    A level is named by its shorter side [pixels]. A channel of a set that has one value only is normalized to 0.
+
+    Args:
+        fake: neighbourhoods of one set.
+        real: of as many images of the other one. With equal images, seeds and streams, all distances are 0.
+        seed: of the directions.
+        progress: called with the directions done and all of them.
+
+    Raises:
+        ConfigError: if the sets differ in number or size of images, or are empty.
+    """
+    _check(fake, real)
+    done, total, values = 0, DIRECTIONS * len(real.sizes), {}
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for level, size in enumerate(real.sizes):
+            sets = [s.descriptors(level).to(real.device) for s in (fake, real)]
+            distance = 0.0
+            for part in _distances(sets[0], sets[1], directions(seed, size), pool):
+                distance, done = distance + float(part.sum()), done + len(part)
+                if progress:
+                    progress(done, total)
+            values[f"swd_{min(size)}"] = 1e3 * distance / DIRECTIONS
+    return {"swd": sum(values.values()) / len(values)} | values
+
+
+def corners(setup: Setup, size: Sequence[int], first: int, count: int) -> np.ndarray:
+    """Upper left corners of the neighbourhoods of ``count`` images on the level of ``size`` (height, width).
+
+    Shape: int64 [count, 2, 128], rows before columns.
+    """
+    u = draws.uniform(setup.seed, f"swd/{setup.stream}/{min(size)}", first, count, 2 * PATCHES)
+    places = np.array([side - SIDE + 1 for side in size])[:, None]
+    return (u.reshape(count, 2, PATCHES) * places).astype(np.int64)
+
+
+def directions(seed: int, size: Sequence[int]) -> np.ndarray:
+    """Unit vectors on which the level of ``size`` is projected, float64 [512, 147]."""
+    vectors = draws.normal(seed, f"swd/directions/{min(size)}", 0, DIRECTIONS, 3 * AREA).astype(np.float64)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def neighbourhoods(level: Tensor, where: Tensor) -> Tensor:
+    """The 7x7 pixels from each corner on.
+
+    Shape: float32 [N, C, H, W], int64 [N, 2, P] -> [N * P, C * 49].
+    """
+    n, channels, height, width = level.shape
+    row = torch.arange(channels * SIDE, device=level.device)  # of a neighbourhood, channel by channel
+    row = row // SIDE * height + row % SIDE
+    image = torch.arange(n, device=level.device)[:, None] * channels * height
+    start = (image + where[:, 0])[:, :, None] + row  # [N, P, C * 7]
+    start = start * width + where[:, 1, :, None]
+    runs = level.as_strided((level.numel() - SIDE + 1, SIDE), (1, 1))  # every 7 pixels on end
+    return runs.index_select(0, start.flatten()).view(-1, channels * AREA)
+
+
+def _check(fake: SlicedPatches, real: SlicedPatches) -> None:
+    """Raises ConfigError unless the distance of the two is defined."""
+    if fake.sizes != real.sizes:
+        theirs, ours = ("x".join(map(str, s.sizes[0])) for s in (fake, real))
+        raise ConfigError(
+            f"SWD compares images of one size: {fake.setup.stream!r} has {theirs}, {real.setup.stream!r} {ours}"
+        )
+    if fake.count != real.count:
+        raise ConfigError(
+            f"SWD compares equal numbers of images: {fake.setup.stream!r} has {fake.count:,}, "
+            f"{real.setup.stream!r} {real.count:,}; ask for {min(fake.count, real.count):,} of both"
+        )
+    if not real.count:
+        raise ConfigError("SWD wants at least 1 image in each set, got none")
+
+
+def _distances(a: Tensor, b: Tensor, vectors: np.ndarray, pool: ThreadPoolExecutor) -> Iterator[Tensor]:
+    """Wasserstein distance along each direction [K, 147] of descriptors [M, F], normalized, in blocks of directions.
+
+    Descriptors stay as they are: deviations divide the directions, and the mean is a shift of each projection.
+    """
+    (fold_a, shift_a), (fold_b, shift_b) = _fold(vectors, a), _fold(vectors, b)
+    projected = [torch.empty(_BLOCK, len(a), device=a.device) for _ in "ab"]
+    for i in range(0, len(vectors), _BLOCK):
+        part = slice(i, i + _BLOCK)
+        x, y = (
+            _project(fold[part], rows, out) for fold, rows, out in zip((fold_a, fold_b), (a, b), projected, strict=True)
+        )
+        yield _transport(x, y, (shift_a - shift_b)[part], pool)
+
+
+def _fold(vectors: np.ndarray, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Directions divided by the deviations of the channels, float32 [K, F], and the projected means, float64 [K]."""
+    mean, deviation = channel_moments(rows)
+    folded = torch.from_numpy(vectors).to(rows.device).unflatten(1, (3, AREA))
+    folded = folded / torch.where(deviation > 0, deviation, math.inf)[:, None]
+    if len(mean) == 1:  # a grey pixel stands for three equal ones
+        folded = folded.sum(1, keepdim=True)
+    folded = folded.float()
+    return folded.flatten(1), folded.double().sum(2) @ mean
+
+
+def channel_moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and population deviation of each channel over all descriptors of a set.
+
+    Shape: float32 [M, C * 49] -> float64 [C], [C].
+    """
+    total = torch.zeros(2, rows.shape[1], dtype=torch.float64, device=rows.device)
+    for block in rows.split(_ROWS[rows.device.type]):
+        mean = block.mean(0)
+        mean_square = (block - mean).square_().mean(0).double() + mean.double().square()
+        total += len(block) * torch.stack((mean.double(), mean_square))
+    mean, mean_square = (total / len(rows)).unflatten(1, (-1, AREA)).mean(2)
+    return mean, (mean_square - mean.square()).clamp(min=0).sqrt()
+
+
+def _project(vectors: Tensor, rows: Tensor, out: Tensor) -> Tensor:
+    """``vectors @ rows.T`` in ``out``, rows in blocks that a cache holds: [K, F], [M, F] -> [K, M]."""
+    step = _ROWS[rows.device.type]
+    for i in range(0, len(rows), step):
+        torch.mm(vectors, rows[i : i + step].T, out=out[:, i : i + step])
+    return out
+
+
+def _transport(a: Tensor, b: Tensor, shift: Tensor, pool: ThreadPoolExecutor) -> Tensor:
+    """Mean |sorted a - sorted b - shift| of each row, float64 [K] from [K, M]; on the processor overwrites a, b."""
+    if a.device.type == "cpu":  # numpy sorts several times faster than torch
+        return torch.tensor(list(pool.map(_transport_row, a.numpy(), b.numpy(), shift.tolist())), dtype=torch.float64)
+    return _transport_torch(a, b, shift)
+
+
+def _transport_row(a: np.ndarray, b: np.ndarray, shift: float) -> float:
+    a.sort()
+    b.sort()
+    np.subtract(a, b, out=a)
+    a -= shift
+    return float(np.abs(a, out=a).mean())
+
+
+def _transport_torch(a: Tensor, b: Tensor, shift: Tensor) -> Tensor:
+    apart = a.sort(1).values.sub_(b.sort(1).values).sub_(shift[:, None])
+    return apart.abs_().mean(1, dtype=torch.float64)
