@@ -35,7 +35,7 @@ def test_version(capsys) -> None:
     [
         ("trian", "did you mean train?"),
         ("genrate", "did you mean generate?"),
-        ("xyzzy", "there are prepare, train, generate"),
+        ("xyzzy", "there are prepare, train, generate, metric"),
     ],
 )
 def test_unknown_command_names_the_nearest(word: str, hint: str, capsys) -> None:

@@ -398,9 +398,7 @@ def test_disk_that_fills_while_statistics_are_written(store: Store, tmp_path: Pa
     row = RunLog.row
 
     def fill(self: RunLog, values: dict) -> None:
-        if values["kimg"] > 0.02:
-            self.stats = FULL
-        row(self, values)
+        row(self, values, *([str(FULL)] if values["kimg"] > 0.02 else []))
 
     args = ["demo", store.path, "--out", tmp_path, "--name", "run", *NETWORKS, *SHORT, "--checkpoint-minutes", "0"]
     monkeypatch.setattr(RunLog, "row", fill)
@@ -473,4 +471,23 @@ def test_non_square_images_from_preparation_to_generation(size: str, channels: i
     assert Image.open(tmp_path / "run/growth.png").size == (
         12 * (width * factor + 2) - 2,
         3 * (height * factor + 2) - 2,
+    )
+
+
+def test_metrics_are_measured_while_training(store: Store, tmp_path: Path) -> None:
+    metrics = ["--metrics", "swd", "ms_ssim", "--metric-kimg", "0.02", "--metric-count", "20"]
+    code, _, said = call("demo", store.path, "--out", tmp_path, "--name", "run", *NETWORKS, *SHORT, *metrics)
+    assert code == 0
+    rows = read_stats(tmp_path / "run", "metrics.jsonl")
+    assert {row["resolution"] for row in rows} == {4, 8, 16}
+    assert rows[-1].keys() >= {"kimg", "alpha", "swd", "swd_16", "ms_ssim", "real/swd"}
+    assert "best swd at 16 pixels so far" in said
+    assert (tmp_path / "run/best.safetensors").exists()
+
+
+def test_metric_that_lacks_its_weights_is_refused_before_training(store: Store, tmp_path: Path) -> None:
+    assert "progan metric digits" in one_line("demo", store.path, "--out", tmp_path, *TINY, "--metrics", "modes")
+    assert "unknown metric 'fidd'" in one_line("demo", store.path, "--out", tmp_path, *TINY, "--metrics", "fidd")
+    assert "metric_kimg must be positive" in one_line(
+        "demo", store.path, "--out", tmp_path, *TINY, "--metrics", "swd", "--metric-kimg", "0"
     )

@@ -96,7 +96,8 @@ def command(images: Path, out: Path, *, total: float = 0.6) -> list[str]:
     times = ["--schedule.hold-kimg", "0.1", "--schedule.fade-kimg", "0.1", "--schedule.total-kimg", str(total)]
     often = ["--log-kimg", "0.05", "--sample-kimg", "0.1", "--snapshot-kimg", "0.1", "--checkpoint-minutes", "0"]
     run = [sys.executable, "-m", "progan", "train", "demo", str(images), "--out", str(out), "--name", "run"]
-    return [*run, *small, *times, *often]
+    metrics = ["--metrics", "swd", "ms_ssim", "--metric-kimg", "0.1", "--metric-count", "20"]
+    return [*run, *small, *times, *often, *metrics]
 
 
 def environment(cache: Path) -> dict[str, str]:
@@ -137,10 +138,11 @@ def test_killed_run_goes_on_bit_for_bit(number: int, images: Path, uninterrupted
 
 
 def assert_same_files(a: Path, b: Path) -> None:
-    """Statistics without the timings, sample sheets and snapshots."""
+    """Statistics without the timings, metrics, sample sheets and snapshots."""
     rows = [[{k: v for k, v in row.items() if k not in TIMINGS} for row in read_stats(run)] for run in (a, b)]
     assert rows[0] == rows[1]
-    for pattern in ("samples/*.png", "snapshots/*.safetensors", "growth.png"):
+    assert read_stats(a, "metrics.jsonl") == read_stats(b, "metrics.jsonl") != []
+    for pattern in ("samples/*.png", "snapshots/*.safetensors", "best.safetensors", "growth.png"):
         names = [sorted(p.relative_to(run) for p in run.glob(pattern)) for run in (a, b)]
         assert names[0] == names[1]
         assert names[0]

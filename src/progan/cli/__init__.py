@@ -10,6 +10,7 @@ COMMANDS = {
     "prepare": "a folder, archive or known data set becomes a store of all resolutions",
     "train": "train a GAN; the same command again goes on where it stopped",
     "generate": "make images with a trained generator",
+    "metric": "measure generated images: SWD, MS-SSIM, FID, KID, Inception score, precision and recall, modes",
 }
 
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def nearest(word: str, known: Sequence[str] | dict[str, str]) -> str:
     """A hint that names what may have been meant, or else everything there is."""
-    close = difflib.get_close_matches(word, list(known), n=2, cutoff=0.5)
+    close = difflib.get_close_matches(word, list(known), n=2, cutoff=0.6)
     return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
 
 

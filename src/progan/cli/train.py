@@ -13,8 +13,10 @@ from progan.data.loader import Loader
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, cached
 from progan.errors import ConfigError, DataError
+from progan.evaluation.monitor import Monitor
 from progan.gans.base import ImageSpec
 from progan.images import parse_size
+from progan.metrics import METRICS
 from progan.presets import AUTO, PRESETS
 from progan.presets.progressive import auto
 from progan.training.config import RunConfig
@@ -45,6 +47,11 @@ class Train:
     """cuda, cuda:1, mps, cpu, or auto."""
     workers: int | None = None
     """Processes that prepare a source."""
+    metrics: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Measure these while training: {', '.join(METRICS)}.")] = ()
+    metric_kimg: float = 100
+    """Measure every so many thousands of images; also at the end of every stage."""
+    metric_count: int = 2048
+    """Images of each set to measure with; fewer than in the papers, so compare such numbers only with each other."""
     dry_run: bool = False
     """Print the configuration, memory and time estimates, and stop."""
 
@@ -102,6 +109,23 @@ def _store(preset: str, options: Train, ranks: Ranks) -> Store:
     return store or open_it()
 
 
+def _watcher(options: Train, store: Store, device: torch.device) -> Monitor | None:
+    """What measures the run, if metrics were asked for; what they lack is said before the run begins."""
+    if not options.metrics:
+        return None
+    if options.metric_kimg <= 0:
+        raise ConfigError(f"metric_kimg must be positive, got {options.metric_kimg}")
+    return Monitor(
+        store,
+        options.metrics,
+        kimg=options.metric_kimg,
+        seed=options.config.seed,
+        count=min(options.metric_count, store.count),
+        mirror=options.config.mirror,
+        device=device,
+    )
+
+
 def _side(options: Train, store: Store) -> int:
     return min(parse_size(options.resolution)) if options.resolution else min(store.height, store.width)
 
@@ -115,9 +139,10 @@ def _train(preset: str, options: Train, store: Store, device: torch.device, rank
     config = fit_micro_batch(config, spec, device, ranks.world)
     trainer = Trainer(config, spec, loader, device=device, ranks=ranks)
     path = options.out / (options.name or f"{preset}-{options.data.resolve().name.split('.')[0]}")
+    watcher = _watcher(options, store, device) if ranks.first else None
     run = None  # opened before the probe: what is wrong with the directory is said at once
     if not options.dry_run:
-        run = Run(path, trainer, store, about={"preset": preset, "source": str(options.data)})
+        run = Run(path, trainer, store, about={"preset": preset, "source": str(options.data)}, watcher=watcher)
     plan = Plan([])
     if run is None or not run.finished:
         plan = probe(config, spec, device, world=ranks.world)

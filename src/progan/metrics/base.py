@@ -1,7 +1,7 @@
 """The contract of a metric: a statistic gathered from each set of images, and a function of one or two of them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, Self
 
 import numpy as np
@@ -61,16 +61,24 @@ class Metric:
     statistic: Callable[[Setup], Any]
     """Makes an empty statistic."""
     compute: Callable[..., dict[str, float]]
-    """(fake, real, seed=) -> values, or (fake, seed=) -> values if it compares nothing; the main one is ``key``."""
+    """(fake, real, seed=) -> values, or (fake, seed=) -> values if it compares nothing."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What the values are called in results, where it is not what ``compute`` calls them."""
     compares: bool
     """Whether it needs a real set."""
     key: str
-    """Name of the main value."""
+    """Name of the main value in results."""
     higher_is_better: bool | None
     """None where neither is better in itself."""
     paper_count: int
     """Images of each set in the paper."""
     least: int = 2
     """Fewest images of a set for which it is defined."""
+    smallest: int = 4
+    """Shorter side of the smallest images for which it is defined [pixels]."""
+    equal_counts: bool = False
+    """Whether it compares sets of equal numbers of images only."""
+    few_note: str = ""
+    """What to know when there are no more images than features."""
     cacheable: bool = True
     """Whether the statistic of a real set is small enough to be kept on disk."""

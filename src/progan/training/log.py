@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from progan.files import replacing
 
+STATS, METRICS = "stats.jsonl", "metrics.jsonl"
 TIMINGS = ("seconds", "kimg_per_s")
 """Fields of stats.jsonl that differ between two runs with equal weights."""
 
@@ -24,11 +25,11 @@ class RunLog:
 
     def __init__(self, run: Path, *, kimg: float = 0.0, quiet: bool = False) -> None:
         self.run, self.quiet, self.bar = run, quiet, None
-        self.stats = run / "stats.jsonl"
-        if self.stats.exists():
-            kept = [row for row in read_stats(run) if row["kimg"] <= kimg]
-            with replacing(self.stats) as file:
-                file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
+        for name in (STATS, METRICS):
+            if (run / name).exists():
+                kept = [row for row in read_stats(run, name) if row["kimg"] <= kimg]
+                with replacing(run / name) as file:
+                    file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
         self.events = _tensorboard(run, kimg)
         if self.events is None:
             self.say("TensorBoard events are off: pip install 'progan[tensorboard]' to have them")
@@ -40,9 +41,9 @@ class RunLog:
         if not self.quiet:
             tqdm.write(text, file=sys.stderr)
 
-    def row(self, values: dict[str, Any]) -> None:
-        """One line of stats.jsonl, and its numbers as TensorBoard scalars."""
-        with self.stats.open("a") as file:
+    def row(self, values: dict[str, Any], file_name: str = STATS) -> None:
+        """One line of stats.jsonl or metrics.jsonl, and its numbers as TensorBoard scalars."""
+        with (self.run / file_name).open("a") as file:
             file.write(json.dumps(values) + "\n")
         if self.events is not None:
             for name, value in values.items():
@@ -75,10 +76,10 @@ class RunLog:
         self.bar.update(min(kimg, total_kimg) - self.bar.n)  # the last batch may go beyond the end
 
 
-def read_stats(run: Path) -> list[dict[str, Any]]:
-    """The rows of a run's stats.jsonl; a half-written last line is left out."""
-    rows = []
-    for line in (run / "stats.jsonl").read_text().splitlines():
+def read_stats(run: Path, name: str = STATS) -> list[dict[str, Any]]:
+    """The rows of a run's stats.jsonl or metrics.jsonl, without a half-written last line."""
+    rows, path = [], run / name
+    for line in path.read_text().splitlines() if path.exists() else []:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:

@@ -24,6 +24,7 @@ from progan.training.config import changes
 from progan.training.log import RunLog
 from progan.training.loop import Trainer
 from progan.training.preflight import Plan
+from progan.training.watch import Watcher, watch
 
 HEARTBEAT = 16  # iterations between two agreements of several processes on stopping and saving
 
@@ -36,8 +37,10 @@ class Run:
         CheckpointError: if it has checkpoints and none can be read.
     """
 
-    def __init__(self, path: Path, trainer: Trainer, store: Store, *, about: dict[str, Any]) -> None:
-        self.path, self.trainer, self.store, self.about = path, trainer, store, about
+    def __init__(
+        self, path: Path, trainer: Trainer, store: Store, *, about: dict[str, Any], watcher: Watcher | None = None
+    ) -> None:
+        self.path, self.trainer, self.store, self.about, self.watcher = path, trainer, store, about, watcher
         self.config, self.writes = trainer.config, trainer.ranks.first
         state, warnings = checkpoint.load(path)
         self._check_same(needed=state is not None)
@@ -121,6 +124,7 @@ class Run:
         """Statistics, samples and snapshots that are due after an iteration that began at ``before`` images."""
         config, now = self.config, self.kimg
         kinds = {"log": config.log_kimg, "sample": config.sample_kimg, "keep": config.snapshot_kimg}
+        kinds |= {} if self.watcher is None else {"measure": self.watcher.kimg}
         # Whole images, because 0.12 // 0.02 is 5.
         intervals = {name: max(round(1000 * kimg), 1) for name, kimg in kinds.items()}
         due = {name: over or before // n != self.trainer.images_seen // n for name, n in intervals.items()}
@@ -130,6 +134,10 @@ class Run:
             save_png(self._sample_sheet(self.snapshot(stage)), self.path / f"samples/{now:011.3f}.png")
         if self.writes and due["keep"]:
             self.snapshot(stage).save(self.path / f"snapshots/{now:011.3f}.safetensors")
+        if self.writes and self.watcher is not None and due["measure"]:
+            start = time.monotonic()
+            watch(self.watcher, self.snapshot(stage), self.log)
+            self.tick = (self.tick[0] + time.monotonic() - start, self.tick[1])  # the rates are those of training
 
     def _write_row(self, stage: Stage) -> None:
         statistics = self.trainer.take_statistics()

@@ -1,0 +1,302 @@
+"""Metrics of one set of images against another, with everything that decides what the numbers mean."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import progan
+from progan.errors import ConfigError
+from progan.evaluation import cache
+from progan.evaluation.sets import ImageSet, check_sizes
+from progan.metrics import METRICS
+from progan.metrics.base import Metric, Setup, Statistic
+from progan.metrics.extractors import Extractor, load_extractor
+
+FORMAT = "progan metrics 1"
+BYTES = 1 << 24
+"""Of uint8 images in one batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One metric, measured."""
+
+    metric: str
+    title: str
+    key: str
+    """Name of the main value."""
+    values: dict[str, float]
+    real_values: dict[str, float]
+    """The same with real images in place of the fakes: against other real images (the floor of the metric at that
+    number of images) where it compares, else of the real images alone. Empty without a real set."""
+    count: int
+    """Fake images."""
+    real_count: int
+    """Real images they were compared with; 0 if the metric compares nothing."""
+    floor_count: int
+    """Images behind ``real_values``."""
+    paper_count: int
+    seed: int
+    extractor: str = ""
+    extractor_hash: str = ""
+    note: str = ""
+
+    @property
+    def value(self) -> float:
+        """The main value."""
+        return self.values[self.key]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All that was measured in one go."""
+
+    fake: dict[str, Any]
+    real: dict[str, Any] | None
+    size: tuple[int, int, int]
+    """Height, width [pixels] and channels."""
+    mirror: bool
+    seed: int
+    results: list[Result] = field(default_factory=list)
+    version: str = progan.__version__
+    format: str = FORMAT
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values for JSON."""
+        return asdict(self)
+
+
+def check_names(names: Sequence[str], *, real: bool) -> None:
+    """Raise ConfigError for a metric that does not exist, or that lacks a real set."""
+    for name in names:
+        if name not in METRICS:
+            raise ConfigError(f"unknown metric {name!r}; there are {', '.join(METRICS)}")
+        if METRICS[name].compares and not real:
+            raise ConfigError(f"{name} compares two sets: name the real images too")
+    if not names:
+        raise ConfigError(f"no metric named; there are {', '.join(METRICS)}")
+
+
+def _check_size(name: str, images: ImageSet) -> None:
+    smallest, shorter = METRICS[name].smallest, min(images.height, images.width)
+    if shorter < smallest:
+        raise ConfigError(
+            f"{name} is not defined below {smallest} pixels: {images.name} has {images.height}x{images.width}; "
+            f"leave {name} out, or measure larger images"
+        )
+
+
+def extractors_of(names: Sequence[str], weights: Path | None, device: torch.device | str) -> dict[str, Extractor]:
+    """The networks that some metrics need, loaded.
+
+    Raises:
+        ConfigError: if one file of weights is given for several networks, or for none.
+        DataError: if weights are missing or damaged.
+    """
+    wanted = list(dict.fromkeys(e for name in names if (e := METRICS[name].extractor)))
+    if weights is not None and len(wanted) != 1:
+        raise ConfigError(
+            f"{weights}: one file of weights, but {', '.join(names)} need "
+            f"{' and '.join(wanted) or 'none'}; measure them one network at a time"
+        )
+    return {name: load_extractor(name, weights, device) for name in wanted}
+
+
+class Measurement:
+    """Metrics of any number of fake sets against one real set, whose statistics are gathered once.
+
+    Args:
+        real: the real images, or None for metrics that compare nothing.
+        names: of METRICS.
+        count: images of each set; for each metric the paper's number, or as many as there are, when not given.
+        seed: of every random choice.
+        mirror: whether real images are mirrored at random, as in training.
+        floor: whether to measure real images in place of the fakes, too.
+        weights: file of the extractor's weights, if not the one in the cache.
+        device: where extractors and statistics work.
+        progress: whether to show progress bars.
+
+    Raises:
+        ConfigError, DataError: if a metric cannot be measured so.
+    """
+
+    def __init__(
+        self,
+        real: ImageSet | None,
+        names: Sequence[str],
+        *,
+        count: int | None = None,
+        seed: int = 0,
+        mirror: bool = False,
+        floor: bool = True,
+        weights: Path | None = None,
+        device: torch.device | str = "cpu",
+        progress: bool = False,
+    ) -> None:
+        check_names(names, real=real is not None)
+        if count is not None and count < 2:
+            raise ConfigError(f"count must be at least 2, got {count}")
+        self.names, self.count, self.seed, self.mirror, self.floor = tuple(names), count, seed, mirror, floor
+        self.real = real.mirrored(seed) if real is not None and mirror else real
+        self.device, self.progress = str(device), progress
+        self.extractors = extractors_of(names, weights, device)
+        self._known: dict[tuple, Any] = {}
+
+    def __call__(self, fake: ImageSet) -> Report:
+        """Measure a set of fakes."""
+        if self.real is not None:
+            check_sizes(fake, self.real)
+        for name in self.names:
+            _check_size(name, fake)
+        counts = {name: self._count(fake, name) for name in self.names}
+        fakes = self._gather(fake, counts, "fake", 0)
+        results = [self._result(name, fakes[name], counts[name]) for name in self.names]
+        return Report(
+            fake=fake.about(),
+            real=None if self.real is None else self.real.about(),
+            size=(fake.height, fake.width, fake.channels),
+            mirror=self.mirror,
+            seed=self.seed,
+            results=results,
+        )
+
+    def _result(self, name: str, fake: Statistic, count: int) -> Result:
+        metric = METRICS[name]
+        real_count = self._real_count(name, count) if metric.compares else 0
+        real = self._real(name, 0, real_count) if metric.compares else None
+        real_values, floor_count = self._floor(name, count)
+        extractor = self.extractors.get(metric.extractor or "")
+        few = extractor is not None and metric.paper_count and min(count, real_count or count) <= extractor.features
+        return Result(
+            metric=name,
+            title=metric.title,
+            key=metric.key,
+            values=self._compute(metric, fake, real),
+            real_values=real_values,
+            count=count,
+            real_count=real_count,
+            floor_count=floor_count,
+            paper_count=metric.paper_count,
+            seed=self.seed,
+            extractor=metric.extractor or "",
+            extractor_hash="" if extractor is None else extractor.hash,
+            note=metric.few_note if few else "",
+        )
+
+    def _compute(self, metric: Metric, fake: Statistic, real: Statistic | None) -> dict[str, float]:
+        values = metric.compute(fake, seed=self.seed) if real is None else metric.compute(fake, real, seed=self.seed)
+        return {metric.names.get(key, key): value for key, value in values.items()}
+
+    def _floor(self, name: str, count: int) -> tuple[dict[str, float], int]:
+        """The metric with real images in place of fakes, and the number of images it was measured with."""
+        if self.real is None or not self.floor:
+            return {}, 0
+        metric, there = METRICS[name], self.real.count
+        if not metric.compares:
+            some = min(count, there)
+            return (self._compute(metric, self._real(name, 0, some), None), some) if some >= metric.least else ({}, 0)
+        some = min(self._real_count(name, count), count)
+        some = some if there >= 2 * some else there // 2  # disjoint, or the two halves
+        if some < metric.least:
+            return {}, 0
+        known = ("floor", name, some)
+        if known not in self._known:
+            facts = self._facts(metric, 0, some) | {"metric": name, "floor": True}
+            self._known[known] = self._floor_values(name, some, cache.key(**facts))
+        return self._known[known], some
+
+    def _floor_values(self, name: str, some: int, key: str) -> dict[str, float]:
+        if (kept := cache.load(key)) is not None:
+            return {value: float(array) for value, array in kept.items()}
+        metric = METRICS[name]
+        values = self._compute(metric, self._real(name, some, some, keep=False), self._real(name, 0, some))
+        cache.save(key, {value: torch.tensor(number, dtype=torch.float64).numpy() for value, number in values.items()})
+        return values
+
+    def _real(self, name: str, first: int, count: int, *, keep: bool = True) -> Statistic:
+        """Statistic of real images: known, or in the cache, or gathered now."""
+        metric, real = METRICS[name], self._reals()
+        known = (metric.statistic, metric.on, metric.extractor, first, count)
+        if known in self._known:
+            return self._known[known]
+        setup = self._setup(real, "real" if first == 0 else "floor")
+        key = cache.key(**self._facts(metric, first, count))
+        if metric.cacheable and keep and (arrays := cache.load(key)) is not None:
+            statistic = metric.statistic(setup).load(arrays)
+        else:
+            statistic = self._gather(real, {name: count}, setup.stream, first)[name]
+            if metric.cacheable and keep:
+                cache.save(key, statistic.arrays())
+        if keep:
+            self._known[known] = statistic
+        return statistic
+
+    def _facts(self, metric: Metric, first: int, count: int) -> dict[str, Any]:
+        """What decides a statistic of the real set."""
+        extractor, real = self.extractors.get(metric.extractor or ""), self._reals()
+        return {
+            "set": real.hash,
+            "size": [real.height, real.width],
+            "mirror": self.mirror,
+            "seed": self.seed,
+            "rows": [first, count],
+            "statistic": metric.statistic.__name__,
+            "on": metric.on,
+            "extractor": None if extractor is None else extractor.hash,
+        }
+
+    def _gather(self, images: ImageSet, counts: dict[str, int], stream: str, first: int) -> dict[str, Statistic]:
+        """One pass over a set: every metric's statistic of its first ``counts`` images from ``first`` on."""
+        setup, made, by_name = self._setup(images, stream), {}, {}
+        for name, count in counts.items():  # metrics may share a statistic
+            metric = METRICS[name]
+            kind = (metric.statistic, metric.on, metric.extractor, count)
+            made.setdefault(kind, metric.statistic(setup))
+            by_name[name] = made[kind]
+        total = max(counts.values())
+        batch = max(1, min(64 if self.extractors else 256, BYTES // (images.height * images.width * images.channels)))
+        what = f"{stream}: {', '.join(counts)}"
+        with tqdm(total=total, unit=" images", desc=what, disable=None if self.progress else True) as bar:
+            for start in range(0, total, batch):
+                some = images.read(first + start, min(batch, total - start)).to(self.device)
+                outputs: dict[str, Any] = {}
+                for (_, on, extractor, count), statistic in made.items():
+                    if count <= start:
+                        continue
+                    if extractor and extractor not in outputs:
+                        outputs[extractor] = self.extractors[extractor](some)
+                    rows: Tensor = getattr(outputs[extractor], on) if extractor else some
+                    statistic.update(rows[: count - start])
+                bar.update(len(some))
+        return by_name
+
+    def _setup(self, images: ImageSet, stream: str) -> Setup:
+        size = {"height": images.height, "width": images.width, "channels": images.channels}
+        return Setup(**size, seed=self.seed, stream=stream, device=self.device)
+
+    def _count(self, fake: ImageSet, name: str) -> int:
+        """Number of fakes a metric is measured with."""
+        metric = METRICS[name]
+        sets = [fake] if self.real is None or not metric.compares else [fake, self.real]
+        for images in sets:
+            if images.count < (wanted := max(self.count or 0, metric.least)):
+                raise ConfigError(
+                    f"too few images for {name}: {images.name} has {images.count}, wanted {wanted} of each set"
+                    + (f"; say --count {images.count} or less" if images.count >= metric.least else "")
+                )
+        count = self.count or min(metric.paper_count, fake.count)
+        return min(count, self.real.count) if self.real is not None and metric.equal_counts else count
+
+    def _real_count(self, name: str, count: int) -> int:
+        wanted = count if METRICS[name].equal_counts else self.count or METRICS[name].paper_count
+        return min(wanted, self._reals().count)
+
+    def _reals(self) -> ImageSet:
+        if self.real is None:
+            raise ConfigError("name the real images too")
+        return self.real

@@ -1,0 +1,108 @@
+"""Metrics while a run trains: a row of metrics.jsonl now and then, and warnings when the numbers tell of a collapse."""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from progan.data.store import Store
+from progan.evaluation.measure import Measurement
+from progan.evaluation.sets import of_snapshot, of_store
+from progan.metrics import METRICS
+from progan.snapshot import Snapshot
+
+Row = dict[str, Any]
+
+SIMILARITY_RISE = 0.1
+"""MS-SSIM so far above its least value, and above the real images', is a warning."""
+DISTANCE_RISE = 2.0
+"""SWD so many times its best value is a warning."""
+DEAD_GRADIENT = 0.01
+"""A gradient of G below this share of its median is a warning."""
+
+
+class Monitor:
+    """Measures snapshots of one run against its own data, at the resolution that they have.
+
+    Args:
+        store: the run's data.
+        names: metrics; the first one decides which snapshot is the best.
+        kimg: thousands of real images between two measurements.
+        seed: of every random choice.
+        settings: more arguments of Measurement.
+
+    Raises:
+        ConfigError, DataError: if something is missing; said here, before the run begins.
+    """
+
+    def __init__(self, store: Store, names: Sequence[str], *, kimg: float, seed: int, **settings: Any) -> None:
+        self.store, self.names, self.kimg, self.seed, self.settings = store, tuple(names), kimg, seed, settings
+        self.size = (store.height, store.width)
+        self.measurement: Measurement | None = self._make(self.size)
+
+    def __call__(self, snapshot: Snapshot) -> Row:
+        """Values of a snapshot by name, and those of real images as ``real/NAME``; empty for too small images."""
+        size = snapshot.spec.size(snapshot.level)
+        if size != self.size:  # the reals of one resolution at a time
+            self.size, self.measurement = size, self._make(size)
+        if self.measurement is None:
+            return {}
+        report = self.measurement(of_snapshot(snapshot, name="snapshot", seed=self.seed))
+        row: Row = {}
+        for result in report.results:
+            row |= result.values | {f"real/{key}": value for key, value in result.real_values.items()}
+        return row
+
+    def better(self, row: Row, rows: Sequence[Row]) -> str | None:
+        """Name of the metric that decides, if ``row`` is the best of its resolution so far, else None."""
+        metric = METRICS[self.names[0]]
+        if metric.higher_is_better is None or metric.key not in row:
+            return None
+        sign = 1 if metric.higher_is_better else -1
+        others = [sign * other[metric.key] for other in _alike(row, rows) if metric.key in other]
+        return self.names[0] if all(sign * row[metric.key] > value for value in others) else None
+
+    def alarms(self, rows: Sequence[Row], stats: Sequence[Row]) -> list[str]:
+        """What the newest row of metrics.jsonl and the newest of stats.jsonl warn of, in words."""
+        *before, now = rows
+        found = [_similarity(now, _alike(now, before)), _distance(now, _alike(now, before)), _saturation(stats)]
+        return [warning for warning in found if warning]
+
+    def _make(self, size: tuple[int, int]) -> Measurement | None:
+        names = [name for name in self.names if name not in METRICS or METRICS[name].smallest <= min(size)]
+        if not names:
+            return None
+        real = of_store(self.store, resolution=f"{size[0]}x{size[1]}", seed=self.seed)
+        return Measurement(real, names, seed=self.seed, **self.settings)
+
+
+def _alike(row: Row, rows: Sequence[Row]) -> list[Row]:
+    """The rows of the same resolution: numbers of different ones cannot be compared."""
+    return [other for other in rows if other["resolution"] == row["resolution"]]
+
+
+def _similarity(now: Row, before: Sequence[Row]) -> str:
+    past = [row["ms_ssim"] for row in before if "ms_ssim" in row]
+    real = now.get("real/ms_ssim", 0.0)
+    if not past or now.get("ms_ssim", 0.0) <= max(min(past), real) + SIMILARITY_RISE:
+        return ""
+    return (
+        f"the images become alike (mode collapse?): MS-SSIM {now['ms_ssim']:.3f}, was {min(past):.3f}, "
+        f"of real images {real:.3f}"
+    )
+
+
+def _distance(now: Row, before: Sequence[Row]) -> str:
+    past = [row["swd"] for row in before if "swd" in row]
+    if not past or now.get("swd", 0.0) <= DISTANCE_RISE * min(past):
+        return ""
+    return f"the images move away from the data: SWD {now['swd']:.2f}, was {min(past):.2f}"
+
+
+def _saturation(stats: Sequence[Row]) -> str:
+    key = "generator/gradient_norm"
+    norms = [row[key] for row in _alike(stats[-1], stats) if key in row] if stats else []
+    if len(norms) < 5 or norms[-1] >= DEAD_GRADIENT * median(norms[:-1]):
+        return ""
+    return (
+        f"the discriminator is saturated: G's gradient is {norms[-1]:.2g}, its median so far {median(norms[:-1]):.2g}"
+    )

@@ -1,0 +1,245 @@
+"""Sets of images to be measured: a store, anything 'prepare' reads, or a generator that makes them."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from progan import draws
+from progan.data.options import PrepareOptions
+from progan.data.store import Store, cached
+from progan.errors import CheckpointError, ConfigError, DataError
+from progan.images import parse_size
+from progan.snapshot import Snapshot, find
+
+ENDLESS = 2**31
+"""Count of a set that a generator makes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """Images of one size in a fixed order that a seed decides; two sets with equal hashes have equal images."""
+
+    name: str
+    kind: str
+    """'store', 'source', 'array' or 'snapshot'."""
+    hash: str
+    """SHA-256 of the content: of all images, or of the generator."""
+    count: int
+    """Number of images; ENDLESS if they are made."""
+    height: int
+    width: int
+    channels: int
+    """1 grey, 3 RGB."""
+    resize: str = ""
+    """What was done to bring them to this size; empty if they were of it."""
+    read: Callable[[int, int], Tensor] = field(repr=False, compare=False)
+    """(first, count) -> uint8 [count, C, H, W] of the next images in the set's order, on the CPU."""
+
+    def about(self) -> dict[str, Any]:
+        """What a result says of the set it was measured on."""
+        facts = {"name": self.name, "kind": self.kind, "hash": self.hash[:16], "resize": self.resize}
+        return facts | {"count": None if self.count == ENDLESS else self.count}
+
+    def mirrored(self, seed: int) -> "ImageSet":
+        """The same set with each image mirrored left to right with probability 1/2, as in training."""
+
+        def read(first: int, count: int) -> Tensor:
+            images = self.read(first, count)
+            flip = torch.from_numpy(draws.uniform(seed, "metric/mirror", first, count, 1)[:, 0] < 0.5)
+            return torch.where(flip[:, None, None, None], images.flip(3), images)
+
+        return replace(self, read=read)
+
+
+def open_images(
+    path: Path, *, resolution: str | None = None, seed: int = 0, device: torch.device | str = "cpu", batch: int = 32
+) -> ImageSet:
+    """The images of a store, of any source, or of a snapshot.
+
+    A set is measured at its own size. Images of a source are never scaled unless ``resolution`` asks for it, because
+    that changes every metric; a store offers its lower levels too.
+
+    Args:
+        path: store, folder, archive, snapshot file or run directory.
+        resolution: size like 64 or 64x128 at which to measure; the set's own when not given.
+        seed: of the order of the images, and of the latents.
+        device: where a generator works.
+        batch: images that it makes at once.
+
+    Raises:
+        DataError, CheckpointError, ConfigError: if there are none, or not of one size that can be measured.
+    """
+    if _is_snapshot(path):
+        return of_snapshot(
+            Snapshot.load(path, device=device),
+            name=str(path),
+            hash=hashlib.sha256(find(path).read_bytes()).hexdigest(),
+            resolution=resolution,
+            seed=seed,
+            batch=batch,
+        )
+    try:
+        store = cached(path, PrepareOptions(resolution=resolution or "auto"), progress=True)
+    except DataError as error:
+        if "--on-error" not in str(error):
+            raise
+        raise DataError(f"{error}\n  (an option of 'progan prepare {path} STORE'; then measure STORE)") from error
+    images = of_store(store, name=str(path), resolution=resolution, seed=seed)
+    if (path / "manifest.json").is_file():
+        return images
+    if images.resize and resolution is None:
+        raise DataError(
+            f"{path}: its images cannot be measured as they are, because sides must be powers of two and all equal\n"
+            f"  found: {images.resize.partition(' to ')[0]}\n"
+            f"  fix:   --resolution {store.height} scales the images of both sets, "
+            f"or progan prepare {path} STORE --crop X,Y,W,H and measure STORE"
+        )
+    return replace(images, kind="source")
+
+
+def of_store(store: Store, *, name: str = "", resolution: str | None = None, seed: int = 0) -> ImageSet:
+    """The images of a store at one of its levels, in a random order that the seed decides.
+
+    Raises:
+        DataError: if it has no such level.
+    """
+    shorter = min(store.height, store.width) if resolution is None else min(parse_size(resolution))
+    level = store.level(shorter)
+    _, height, width, _ = level.shape
+    if resolution is not None and parse_size(resolution) != (height, width):
+        raise DataError(f"{name or store.path}: no images of {resolution}; found: {height}x{width} at that level")
+    images = of_array(level, name=name or str(store.path), hash=store.hash, seed=seed)
+    return replace(images, kind="store", resize=_resize(store))
+
+
+def of_array(images: np.ndarray, *, name: str, hash: str = "", seed: int = 0) -> ImageSet:
+    """The images of an array uint8 [N, H, W, C], C 1, 3 or 4, in a random order that the seed decides.
+
+    Args:
+        images: may be a memory map; rows are read when they are needed.
+        name: what reports call the set.
+        hash: of the content, if it is known; else that of the bytes.
+        seed: of the order.
+    """
+    count, height, width, channels = images.shape
+    order = draws.permutation(seed, "metric/order", 0, count)
+
+    def read(first: int, count: int) -> Tensor:
+        return _without_alpha(torch.from_numpy(images[order[first : first + count]]).permute(0, 3, 1, 2))
+
+    return ImageSet(
+        name=name,
+        kind="array",
+        hash=hash or hashlib.sha256(np.ascontiguousarray(images).data).hexdigest(),
+        count=count,
+        height=height,
+        width=width,
+        channels=min(channels, 3),
+        read=read,
+    )
+
+
+def of_snapshot(
+    snapshot: Snapshot, *, name: str, hash: str = "", resolution: str | None = None, seed: int = 0, batch: int = 32
+) -> ImageSet:
+    """The images of a generator; a conditional one makes all classes in turn.
+
+    Raises:
+        ConfigError: if it makes no images of that resolution.
+    """
+    sizes = [snapshot.spec.size(level) for level in range(snapshot.level + 1)]
+    level = None
+    if resolution is not None:
+        if parse_size(resolution) not in sizes:
+            there = ", ".join(f"{h}x{w}" for h, w in sizes)
+            raise ConfigError(f"{name}: makes no images of {resolution}; it makes {there}")
+        level = sizes.index(parse_size(resolution))
+    height, width = sizes[-1 if level is None else level]
+
+    def read(first: int, count: int) -> Tensor:
+        start = (seed << 32) + first  # seeds of different measurements do not meet
+        seeds = range(start, start + count)
+        labels = [i % snapshot.spec.classes for i in range(first, first + count)] if snapshot.conditional else None
+        full = None if level == snapshot.level else level
+        return _without_alpha(snapshot.generate(seeds=seeds, label=labels, level=full, batch=batch))
+
+    return ImageSet(
+        name=name,
+        kind="snapshot",
+        hash=hash,
+        count=ENDLESS,
+        height=height,
+        width=width,
+        channels=min(snapshot.spec.channels, 3),
+        read=read,
+    )
+
+
+def check_sizes(fake: ImageSet, real: ImageSet) -> None:
+    """Raise ConfigError if two sets are not of one size and kind."""
+    sizes = [f"{s.height}x{s.width} with {s.channels} channel{'s' * (s.channels > 1)}" for s in (fake, real)]
+    if sizes[0] != sizes[1]:
+        raise ConfigError(
+            f"sets of different sizes cannot be compared: {fake.name} has {sizes[0]}, {real.name} {sizes[1]}; "
+            f"prepare both alike with 'progan prepare', or say --resolution {min(fake.height, real.height)}"
+        )
+
+
+def _is_snapshot(path: Path) -> bool:
+    if path.is_file():
+        return path.suffix == ".safetensors"
+    try:
+        return find(path).is_file()
+    except CheckpointError:
+        return False
+
+
+def _resize(store: Store) -> str:
+    """How the images of a store came to its size, in words; empty if they had it, or were only padded."""
+    sizes, options = store.manifest.get("sizes", {}), store.manifest.get("options", {})
+    small, large = sizes.get("smallest"), sizes.get("largest")
+    size = [store.height, store.width]
+    if small == large == size or not small or not large:
+        return ""
+    sources = "x".join(map(str, small)) + ("" if small == large else f" ... {'x'.join(map(str, large))}")
+    how = ", ".join(str(options[key]) for key in ("crop", "fit", "filter") if options.get(key) not in (None, "none"))
+    padded = large[0] <= size[0] and large[1] <= size[1] and not options.get("upscale")
+    return "" if padded else f"{sources} to {size[0]}x{size[1]} ({how})"
+
+
+def _without_alpha(images: Tensor) -> Tensor:
+    """RGBA composited over white, as 'prepare' does; others as they are."""
+    if images.shape[1] != 4:
+        return images
+    alpha = images[:, 3:].float() / 255
+    return (images[:, :3].float() * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
+
+
+def open_pair(
+    fake: Path,
+    real: Path | None,
+    *,
+    resolution: str | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    batch: int = 32,
+) -> tuple[ImageSet, ImageSet | None]:
+    """Fakes and reals; of a real store the level that has the size of the fakes.
+
+    Raises:
+        DataError, CheckpointError, ConfigError: if one cannot be opened, or they differ in size.
+    """
+    fakes = open_images(fake, resolution=resolution, seed=seed, device=device, batch=batch)
+    if real is None:
+        return fakes, None
+    if resolution is None and ((real / "manifest.json").is_file() or _is_snapshot(real)):
+        resolution = f"{fakes.height}x{fakes.width}"
+    reals = open_images(real, resolution=resolution, seed=seed, device=device, batch=batch)
+    check_sizes(fakes, reals)
+    return fakes, reals

@@ -1,0 +1,78 @@
+"""The command 'progan metric'."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from progan.cli import main
+from progan.data.options import PrepareOptions
+from progan.data.store import Store, prepare
+from small import write_images
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PROGAN_CACHE", str(tmp_path / "cache"))
+
+
+def run(*args: object) -> int:
+    return main(["metric", *map(str, args)])
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    folder = tmp_path_factory.mktemp("other")
+    images = write_images(folder / "images", count=30, classes=1)
+    return prepare(images, folder / "store", PrepareOptions(resolution="16"), workers=0)
+
+
+def test_table(store: Store, other: Store, capsys) -> None:
+    assert run(other.path, store.path) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[4:] if line]
+    assert names[:4] == ["swd", "swd_16", "ms_ssim", "ms_ssim_std_error"]
+
+
+def test_json_is_all_there_is_on_stdout(store: Store, other: Store, capsys) -> None:
+    assert run(other.path, store.path, "--metrics", "swd", "--count", 20, "--seed", 3, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["format"], report["seed"], report["size"]) == ("progan metrics 1", 3, [16, 16, 3])
+    assert report["results"][0]["values"]["swd"] > 0
+    assert (report["results"][0]["count"], report["results"][0]["floor_count"]) == (20, 20)
+
+
+def test_measurements_are_compared(store: Store, other: Store, tmp_path: Path, capsys) -> None:
+    files = []
+    for count in (20, 20, 10):
+        assert run(other.path, store.path, "--metrics", "swd", "--count", count, "--json") == 0
+        files.append(tmp_path / f"{len(files)}.json")
+        files[-1].write_text(capsys.readouterr().out)
+    assert run("compare", *files[:2]) == 0
+    assert "can be compared" in capsys.readouterr().out
+    assert run("compare", *files[1:]) == 1
+    assert "CANNOT be compared\n  number of fakes: 20 against 10" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["{other}"], "error: swd compares two sets: name the real images too"),
+        (["{other}", "{store}", "--metrics", "fdi"], "error: unknown metric 'fdi'; there are swd, ms_ssim"),
+        (["{other}", "{store}", "--count", "31"], "wanted 31 of each set; say --count 30 or less"),
+        (["{other}", "{store}", "--resolution", "8"], "error: swd is not defined below 16 pixels"),
+        (["{other}", "nowhere"], "error: nowhere"),
+        (["{other}", "{store}", "--metrics", "modes"], "progan metric digits"),
+        (["{other}", "{store}", "--metrics", "fid", "--weights", "no.pth"], "no.pth"),
+    ],
+)
+def test_mistakes_get_one_line(args: list[str], message: str, store: Store, other: Store, capsys) -> None:
+    assert run(*(arg.format(store=store.path, other=other.path) for arg in args)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+
+
+def test_without_reals(other: Store, capsys) -> None:
+    assert run(other.path, "--metrics", "ms_ssim") == 0
+    assert "ms_ssim" in capsys.readouterr().out

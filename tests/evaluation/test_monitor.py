@@ -1,0 +1,98 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from progan.data.store import Store
+from progan.errors import ConfigError
+from progan.evaluation.measure import Measurement
+from progan.evaluation.monitor import Monitor
+from progan.evaluation.sets import of_snapshot, of_store
+from progan.gans import ProGANConfig
+from progan.gans.base import ImageSpec
+from progan.snapshot import Snapshot
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("PROGAN_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def snapshot() -> Snapshot:
+    torch.manual_seed(0)
+    config, spec = ProGANConfig(fmap_base=64, fmap_max=8, latent_size=6), ImageSpec(3, 16, 16)
+    return Snapshot(config.make_generator(spec).requires_grad_(False), "progan", config, spec, level=2)
+
+
+def monitor(store: Store, *names: str) -> Monitor:
+    return Monitor(store, names, kimg=1, seed=0, count=20)
+
+
+def test_values_are_those_of_a_measurement_at_the_resolution_of_the_snapshot(snapshot: Snapshot, store: Store) -> None:
+    watcher = monitor(store, "ms_ssim", "swd")
+    full, half = watcher(snapshot), watcher(replace(snapshot, level=1))
+    measured = Measurement(of_store(store), ["ms_ssim", "swd"], count=20)(of_snapshot(snapshot, name="g")).results
+    assert (full["ms_ssim"], full["swd"]) == (measured[0].value, measured[1].value)
+    assert full["real/swd"] == measured[1].real_values["swd"]
+    assert {"ms_ssim", "real/ms_ssim"} <= half.keys()
+    assert "swd" not in half  # not defined at 8 pixels
+    assert monitor(store, "swd")(replace(snapshot, level=1)) == {}
+
+
+def test_what_is_missing_is_said_at_once(store: Store) -> None:
+    with pytest.raises(ConfigError, match="unknown metric 'swdd'"):
+        monitor(store, "swdd")
+    with pytest.raises(ConfigError, match="count must be at least 2"):
+        Monitor(store, ["swd"], kimg=1, seed=0, count=1)
+
+
+def test_best_is_decided_by_the_first_metric_among_equal_resolutions(store: Store) -> None:
+    watcher = monitor(store, "swd", "ms_ssim")
+    rows = [{"resolution": 16, "swd": 5.0}, {"resolution": 8, "swd": 1.0}, {"resolution": 16}]
+    assert watcher.better({"resolution": 16, "swd": 4.0}, rows) == "swd"
+    assert watcher.better({"resolution": 16, "swd": 5.0}, rows) is None
+    assert watcher.better({"resolution": 32, "swd": 9.0}, rows) == "swd"
+    assert watcher.better({"resolution": 16, "ms_ssim": 0.1}, rows) is None
+    assert monitor(store, "ms_ssim").better({"resolution": 16, "ms_ssim": 0.1}, []) is None
+
+
+def row(resolution: int = 16, **values: float) -> dict:
+    return {"resolution": resolution} | {name.replace("real_", "real/"): value for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "message"),
+    [
+        (
+            [row(ms_ssim=0.2)],
+            row(ms_ssim=0.4, real_ms_ssim=0.25),
+            "become alike.*0.400, was 0.200, of real images 0.250",
+        ),
+        ([row(ms_ssim=0.2)], row(ms_ssim=0.29, real_ms_ssim=0.1), ""),
+        ([row(ms_ssim=0.2)], row(ms_ssim=0.4, real_ms_ssim=0.35), ""),
+        ([row(8, ms_ssim=0.2)], row(ms_ssim=0.9), ""),
+        ([], row(ms_ssim=0.9), ""),
+        ([row(swd=9.0), row(swd=4.0)], row(swd=8.5), r"move away from the data: SWD 8.50, was 4.00"),
+        ([row(swd=9.0), row(swd=4.0)], row(swd=7.5), ""),
+        ([row(8, swd=1.0)], row(swd=7.5), ""),
+    ],
+)
+def test_collapse_is_warned_of(before: list, now: dict, message: str, store: Store) -> None:
+
+    found = monitor(store, "swd").alarms([*before, now], [])
+    assert len(found) == bool(message)
+    assert not message or re.search(message, found[0])
+
+
+@pytest.mark.parametrize(("last", "warned"), [(0.005, True), (0.02, False)])
+def test_dead_gradient_is_warned_of(last: float, warned: bool, store: Store) -> None:
+    norms = [*np.linspace(0.5, 1.5, 9), last]
+    stats = [row(16) | {"generator/gradient_norm": norm} for norm in norms]
+    found = monitor(store, "swd").alarms([row(swd=1.0)], stats)
+    assert bool(found) == warned
+    assert not warned or found == ["the discriminator is saturated: G's gradient is 0.005, its median so far 1"]
+    assert monitor(store, "swd").alarms([row(swd=1.0)], [row(8) | stats[0], *stats[-2:]]) == []
