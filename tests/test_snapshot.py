@@ -233,3 +233,10 @@ def test_full_disk_keeps_the_older_file(file: Path) -> None:
         make().save(file)
     assert file.read_bytes() == before
     assert [p.name for p in file.parent.iterdir()] == ["a.safetensors"]
+
+
+def test_images_that_are_not_finite_are_refused() -> None:
+    snapshot = make()
+    next(snapshot.generator.parameters()).data[0, 0] = torch.nan
+    with pytest.raises(CheckpointError, match=r"the generator at 1.5 kimg makes images that are not finite"):
+        snapshot.generate(seeds=[0])

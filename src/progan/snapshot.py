@@ -92,6 +92,7 @@ class Snapshot:
 
         Raises:
             ConfigError: if latents, labels or level do not fit the generator.
+            CheckpointError: if an image is not finite.
         """
         if (z is None) == (seeds is None):
             raise ConfigError("give either latents or seeds")
@@ -110,6 +111,8 @@ class Snapshot:
             out = self.generator(
                 latents[i : i + batch].to(self.device), self.level if level is None else level, fade, some
             )
+            if not torch.isfinite(out).all():
+                raise CheckpointError(f"the generator at {self.kimg:.1f} kimg makes images that are not finite (NaN)")
             images.append(to_uint8(out).cpu())
         return torch.cat(images)
 

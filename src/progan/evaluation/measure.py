@@ -104,7 +104,7 @@ def extractors_of(names: Sequence[str], weights: Path | None, device: torch.devi
             f"{weights}: one file of weights, but {', '.join(names)} need "
             f"{' and '.join(wanted) or 'none'}; measure them one network at a time"
         )
-    return {name: load_extractor(name, weights, device) for name in wanted}
+    return {name: load_extractor(name, weights, str(device)) for name in wanted}
 
 
 class Measurement:
