@@ -61,7 +61,7 @@ def _mean_term(x: Tensor, *, with_luminance: bool) -> Tensor:
     rows = max(size, _STRIP // max(1, x[0].numel()))
     total = x.new_zeros(x.shape[3])
     for top in range(0, height, rows):
-        strip = x[top : min(top + rows, height) + size - 1]
+        strip = x[top : top + rows + size - 1]
         mean, square = _blur(torch.cat([strip, strip.square()], 2), size).split(2, 2)
         mean = mean.square()
         term = _likeness(square - mean, _C2)
