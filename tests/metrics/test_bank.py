@@ -28,6 +28,7 @@ def test_merge_appends_and_goes_on(rows: torch.Tensor) -> None:
     assert torch.equal(second.rows, rows[3:7])
 
 
+@pytest.mark.filterwarnings("error")
 def test_arrays_come_back(rows: torch.Tensor) -> None:
     arrays = FeatureBank(SETUP).update(rows[:6]).arrays()
     arrays["rows"].setflags(write=False)  # as from a memory map

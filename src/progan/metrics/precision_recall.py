@@ -101,10 +101,10 @@ def _tiles(x: Tensor, y: Tensor, *, half: bool = False) -> Iterator[tuple[slice,
     origin = y[0].double()
     for first in range(0, len(x), _TILE):
         i = slice(first, min(first + _TILE, len(x)))
-        a = x[i].double() - origin
+        a = x[i] - origin  # float64
         for second in range(first if half else 0, len(y), _TILE):
             j = slice(second, min(second + _TILE, len(y)))
-            yield i, j, _squared_distances(a, y[j].double() - origin)
+            yield i, j, _squared_distances(a, y[j] - origin)
 
 
 def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
