@@ -61,10 +61,11 @@ def test_one_number_is_one_mode_and_the_largest_divergence() -> None:
 @pytest.mark.parametrize("batches", [1, 2, 7])
 def test_equals_numpy_for_any_split_merged_and_loaded(batches: int) -> None:
     numbers = (np.random.default_rng(0).beta(1, 4, 2500) * 1000).astype(np.int64)
-    parts = [DigitHistogram(SETUP).update(digits_of(part)) for part in np.array_split(numbers, batches)]
-    whole = DigitHistogram(SETUP)
-    for part in parts:
-        whole.merge(part)
+    first, second = DigitHistogram(SETUP), DigitHistogram(SETUP)
+    for i, part in enumerate(np.array_split(numbers, batches)):
+        (first if i < 4 else second).update(digits_of(part))
+    whole = first.merge(second)
+    assert whole.count == 2500
     result = mode_count(DigitHistogram(SETUP).load(whole.arrays()))
     assert result["modes"] == len(set(numbers.tolist()))
     assert result["kl"] == pytest.approx(entropy(np.bincount(numbers, minlength=1000), np.full(1000, 1e-3)), abs=1e-12)
@@ -94,6 +95,8 @@ def test_channels_are_read_one_by_one(network: DigitClassifier, images: torch.Te
 def test_a_black_border_of_two_changes_nothing(network: DigitClassifier, images: torch.Tensor) -> None:
     padded = torch.nn.functional.pad(images, [2] * 4)
     torch.testing.assert_close(network(padded).features, network(images).features)
+    scores = network.head(network(images[:, :1]).features)
+    torch.testing.assert_close(scores, network.logits(padded[:, :1] / 255))
     with pytest.raises(ConfigError, match="28x28 or 32x32, got 3 x 64 x 64"):
         network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
 
