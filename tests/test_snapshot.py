@@ -237,6 +237,6 @@ def test_full_disk_keeps_the_older_file(file: Path) -> None:
 
 def test_images_that_are_not_finite_are_refused() -> None:
     snapshot = make()
-    next(snapshot.generator.parameters()).data[0, 0] = torch.nan
+    next(snapshot.generator.parameters()).data.fill_(torch.nan)
     with pytest.raises(CheckpointError, match=r"the generator at 1.5 kimg makes images that are not finite"):
         snapshot.generate(seeds=[0])
