@@ -142,15 +142,26 @@ def test_reads_every_published_format(state: dict[str, Tensor], files: dict[str,
         assert all(torch.equal(weight, other[name][0]) and torch.equal(bias, other[name][1]) for other in layers)
 
 
-def test_names_of_blocks_follow_the_graph() -> None:
-    script = {conv.name: conv.script for conv, _ in CONVOLUTIONS}
-    assert len(set(script.values())) == 94
-    assert script["Conv2d_4a_3x3"] == "layers.conv_4"
-    assert script["Mixed_5b.branch5x5_2"] == "layers.mixed.tower.conv_1"
-    assert script["Mixed_6a.branch3x3dbl_3"] == "layers.mixed_3.tower.conv_2"
-    assert script["Mixed_6e.branch7x7dbl_5"] == "layers.mixed_7.tower_1.conv_4"
-    assert script["Mixed_7a.branch7x7x3_4"] == "layers.mixed_8.tower_1.conv_3"
-    assert script["Mixed_7c.branch3x3dbl_3b"] == "layers.mixed_10.tower_1_mixed_conv_1"
+GRAPH = {
+    "mixed": "conv tower.conv tower.conv_1 tower_1.conv tower_1.conv_1 tower_1.conv_2 tower_2.conv",
+    "mixed_3": "conv tower.conv tower.conv_1 tower.conv_2",
+    "mixed_4": "conv tower.conv tower.conv_1 tower.conv_2 tower_1.conv tower_1.conv_1 tower_1.conv_2 tower_1.conv_3 "
+    "tower_1.conv_4 tower_2.conv",
+    "mixed_8": "tower.conv tower.conv_1 tower_1.conv tower_1.conv_1 tower_1.conv_2 tower_1.conv_3",
+    "mixed_10": "conv tower_conv tower_mixed_conv tower_mixed_conv_1 tower_1_conv tower_1_conv_1 tower_1_mixed_conv "
+    "tower_1_mixed_conv_1 tower_2_conv",
+}
+
+
+def test_names_in_torchscript_are_those_of_the_graph() -> None:
+    names = [conv.script for conv, _ in CONVOLUTIONS]
+    assert len(set(names)) == 94
+    assert names[:5] == ["layers.conv", *(f"layers.conv_{i}" for i in (1, 2, 3, 4))]
+    blocks = list(dict.fromkeys(name.split(".")[1] for name in names[5:]))
+    assert blocks == ["mixed", *(f"mixed_{i}" for i in range(1, 11))]
+    for block, parts in GRAPH.items():
+        inside = [name.removeprefix(f"layers.{block}.") for name in names if name.split(".")[1] == block]
+        assert inside == parts.split()
 
 
 @pytest.mark.parametrize("published", PUBLISHED, ids=lambda published: published.file)
