@@ -189,7 +189,14 @@ class Measurement:
         )
 
     def _compute(self, metric: Metric, fake: Statistic, real: Statistic | None) -> dict[str, float]:
-        values = metric.compute(fake, seed=self.seed) if real is None else metric.compute(fake, real, seed=self.seed)
+        sets = (fake,) if real is None else (fake, real)
+        with tqdm(desc=metric.title, disable=None if self.progress and metric.takes_long else True) as bar:
+
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            values = metric.compute(*sets, seed=self.seed, **({"progress": show} if metric.takes_long else {}))
         return {metric.names.get(key, key): value for key, value in values.items()}
 
     def _floor(self, name: str, count: int) -> tuple[dict[str, float], int]:

@@ -62,6 +62,8 @@ class Metric:
     """Makes an empty statistic."""
     compute: Callable[..., dict[str, float]]
     """(fake, real, seed=) -> values, or (fake, seed=) -> values if it compares nothing."""
+    takes_long: bool = False
+    """Whether ``compute`` has a parameter ``progress``, called with the steps done and all of them."""
     names: Mapping[str, str] = field(default_factory=dict)
     """What the values are called in results, where it is not what ``compute`` calls them."""
     compares: bool
