@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from progan.download import cached, check, fetch, file_sha256
+from progan.download import check, fetch, file_sha256
 from progan.errors import DataError
+from progan.files import cache_path
 
 CONTENT = bytes(range(256)) * 5000  # 1.28 MB: more than one block
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -66,7 +67,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def test_brings_a_file_once(server: Server, tmp_path: Path) -> None:
     path = fetch("weights/file.bin", server.url, SHA)
-    assert path == tmp_path / "weights" / "file.bin" == cached("weights/file.bin")
+    assert path == tmp_path / "weights" / "file.bin" == cache_path("weights/file.bin")
     assert path.read_bytes() == CONTENT
     assert fetch("weights/file.bin", server.url, SHA) == path
     assert len(server.ranges) == 1
@@ -78,13 +79,13 @@ def test_goes_on_after_an_interruption(server: Server, knows_ranges: bool) -> No
     server.breaks_after, server.knows_ranges = 1_100_000, knows_ranges
     with pytest.raises(DataError, match=r"the connection broke after 1,100,000 of 1,280,000 bytes"):
         fetch("file.bin", server.url, SHA)
-    assert not cached("file.bin").exists()
+    assert not cache_path("file.bin").exists()
     assert fetch("file.bin", server.url, SHA).read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=1100000-"]
 
 
 def test_uses_what_was_complete_before_it_could_be_checked(server: Server) -> None:
-    cached("file.bin.partial").write_bytes(CONTENT)
+    cache_path("file.bin.partial").write_bytes(CONTENT)
     assert fetch("file.bin", server.url, SHA).read_bytes() == CONTENT
 
 
@@ -92,21 +93,21 @@ def test_wrong_content_is_refused_and_forgotten(server: Server) -> None:
     wrong = "0" * 64
     with pytest.raises(DataError, match=rf"(?s)wrong SHA-256.*wanted: {wrong}.*found:  {SHA}"):
         fetch("file.bin", server.url, wrong)
-    assert not list(cached("").iterdir())
-    cached("file.bin").write_bytes(b"broken")
+    assert not list(cache_path("").iterdir())
+    cache_path("file.bin").write_bytes(b"broken")
     with pytest.raises(DataError, match=rf"(?s)wrong SHA-256.*wanted: {SHA}.*delete it"):
         fetch("file.bin", server.url, SHA)
 
 
 def test_a_broken_partial_file_does_not_survive(server: Server) -> None:
-    cached("file.bin.partial").write_bytes(b"x" * 10)
+    cache_path("file.bin.partial").write_bytes(b"x" * 10)
     with pytest.raises(DataError, match="wrong SHA-256"):
         fetch("file.bin", server.url, SHA)
     assert fetch("file.bin", server.url, SHA).read_bytes() == CONTENT
 
 
 def test_says_what_to_do_without_the_file_or_a_connection(server: Server) -> None:
-    url, place = server.url.replace("file", "other"), cached("file.bin")
+    url, place = server.url.replace("file", "other"), cache_path("file.bin")
     with pytest.raises(DataError, match=rf"(?s)404.*{url}.*{SHA}.*put the file at {place}"):
         fetch("file.bin", url, SHA)
     with pytest.raises(DataError, match=rf"(?s)cannot be downloaded.*{SHA}.*put the file at {place}"):
@@ -132,4 +133,4 @@ def test_checks_a_file(tmp_path: Path) -> None:
 def test_cache_is_in_the_home_folder_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PROGAN_CACHE", raising=False)
     monkeypatch.setenv("HOME", f"{os.sep}home{os.sep}somebody")
-    assert cached("weights/a") == Path("/home/somebody/.cache/progan/weights/a")
+    assert cache_path("weights/a") == Path("/home/somebody/.cache/progan/weights/a")

@@ -16,9 +16,14 @@ def test_file_appears_when_it_is_complete_and_the_old_one_is_kept_on_request(tmp
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_error_leaves_the_old_file_and_nothing_else(error: type[BaseException], tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
-    with pytest.raises(error), replacing(tmp_path / "a", spare=tmp_path / "spare") as file:
-        file.write(b"new")
-        raise error
+
+    def fail() -> None:
+        with replacing(tmp_path / "a", spare=tmp_path / "spare") as file:
+            file.write(b"new")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"old")]
 
 

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from progan.errors import DataError
+from progan.files import cache_path
 
 try:
     import fcntl
@@ -19,11 +20,6 @@ except ImportError:  # Windows: two downloads of one file at a time end in a wro
 
 _TIMEOUT_S = 30
 _BLOCK = 1 << 20  # bytes
-
-
-def cached(name: str) -> Path:
-    """Where the file ``name``, like ``"weights/NAME.pth"``, is kept: in $PROGAN_CACHE, else in ~/.cache/progan."""
-    return Path(os.environ.get("PROGAN_CACHE") or Path.home() / ".cache" / "progan") / name
 
 
 def file_sha256(path: Path) -> str:
@@ -47,7 +43,7 @@ def _wrong(what: Path | str, wanted: str, found: str, fix: str) -> DataError:
 
 
 def fetch(name: str, url: str, sha256: str) -> Path:
-    """The file ``name`` of the cache (see ``cached``), downloaded from ``url`` unless it is there.
+    """The file ``name`` of the cache (see ``cache_path``), downloaded from ``url`` unless it is there.
 
     What arrived before an interruption stays beside it as NAME.partial, and the next call goes on from there. Processes
     that want the same file at the same time wait for the first one.
@@ -56,7 +52,7 @@ def fetch(name: str, url: str, sha256: str) -> Path:
         DataError: if it cannot be downloaded, saying from where, with which checksum and to which place to bring it by
             hand; or if a file has another checksum, naming both.
     """
-    target = cached(name)
+    target = cache_path(name)
     if target.exists():
         return check(target, sha256)
     partial = target.with_name(target.name + ".partial")

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def cache_folder(kind: str) -> Path:
-    """Where things of one kind are kept that can be made or fetched again: ``$PROGAN_CACHE`` or ``~/.cache/progan``."""
-    return Path(os.environ.get("PROGAN_CACHE") or Path.home() / ".cache" / "progan") / kind
+def cache_path(name: str) -> Path:
+    """Where the file or folder ``name``, like ``weights/NAME.pth``, is kept that can be made or fetched again.
+
+    Below ``$PROGAN_CACHE``, or else ``~/.cache/progan``.
+    """
+    return Path(os.environ.get("PROGAN_CACHE") or Path.home() / ".cache" / "progan") / name
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from progan.curation.digits import train_digit_classifier
 from progan.evaluation.measure import Measurement, check_names
 from progan.evaluation.report import comparison, table
 from progan.evaluation.sets import open_pair
-from progan.files import cache_folder
+from progan.files import cache_path
 from progan.metrics import METRICS
 from progan.training.precision import pick_device
 
@@ -103,7 +103,7 @@ class Digits:
 
     def run(self) -> int:
         """Train, and say how well it reads."""
-        out = self.out or cache_folder("weights") / "digits.safetensors"
+        out = self.out or cache_path("weights/digits.safetensors")
         error = train_digit_classifier(self.mnist, out, seed=self.seed)
         print(f"{out}: reads {error:.2%} of MNIST's test digits wrong")
         return 0

@@ -19,7 +19,7 @@ from progan.data.pixels import Chunk, ImageError
 from progan.data.sources import fingerprint, missing, open_source
 from progan.data.writer import HEADER_BYTES, PartialStore
 from progan.errors import DataError
-from progan.files import cache_folder
+from progan.files import cache_path
 from progan.images import parse_size
 
 _FORMAT, _VERSION = "progan store", 1
@@ -165,7 +165,7 @@ def cached(
         _check_resolution(store, options.resolution)
         return store
     key = hashlib.sha256(repr((fingerprint(path), dataclasses.astuple(options), _VERSION)).encode()).hexdigest()
-    folder = Path(cache_dir or cache_folder("stores")) / f"{path.resolve().name}-{key[:16]}"
+    folder = Path(cache_dir or cache_path("stores")) / f"{path.resolve().name}-{key[:16]}"
     return prepare(path, folder, options, workers=workers, progress=progress)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from progan.files import cache_folder, replacing
+from progan.files import cache_path, replacing
 
 VERSION = 1
 """Raised whenever a statistic is computed differently, so that older files are not found any more."""
@@ -25,7 +25,7 @@ def key(**facts: Any) -> str:
 
 def load(name: str) -> dict[str, np.ndarray] | None:
     """The arrays kept under a name, or None if there are none or they are damaged."""
-    path = cache_folder("metrics") / f"{name}.npz"
+    path = cache_path(f"metrics/{name}.npz")
     try:
         with np.load(path, allow_pickle=False) as file:  # compares the checksum of every array
             return dict(file)
@@ -36,7 +36,7 @@ def load(name: str) -> dict[str, np.ndarray] | None:
 def save(name: str, arrays: dict[str, np.ndarray]) -> None:
     """Keep arrays under a name; what cannot be written is not kept. Processes may write one name at the same time."""
     try:
-        with replacing(cache_folder("metrics") / f"{name}.npz", token=secrets.token_hex(4)) as file:
+        with replacing(cache_path(f"metrics/{name}.npz"), token=secrets.token_hex(4)) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
     except OSError:
         return

@@ -138,5 +138,5 @@ METRICS: dict[str, Metric] = {
         paper_count=25_600,
     ),
 }
-"""Every metric by its name on the command line. The ones on EfficientNet-Lite0 need no download; they are no FID, KID or
+"""Every metric by its name on the command line. Those on EfficientNet-Lite0 need no download; they are no FID, KID or
 precision and recall in the papers' sense, so their names differ."""

@@ -1,6 +1,6 @@
 """Mode count: three digits are read from every image, and the distinct numbers they make are counted (MNIST-1K).
 
-ProGAN appendix F, after Metz et al. (2017): images hold a random MNIST digit in each of R, G and B, 1000 modes in all.
+ProGAN appendix E, after Metz et al. (2017): images hold a random MNIST digit in each of R, G and B, 1000 modes in all.
 """
 
 import json
@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from progan.errors import ConfigError, DataError
-from progan.files import cache_folder, replacing
+from progan.files import cache_path, replacing
 from progan.metrics.base import Setup
 from progan.metrics.extractors import FrozenExtractor, Outputs
 from progan.metrics.weights import weight_hash
@@ -96,7 +96,7 @@ def _unreadable(channels: int, height: int, width: int) -> str:
 
 def default_path() -> Path:
     """Where the classifier is when no path is given."""
-    return cache_folder("weights") / "digits.safetensors"
+    return cache_path("weights/digits.safetensors")
 
 
 def load(weights: Path | None = None, device: str = "cpu") -> FrozenExtractor:

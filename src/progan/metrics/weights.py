@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from progan.download import cached, check, fetch, file_sha256
+from progan.download import check, fetch, file_sha256
 from progan.errors import DataError
+from progan.files import cache_path
 
 NORM = ("weight", "bias", "running_mean", "running_var")
 """Tensors of a batch norm in a state dict."""
@@ -38,7 +39,7 @@ def locate(published: Sequence[Published], weights: Path | None = None) -> tuple
             SHA-256.
     """
     if weights is None:
-        there = [file for file in published if cached(f"weights/{file.file}").exists()]
+        there = [file for file in published if cache_path(f"weights/{file.file}").exists()]
         file = (there or list(published))[0]
         return fetch(f"weights/{file.file}", file.url, file.sha256), True
     if not weights.is_file():
