@@ -173,8 +173,7 @@ def test_torch_path_equals_the_numpy_path() -> None:
     shift = torch.linspace(-0.5, 0.5, 5, dtype=torch.float64)
     by_torch = module._transport_torch(a, b, shift)
     want = np.abs(np.sort(a.numpy().astype(float)) - np.sort(b.numpy().astype(float)) - shift.numpy()[:, None]).mean(1)
-    with ThreadPoolExecutor(2) as pool:
-        by_numpy = module._transport(a, b, shift, pool)
+    by_numpy = module._transport(a, b, shift, map)
     np.testing.assert_allclose(by_torch.numpy(), want, rtol=1e-5)
     np.testing.assert_allclose(by_numpy.numpy(), want, rtol=1e-5)
 
@@ -195,6 +194,19 @@ def test_constant_channels_are_normalized_to_zero() -> None:
     assert all(0 < value < 1e4 for value in swd(gather(flat, "fake"), gather(images)).values())
     blue = images * np.array([0, 0, 1], np.uint8)[:, None, None]
     assert all(0 < value < 1e4 for value in swd(gather(blue, "fake"), gather(images)).values())
+
+
+def test_number_of_threads_stays_as_it_was() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        gather(photos(2, 32, 32, 1))
+        with ThreadPoolExecutor(1) as pool:
+            assert [torch.get_num_threads(), pool.submit(torch.get_num_threads).result()] == [3, 3]
+        with module._mapper(torch.device("cpu")) as each:
+            assert list(each(lambda _: torch.get_num_threads(), range(3))) == [1, 1, 1]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_progress_counts_up_to_the_end() -> None:
@@ -227,7 +239,7 @@ def test_setups_and_images_that_do_not_fit_are_named() -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_full_disk_says_how_much_room_is_wanted_and_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 - closed with the object that gets it
-    monkeypatch.setattr(module.tempfile, "TemporaryFile", lambda **_: full)
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
     monkeypatch.setattr(module, "_MEMORY", 0)
     images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
     with pytest.raises(DataError, match=r"(?s)in .* after 0 images: No space left.*144 MiB for every 1,000.*TMPDIR"):

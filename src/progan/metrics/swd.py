@@ -2,10 +2,11 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from progan import draws
 from progan.errors import ConfigError, DataError
 from progan.metrics.base import Setup
 from progan.metrics.pyramid import laplacian_pyramid, pyramid_sizes
+from progan.metrics.spool import Spool
 
 SIDE = 7  # of a neighbourhood [pixels]; all constants as in ProGAN section 5
 AREA = SIDE * SIDE
@@ -24,15 +26,17 @@ LEAST = 16  # shorter side of the last level [pixels]
 
 MIB = 1 << 20
 _BLOCK = 128  # directions in hand at a time
-_MEMORY = 256 * MIB  # descriptors of a set that stay in memory; more go to files (CUDA: a quarter of what is free)
+_MEMORY = 64 * MIB  # descriptors of a set that stay in memory; more go to files (CUDA: a quarter of what is free)
 _CHUNK = {"cpu": 3 * MIB, "cuda": 256 * MIB}  # float pixels in hand at a time; few enough for a processor's cache
 _ROWS = {"cpu": 2048, "cuda": 1 << 22}  # descriptors in hand at a time, likewise
+
+Each = Callable[..., Iterable]  # like ``map``
 
 
 class SlicedPatches:
     """The neighbourhoods that the distance compares: 128 of every image on every level.
 
-    The neighbourhoods of image i depend on the seed, the set's name, the level and i alone. What does not fit 256 MiB
+    The neighbourhoods of image i depend on the seed, the set's name, the level and i alone. What does not fit 64 MiB
     lies in temporary files without a name, which the operating system removes with this object: for every 1,000
     images 75 MB a level (grey: 25 MB). On CUDA it stays on the device up to a quarter of the memory free there.
 
@@ -53,7 +57,7 @@ class SlicedPatches:
         self.count = 0
         self._directory = directory or Path(tempfile.gettempdir())
         self._memory = torch.cuda.mem_get_info(self.device)[0] // 4 if self.device.type == "cuda" else _MEMORY
-        self._rows = [_Rows(setup.channels * AREA) for _ in self.sizes]  # per level
+        self._rows = [Spool(setup.channels * AREA) for _ in self.sizes]  # per level
 
     def update(self, images: Tensor, first: int | None = None) -> Self:
         """Add the next images.
@@ -71,13 +75,20 @@ class SlicedPatches:
             raise ConfigError(f"SWD was set up for images of [C, H, W] {wanted}, got {tuple(images.shape[1:])}")
         first = self.count if first is None else first
         step = max(1, _CHUNK[self.device.type] // (4 * images[0].numel())) if len(images) else 1
-        for i in range(0, len(images), step):
-            batch = images[i : i + step].to(self.device).float().contiguous()
-            for rows, level in zip(self._rows, laplacian_pyramid(batch, LEAST), strict=True):
-                where = corners(self.setup, level.shape[-2:], first + i, len(batch))
-                self._append(rows, neighbourhoods(level, torch.from_numpy(where).to(self.device)))
+        with _mapper(self.device) as each:
+            for parts in each(self._describe, images.split(step), range(first, first + len(images), step)):
+                for rows, part in zip(self._rows, parts, strict=True):
+                    self._append(rows, part)
         self.count += len(images)
         return self
+
+    def _describe(self, images: Tensor, first: int) -> list[Tensor]:
+        """Descriptors of these images on every level."""
+        parts = []
+        for level in laplacian_pyramid(images.to(self.device).float().contiguous(), LEAST):
+            where = corners(self.setup, level.shape[-2:], first, len(images))
+            parts.append(neighbourhoods(level, torch.from_numpy(where).to(self.device)))
+        return parts
 
     def merge(self, other: Self) -> Self:
         for rows, others in zip(self._rows, other._rows, strict=True):
@@ -91,7 +102,7 @@ class SlicedPatches:
         return {"count": np.array(self.count)} | arrays
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> Self:
-        self._rows = [_Rows(rows.width) for rows in self._rows]
+        self._rows = [Spool(rows.width) for rows in self._rows]
         for size, rows in zip(self.sizes, self._rows, strict=True):
             self._append(rows, torch.from_numpy(arrays[f"level_{min(size)}"]).to(self.device))
         self.count = int(arrays["count"])
@@ -99,9 +110,9 @@ class SlicedPatches:
 
     def descriptors(self, level: int) -> Tensor:
         """All neighbourhoods of one level, float32 [128 * count, C * 49], as channels, rows and columns."""
-        return self._rows[level].whole()
+        return self._rows[level].whole().to(self.device)
 
-    def _append(self, rows: "_Rows", x: Tensor) -> None:
+    def _append(self, rows: Spool, x: Tensor) -> None:
         try:
             rows.append(x)
             if sum(rows.held for rows in self._rows) > self._memory:
@@ -114,38 +125,6 @@ class SlicedPatches:
                 f"  wanted: {need:.0f} MiB for every 1,000 images of each set\n"
                 f"  fix:    TMPDIR=FOLDER_WITH_ROOM, or fewer images"
             ) from error
-
-
-class _Rows:
-    """Descriptors of one level, added batch by batch: tensors in memory, or a file once ``spill`` was called."""
-
-    def __init__(self, width: int) -> None:
-        self.width, self.held = width, 0  # held: bytes in memory
-        self._parts: list[Tensor] = []
-        self._file: IO[bytes] | None = None
-
-    def append(self, x: Tensor) -> None:
-        if self._file is None:
-            self._parts.append(x)
-            self.held += x.nbytes
-        else:
-            left = x.cpu().numpy().reshape(-1).view(np.uint8).data
-            while left:
-                left = left[self._file.write(left) :]
-
-    def spill(self, directory: Path) -> None:
-        if self._file is None:
-            parts, self._parts, self.held = self._parts, [], 0
-            self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 - closed with this object
-            for part in parts:
-                self.append(part)
-
-    def whole(self) -> Tensor:
-        """Everything [M, width]; of a file a private mapping, whose memory the system may take back."""
-        if self._file is None:
-            self._parts = [torch.cat(self._parts) if self._parts else torch.empty(0, self.width)]
-            return self._parts[0]
-        return torch.from_numpy(np.asarray(np.memmap(self._file, np.float32, "c"))).view(-1, self.width)
 
 
 def swd(
@@ -166,12 +145,17 @@ def swd(
     """
     _check(fake, real)
     done, total, values = 0, DIRECTIONS * len(real.sizes), {}
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    a, b = torch.empty(2, _BLOCK, PATCHES * real.count, device=real.device)  # projections
+    with _mapper(real.device) as each:
         for level, size in enumerate(real.sizes):
-            sets = [s.descriptors(level).to(real.device) for s in (fake, real)]
-            distance = 0.0
-            for part in _distances(sets[0], sets[1], directions(seed, size), pool):
-                distance, done = distance + float(part.sum()), done + len(part)
+            distance, vectors = 0.0, directions(seed, size)
+            (fold_a, shift_a), (fold_b, shift_b) = (_fold(vectors, s.descriptors(level), each) for s in (fake, real))
+            for i in range(0, DIRECTIONS, _BLOCK):
+                part = slice(i, i + _BLOCK)
+                _project(fold_a[part], fake.descriptors(level), a, each)  # maps files of one set at a time
+                _project(fold_b[part], real.descriptors(level), b, each)
+                distance += float(_transport(a, b, (shift_a - shift_b)[part], each).sum())
+                done += _BLOCK
                 if progress:
                     progress(done, total)
             values[f"swd_{min(size)}"] = 1e3 * distance / DIRECTIONS
@@ -225,24 +209,30 @@ def _check(fake: SlicedPatches, real: SlicedPatches) -> None:
         raise ConfigError("SWD wants at least 1 image in each set, got none")
 
 
-def _distances(a: Tensor, b: Tensor, vectors: np.ndarray, pool: ThreadPoolExecutor) -> Iterator[Tensor]:
-    """Wasserstein distance along each direction [K, 147] of descriptors [M, F], normalized, in blocks of directions.
+@contextmanager
+def _mapper(device: torch.device) -> Iterator[Each]:
+    """``map`` by as many threads as torch uses, each of which calculates alone.
 
-    Descriptors stay as they are: deviations divide the directions, and the mean is a shift of each projection.
+    Torch's own threads wait for one another after every operation, which takes many times as long as soon as other
+    programs run on some of the processor's cores.
     """
-    (fold_a, shift_a), (fold_b, shift_b) = _fold(vectors, a), _fold(vectors, b)
-    projected = [torch.empty(_BLOCK, len(a), device=a.device) for _ in "ab"]
-    for i in range(0, len(vectors), _BLOCK):
-        part = slice(i, i + _BLOCK)
-        x, y = (
-            _project(fold[part], rows, out) for fold, rows, out in zip((fold_a, fold_b), (a, b), projected, strict=True)
-        )
-        yield _transport(x, y, (shift_a - shift_b)[part], pool)
+    if device.type == "cuda":
+        yield map
+        return
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool.map
+    finally:
+        torch.set_num_threads(threads)  # a thread that starts takes over what the last caller of this wanted
 
 
-def _fold(vectors: np.ndarray, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Directions divided by the deviations of the channels, float32 [K, F], and the projected means, float64 [K]."""
-    mean, deviation = channel_moments(rows)
+def _fold(vectors: np.ndarray, rows: Tensor, each: Each) -> tuple[Tensor, Tensor]:
+    """Directions divided by the deviations of the channels, float32 [K, F], and the projected means, float64 [K].
+
+    Descriptors [M, F] stay as they are: the mean is a shift of all projections on a direction.
+    """
+    mean, deviation = channel_moments(rows, each)
     folded = torch.from_numpy(vectors).to(rows.device).unflatten(1, (3, AREA))
     folded = folded / torch.where(deviation > 0, deviation, math.inf)[:, None]
     if len(mean) == 1:  # a grey pixel stands for three equal ones
@@ -251,32 +241,33 @@ def _fold(vectors: np.ndarray, rows: Tensor) -> tuple[Tensor, Tensor]:
     return folded.flatten(1), folded.double().sum(2) @ mean
 
 
-def channel_moments(rows: Tensor) -> tuple[Tensor, Tensor]:
+def channel_moments(rows: Tensor, each: Each = map) -> tuple[Tensor, Tensor]:
     """Mean and population deviation of each channel over all descriptors of a set.
 
     Shape: float32 [M, C * 49] -> float64 [C], [C].
     """
-    total = torch.zeros(2, rows.shape[1], dtype=torch.float64, device=rows.device)
-    for block in rows.split(_ROWS[rows.device.type]):
+
+    def sums(block: Tensor) -> Tensor:
+        """Of the columns and of their squares, [2, C * 49]."""
         mean = block.mean(0)
-        mean_square = (block - mean).square_().mean(0).double() + mean.double().square()
-        total += len(block) * torch.stack((mean.double(), mean_square))
+        within, mean = (block - mean).square_().mean(0).double(), mean.double()
+        return len(block) * torch.stack((mean, within + mean.square()))
+
+    total = torch.stack(list(each(sums, rows.split(_ROWS[rows.device.type])))).sum(0)
     mean, mean_square = (total / len(rows)).unflatten(1, (-1, AREA)).mean(2)
     return mean, (mean_square - mean.square()).clamp(min=0).sqrt()
 
 
-def _project(vectors: Tensor, rows: Tensor, out: Tensor) -> Tensor:
+def _project(vectors: Tensor, rows: Tensor, out: Tensor, each: Each) -> None:
     """``vectors @ rows.T`` in ``out``, rows in blocks that a cache holds: [K, F], [M, F] -> [K, M]."""
     step = _ROWS[rows.device.type]
-    for i in range(0, len(rows), step):
-        torch.mm(vectors, rows[i : i + step].T, out=out[:, i : i + step])
-    return out
+    list(each(lambda block, to: torch.mm(vectors, block.T, out=to), rows.split(step), out.split(step, 1)))
 
 
-def _transport(a: Tensor, b: Tensor, shift: Tensor, pool: ThreadPoolExecutor) -> Tensor:
+def _transport(a: Tensor, b: Tensor, shift: Tensor, each: Each) -> Tensor:
     """Mean |sorted a - sorted b - shift| of each row, float64 [K] from [K, M]; on the processor overwrites a, b."""
     if a.device.type == "cpu":  # numpy sorts several times faster than torch
-        return torch.tensor(list(pool.map(_transport_row, a.numpy(), b.numpy(), shift.tolist())), dtype=torch.float64)
+        return torch.tensor(list(each(_transport_row, a.numpy(), b.numpy(), shift.tolist())), dtype=torch.float64)
     return _transport_torch(a, b, shift)
 
 

@@ -1,0 +1,55 @@
+"""Rows that may be more than memory holds: kept in memory while few, then in a temporary file."""
+
+import tempfile
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Spool:
+    """A float32 matrix that grows by rows: tensors in memory, or a temporary file once ``spill`` was called.
+
+    The file has no name, so that the operating system removes it with this object, whatever ends the process.
+
+    Args:
+        width: length of a row.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.held = 0
+        """Bytes in memory."""
+        self._parts: list[Tensor] = []
+        self._file: IO[bytes] | None = None
+
+    def append(self, x: Tensor) -> None:
+        """Add rows [M, width].
+
+        Raises:
+            OSError: if the file cannot be written; what it holds is of no use then.
+        """
+        if self._file is None:
+            self._parts.append(x)
+            self.held += x.nbytes
+        else:
+            left = x.cpu().numpy().reshape(-1).view(np.uint8).data
+            while left:
+                left = left[self._file.write(left) :]
+
+    def spill(self, directory: Path) -> None:
+        """Move to a file in ``directory``, now and for all rows to come; raises OSError like ``append``."""
+        if self._file is None:
+            parts, self._parts, self.held = self._parts, [], 0
+            self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 - closed with this object
+            for part in parts:
+                self.append(part)
+
+    def whole(self) -> Tensor:
+        """All rows [M, width]; those of a file are a private mapping, whose memory the system may take back."""
+        if self._file is None:
+            self._parts = [torch.cat(self._parts) if self._parts else torch.empty(0, self.width)]
+            return self._parts[0]
+        return torch.from_numpy(np.asarray(np.memmap(self._file, np.float32, "c"))).view(-1, self.width)
