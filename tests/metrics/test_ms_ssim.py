@@ -112,7 +112,9 @@ def test_any_split_into_batches_gives_one_result(cuts: list[int]) -> None:
     whole = reference(images[0::2], images[1::2])
     similarity = PairSimilarity(setup())
     for part in tensor(images).split(cuts):
-        similarity.update(part)
+        batch = part.clone()
+        similarity.update(batch)
+        batch.zero_()  # a caller may use its memory again
     assert similarity.count == 16
     np.testing.assert_allclose(similarity.values, whole, atol=TOLERANCE)
     result = mean_similarity(similarity)

@@ -5,6 +5,7 @@ smaller, a pair's statistics are means over its pixels and channels jointly, and
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
 import numpy as np
@@ -17,8 +18,8 @@ from progan.metrics.base import Setup
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, full resolution first
 _WINDOW, _SIGMA = 11, 1.5  # [pixels]
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-_CHUNK = 1 << 20  # pixels of both images that are taken at once
-_STRIP = 1 << 17  # of them filtered at once: what fits into a CPU's cache
+_CHUNK = 1 << 18  # pixels of both images that a thread takes at once
+_STRIP = 1 << 16  # of them filtered at once: what fits into a CPU's cache
 
 
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -32,8 +33,10 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     n, channels, height, width = a.shape
     step = max(1, _CHUNK // (2 * height * width))
     a, b = a.flatten(0, 1), b.flatten(0, 1)  # [N * C, H, W]: channels meet again in the means
-    parts = [_scales(x, y) for x, y in zip(a.split(step), b.split(step), strict=True)]
-    terms = torch.cat(parts, 1).unflatten(1, (n, channels)).mean(2)  # [5, N]
+    # whole chunks in parallel: threads inside these short operations wait for one another when the CPU is busy
+    with ThreadPoolExecutor(1 if a.is_cuda else torch.get_num_threads()) as pool:
+        parts = pool.map(_scales, a.split(step), b.split(step))
+    terms = torch.cat(list(parts), 1).unflatten(1, (n, channels)).mean(2)  # [5, N]
     weights = torch.tensor(_WEIGHTS, dtype=terms.dtype, device=terms.device)
     return terms.clamp(min=0).pow(weights[:, None]).prod(0)
 
@@ -44,8 +47,9 @@ def _scales(a: Tensor, b: Tensor) -> Tensor:
     With s = a + b and d = a - b, whose windows have means S, D and variances P, Q, the two factors of SSIM are
     1 - 2 D^2 / (S^2 + D^2 + 2 c1) and 1 - 2 Q / (P + Q + 2 c2): two maps and their squares to filter instead of five.
     """
-    a, b = (x.permute(1, 2, 0).contiguous().double() for x in (a, b))  # pixels first: every shift is contiguous
-    x = torch.stack([a + b, a - b], 2)  # [H, W, 2, K]
+    x = torch.stack([a, b]).permute(2, 3, 0, 1).contiguous().double()  # [H, W, 2, K]: every shift is contiguous
+    x[:, :, 0] += x[:, :, 1]
+    x[:, :, 1].mul_(-2).add_(x[:, :, 0])
     terms = []
     for scale in range(len(_WEIGHTS)):
         if scale:
@@ -116,9 +120,9 @@ class PairSimilarity:
 
     def update(self, rows: Tensor) -> Self:
         """Add the next images uint8 [N, C, H, W]."""
-        rows = torch.cat([self._left.to(rows.device), rows])
+        rows = torch.cat([self._left.to(rows.device), rows]) if len(self._left) else rows
         pairs = rows[: len(rows) // 2 * 2].to(self.device)
-        self._left = rows[len(pairs) :].cpu()
+        self._left = rows[len(pairs) :].cpu().clone()  # not a view of a batch
         self.values = np.concatenate([self.values, ms_ssim(pairs[0::2], pairs[1::2]).cpu().numpy()])
         return self
 
