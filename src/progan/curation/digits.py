@@ -15,8 +15,8 @@ from progan.data.store import Store, cached
 from progan.errors import DataError
 from progan.metrics.digits import DigitClassifier
 
-_BATCH = 128
-_PEAK_LR = 0.1
+_BATCH = 64
+_PEAK_LR = 0.05
 _ROTATION, _SCALE, _SHEAR, _SHIFT = math.radians(12), 0.1, 0.15, 2 / 16  # largest ones; 16 pixels are half an image
 
 
