@@ -16,6 +16,7 @@ from tqdm import tqdm
 from progan.data.options import PrepareOptions, make_plan
 from progan.data.pipeline import make_chunks
 from progan.data.pixels import Chunk, ImageError
+from progan.data.records import Source
 from progan.data.sources import fingerprint, missing, open_source
 from progan.data.writer import HEADER_BYTES, PartialStore
 from progan.errors import DataError
@@ -104,6 +105,7 @@ def prepare(
     *,
     workers: int | None = None,
     executor: Executor | None = None,
+    source: Source | None = None,
     progress: bool = False,
 ) -> Store:
     """Read a source into a store, or open the store if it was made from the same files with the same options.
@@ -114,6 +116,7 @@ def prepare(
         options: how images are brought to one size.
         workers: processes that decode; 0 or 1 works in this one.
         executor: used instead of own processes if given.
+        source: images made from those at ``source_path``; its description must tell all they depend on besides.
         progress: whether to show a progress bar, if a terminal is there to show it.
 
     Raises:
@@ -121,11 +124,11 @@ def prepare(
             store is left then, and the old one is as it was.
     """
     source_path, store_path = Path(source_path), Path(store_path)
-    mark = fingerprint(source_path)
+    mark = fingerprint(source_path) + (f" {source.description}" if source else "")
     _check_target(store_path)
     if (same := _open_same(store_path, options, mark)) is not None:
         return same
-    source = open_source(source_path, split=options.split)
+    source = source or open_source(source_path, split=options.split)
     plan = make_plan(source, options)
     facts = {"format": _FORMAT, "version": _VERSION, "source": source.description, "fingerprint": mark}
     with PartialStore(store_path, plan.height, plan.width, plan.channels, expected=len(source)) as partial:
