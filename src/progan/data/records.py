@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import overload
 
 import numpy as np
 
@@ -14,7 +15,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 Payload = Path | bytes | np.ndarray | DataError
-"""A file to open, an encoded image, uint8 pixels [H, W] or [H, W, 3], or why a member of an archive cannot be read."""
+"""A file to open, an encoded image, uint8 pixels [H, W] or [H, W, 3 or 4], or why a member cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,25 @@ class Record:
     """Path inside the source, with forward slashes."""
     data: Payload
     label: int | None
+
+
+class Names(Sequence[str]):
+    """Names that are made when they are asked for, so that those of millions of images need no memory."""
+
+    def __init__(self, count: int, name: Callable[[int], str]) -> None:
+        self._positions, self._name = range(count), name
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self._name(i) for i in self._positions[index]]
+        return self._name(self._positions[index])
 
 
 @dataclass(frozen=True, kw_only=True)
