@@ -11,6 +11,7 @@ from tarfile import is_tarfile
 from progan.data.archives import list_tar, read_tar, tar_source, zip_source
 from progan.data.arrays import cifar_source, idx_files, idx_source, is_cifar, is_idx
 from progan.data.records import IMAGE_SUFFIXES, Source, folder_labels, is_hidden, pick_images
+from progan.data.tfrecords import tfrecord_files, tfrecord_source
 from progan.errors import DataError
 
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -36,6 +37,8 @@ def open_source(path: str | Path, *, split: str = "train") -> Source:
         raise DataError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
     if not path.exists():
         raise missing(path)
+    if files := tfrecord_files(path):
+        return tfrecord_source(path, files)
     return _open_folder(path, split) if path.is_dir() else _open_file(path, split)
 
 
