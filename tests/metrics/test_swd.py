@@ -13,6 +13,7 @@ from torch import Tensor
 from progan.errors import ConfigError, DataError
 from progan.metrics.base import Setup
 from progan.metrics.swd import DIRECTIONS, SlicedPatches, corners, directions, swd
+from progan.metrics.threads import mapper
 from references import swd as reference
 
 module = importlib.import_module("progan.metrics.swd")  # the package gives the function's name to the function
@@ -203,7 +204,7 @@ def test_number_of_threads_stays_as_it_was() -> None:
         gather(photos(2, 32, 32, 1))
         with ThreadPoolExecutor(1) as pool:
             assert [torch.get_num_threads(), pool.submit(torch.get_num_threads).result()] == [3, 3]
-        with module._mapper(torch.device("cpu")) as each:
+        with mapper(torch.device("cpu")) as each:
             assert list(each(lambda _: torch.get_num_threads(), range(3))) == [1, 1, 1]
     finally:
         torch.set_num_threads(before)

@@ -5,7 +5,6 @@ smaller, a pair's statistics are means over its pixels and channels jointly, and
 """
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
 import numpy as np
@@ -14,12 +13,13 @@ from torch import Tensor
 
 from progan.errors import ConfigError
 from progan.metrics.base import Setup
+from progan.metrics.threads import mapper
 
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the scales, full resolution first
 _WINDOW, _SIGMA = 11, 1.5  # [pixels]
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-_CHUNK = 1 << 18  # pixels of both images that a thread takes at once
-_STRIP = 1 << 16  # of them filtered at once: what fits into a CPU's cache
+_CHUNK = 1 << 19  # pixels of both images that a thread takes at once
+_STRIP = 1 << 17  # of them filtered at once: what fits into a CPU's cache
 
 
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -33,10 +33,9 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     n, channels, height, width = a.shape
     step = max(1, _CHUNK // (2 * height * width))
     a, b = a.flatten(0, 1), b.flatten(0, 1)  # [N * C, H, W]: channels meet again in the means
-    # whole chunks in parallel: threads inside these short operations wait for one another when the CPU is busy
-    with ThreadPoolExecutor(1 if a.is_cuda else torch.get_num_threads()) as pool:
-        parts = pool.map(_scales, a.split(step), b.split(step))
-    terms = torch.cat(list(parts), 1).unflatten(1, (n, channels)).mean(2)  # [5, N]
+    with mapper(a.device) as each:
+        parts = list(each(_scales, a.split(step), b.split(step)))
+    terms = torch.cat(parts, 1).unflatten(1, (n, channels)).mean(2)  # [5, N]
     weights = torch.tensor(_WEIGHTS, dtype=terms.dtype, device=terms.device)
     return terms.clamp(min=0).pow(weights[:, None]).prod(0)
 
@@ -66,9 +65,8 @@ def _mean_term(x: Tensor, *, with_luminance: bool) -> Tensor:
     total = x.new_zeros(x.shape[3])
     for top in range(0, height, rows):
         strip = x[top : top + rows + size - 1]
-        mean, square = _blur(torch.cat([strip, strip.square()], 2), size).split(2, 2)
-        mean = mean.square()
-        term = _likeness(square - mean, _C2)
+        mean = _blur(strip, size).square_()
+        term = _likeness(_blur(strip.square(), size).sub_(mean), _C2)
         if with_luminance:
             term = term * _likeness(mean, _C1)
         total += term.sum((0, 1))
@@ -76,8 +74,9 @@ def _mean_term(x: Tensor, *, with_luminance: bool) -> Tensor:
 
 
 def _likeness(x: Tensor, c: float) -> Tensor:
-    """1 - 2 q / (p + q + 2 c) of p = x[:, :, 0] and q = x[:, :, 1]."""
-    return 1 - 2 * x[:, :, 1] / (x.sum(2) + 2 * c)
+    """1 - 2 q / (p + q + 2 c), [H, W, (p, q), K] -> [H, W, K]."""
+    p, q = x.unbind(2)
+    return (q / (p + q).add_(2 * c)).mul_(-2).add_(1)
 
 
 def _halve(x: Tensor, dim: int) -> Tensor:

@@ -2,9 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +15,7 @@ from progan.errors import ConfigError, DataError
 from progan.metrics.base import Setup
 from progan.metrics.pyramid import laplacian_pyramid, pyramid_sizes
 from progan.metrics.spool import Spool
+from progan.metrics.threads import Each, mapper
 
 SIDE = 7  # of a neighbourhood [pixels]; all constants as in ProGAN section 5
 AREA = SIDE * SIDE
@@ -29,8 +28,6 @@ _BLOCK = 128  # directions in hand at a time
 _MEMORY = 64 * MIB  # descriptors of a set that stay in memory; more go to files (CUDA: a quarter of what is free)
 _CHUNK = {"cpu": 3 * MIB, "cuda": 256 * MIB}  # float pixels in hand at a time; few enough for a processor's cache
 _ROWS = {"cpu": 2048, "cuda": 1 << 22}  # descriptors in hand at a time, likewise
-
-Each = Callable[..., Iterable]  # like ``map``
 
 
 class SlicedPatches:
@@ -75,7 +72,7 @@ class SlicedPatches:
             raise ConfigError(f"SWD was set up for images of [C, H, W] {wanted}, got {tuple(images.shape[1:])}")
         first = self.count if first is None else first
         step = max(1, _CHUNK[self.device.type] // (4 * images[0].numel())) if len(images) else 1
-        with _mapper(self.device) as each:
+        with mapper(self.device) as each:
             for parts in each(self._describe, images.split(step), range(first, first + len(images), step)):
                 for rows, part in zip(self._rows, parts, strict=True):
                     self._append(rows, part)
@@ -146,7 +143,7 @@ def swd(
     _check(fake, real)
     done, total, values = 0, DIRECTIONS * len(real.sizes), {}
     a, b = torch.empty(2, _BLOCK, PATCHES * real.count, device=real.device)  # projections
-    with _mapper(real.device) as each:
+    with mapper(real.device) as each:
         for level, size in enumerate(real.sizes):
             distance, vectors = 0.0, directions(seed, size)
             (fold_a, shift_a), (fold_b, shift_b) = (_fold(vectors, s.descriptors(level), each) for s in (fake, real))
@@ -207,24 +204,6 @@ def _check(fake: SlicedPatches, real: SlicedPatches) -> None:
         )
     if not real.count:
         raise ConfigError("SWD wants at least 1 image in each set, got none")
-
-
-@contextmanager
-def _mapper(device: torch.device) -> Iterator[Each]:
-    """``map`` by as many threads as torch uses, each of which calculates alone.
-
-    Torch's own threads wait for one another after every operation, which takes many times as long as soon as other
-    programs run on some of the processor's cores.
-    """
-    if device.type == "cuda":
-        yield map
-        return
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool.map
-    finally:
-        torch.set_num_threads(threads)  # a thread that starts takes over what the last caller of this wanted
 
 
 def _fold(vectors: np.ndarray, rows: Tensor, each: Each) -> tuple[Tensor, Tensor]:
