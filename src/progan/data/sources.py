@@ -10,6 +10,7 @@ from tarfile import is_tarfile
 
 from progan.data.archives import list_tar, read_tar, tar_source, zip_source
 from progan.data.arrays import cifar_source, idx_files, idx_source, is_cifar, is_idx
+from progan.data.lmdbs import lmdb_files, lmdb_source
 from progan.data.records import IMAGE_SUFFIXES, Source, folder_labels, is_hidden, pick_images
 from progan.data.tfrecords import tfrecord_files, tfrecord_source
 from progan.errors import DataError
@@ -39,6 +40,8 @@ def open_source(path: str | Path, *, split: str = "train") -> Source:
         raise missing(path)
     if files := tfrecord_files(path):
         return tfrecord_source(path, files)
+    if files := lmdb_files(path):
+        return lmdb_source(path, files)
     return _open_folder(path, split) if path.is_dir() else _open_file(path, split)
 
 
@@ -107,6 +110,7 @@ def fingerprint(path: Path) -> str:
         raise missing(path)
     digest = hashlib.sha256()
     names = [name for name in walk(path) if not is_hidden(name)] if path.is_dir() else [""]
+    names = [name for name in names if not name.endswith("lock.mdb")]  # changes when anybody reads an LMDB
     for name in names:
         status = (path / name).stat() if (path / name).exists() else None  # a dangling link is no image
         facts = (name or path.name, status.st_size, status.st_mtime_ns) if status else (name,)

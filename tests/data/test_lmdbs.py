@@ -1,0 +1,128 @@
+import io
+import shutil
+import sys
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+from PIL import Image
+
+from progan.data.options import PrepareOptions
+from progan.data.pixels import decode
+from progan.data.sources import fingerprint, open_source
+from progan.data.store import prepare
+from progan.errors import DataError
+from references.image_files import encoded, noise
+
+KEYS = [f"{7919 * i % 997:040x}".encode() for i in range(6)]  # like the SHA-1 of LSUN, not sorted
+
+
+def write(folder: Path, values: dict[bytes, bytes]) -> Path:
+    with lmdb.open(str(folder), map_size=1 << 24) as database, database.begin(write=True) as change:
+        for key, value in values.items():
+            change.put(key, value)
+    return folder
+
+
+@pytest.fixture
+def values() -> dict[bytes, bytes]:
+    return {key: encoded(noise(40, 40, seed=i), "WEBP", lossless=True) for i, key in enumerate(KEYS)}
+
+
+@pytest.fixture
+def lsun(tmp_path: Path, values: dict) -> Path:
+    return write(tmp_path / "church_train_lmdb", values)
+
+
+@pytest.mark.parametrize("kind", ["folder", "data.mdb", "any.mdb", "no suffix"])
+def test_images_come_in_the_order_of_their_keys(tmp_path: Path, lsun: Path, values: dict, kind: str) -> None:
+    path = {"folder": lsun, "data.mdb": lsun / "data.mdb"}.get(kind) or shutil.copy(lsun / "data.mdb", tmp_path / kind)
+    source = open_source(path)
+    assert list(source.names) == [key.decode() for key in sorted(KEYS)]
+    assert [record.data for record in source] == [values[key] for key in sorted(KEYS)]
+    assert [record.data for record in source.records([1, 4])] == [values[sorted(KEYS)[i]] for i in (1, 4)]
+    assert source.labels is None
+
+
+def test_store_equals_that_of_the_files(tmp_path: Path, lsun: Path, values: dict) -> None:
+    for key, value in values.items():
+        Image.open(io.BytesIO(value)).save(tmp_path / f"{key.decode()}.png")
+    (tmp_path / "pngs").mkdir()
+    for file in tmp_path.glob("*.png"):
+        file.rename(tmp_path / "pngs" / file.name)
+    stores = [prepare(tmp_path / kind, tmp_path / f"store-{kind}") for kind in (lsun.name, "pngs")]
+    np.testing.assert_array_equal(stores[0].level(32), stores[1].level(32))
+
+
+def test_reading_twice_at_once_and_again_after_a_change(lsun: Path, values: dict) -> None:
+    one, two = iter(open_source(lsun)), iter(open_source(lsun))
+    assert next(one).name == next(two).name
+    assert [record.name for record in two] == [record.name for record in one]
+    del one, two
+    write(lsun, {b"zz": values[KEYS[0]]})
+    assert len(open_source(lsun)) == 7
+
+
+def test_reading_leaves_no_trace(lsun: Path) -> None:
+    (lsun / "lock.mdb").unlink()
+    before = fingerprint(lsun)
+    assert len(list(open_source(lsun))) == 6
+    assert sorted(file.name for file in lsun.iterdir()) == ["data.mdb"]
+    assert fingerprint(lsun) == before
+    (lsun / "lock.mdb").touch()
+    assert fingerprint(lsun) == before  # lock files change when anybody reads
+
+
+def test_broken_image_is_skipped_and_notes_on_the_number_are_no_images(tmp_path: Path, values: dict) -> None:
+    values |= {sorted(KEYS)[2]: b"junk", sorted(KEYS)[3]: b"", b"length": b"6", b"__len__": b"6"}
+    folder = write(tmp_path / "lsun", values)
+    with pytest.raises(DataError, match=sorted(KEYS)[2].decode()):
+        prepare(folder, tmp_path / "store")
+    assert prepare(folder, tmp_path / "store", PrepareOptions(on_error="skip")).count == 4
+
+
+def test_keys_that_are_no_text_keep_their_bytes(tmp_path: Path) -> None:
+    keys = [b"\x00\x01", b"\x00\x01\x00", b"\xff\x00", b"a"]
+    source = open_source(write(tmp_path / "db", {key: encoded(noise(8, 8, seed=len(key))) for key in keys}))
+    assert source.names[:] == ["\x00\x01", "\x00\x01\x00", "a", "\\xff\x00"]
+    assert all(decode(record.data).size == (8, 8) for record in source)
+
+
+@pytest.mark.parametrize("size", [0, 10, 4096])
+def test_file_without_a_header_is_named(lsun: Path, size: int) -> None:
+    data = (lsun / "data.mdb").read_bytes()
+    (lsun / "data.mdb").write_bytes(data[:size])
+    with pytest.raises(DataError, match=rf"data.mdb: not a readable LMDB \(.*\)\n  found: {size} bytes\n  fix: "):
+        open_source(lsun)
+
+
+@pytest.mark.parametrize("pages", [2, 5])
+def test_cut_off_file_is_named_and_does_not_kill_the_process(lsun: Path, pages: int) -> None:
+    data = (lsun / "data.mdb").read_bytes()
+    (lsun / "data.mdb").write_bytes(data[: pages * 4096])
+    with pytest.raises(DataError, match=rf"cut off\n  found: {pages * 4096} bytes, wanted at least \d+"):
+        open_source(lsun)
+
+
+def test_damaged_pages_are_named(lsun: Path) -> None:
+    data = bytearray((lsun / "data.mdb").read_bytes())
+    data[8192:] = bytes(len(data) - 8192)
+    (lsun / "data.mdb").write_bytes(data)
+    with pytest.raises(DataError, match=r"damaged LMDB \(.*\)\n  found: 0 keys in front of the damage"):
+        open_source(lsun)
+
+
+def test_foreign_and_empty_databases_are_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"wanted an LMDB of encoded images.*\n  found: .* of 2 keys, 'a': not an image"
+    ):
+        open_source(write(tmp_path / "caffe", {b"a": b"\x08\x03\x10", b"b": b"x"}))
+    with pytest.raises(DataError, match="an empty LMDB"):
+        open_source(write(tmp_path / "empty", {}))
+
+
+def test_missing_package_is_named(lsun: Path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    with pytest.raises(DataError, match=r"needs one more package\n  fix:   pip install 'progan\[lmdb\]'"):
+        open_source(lsun)
