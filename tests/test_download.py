@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from progan.download import check, fetch, file_sha256
+from progan.download import check, fetch, fetch_any, file_sha256
 from progan.errors import DataError
 from progan.files import cache_path
 
@@ -134,3 +134,11 @@ def test_cache_is_in_the_home_folder_unless_told(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("PROGAN_CACHE", raising=False)
     monkeypatch.setenv("HOME", f"{os.sep}home{os.sep}somebody")
     assert cache_path("weights/a") == Path("/home/somebody/.cache/progan/weights/a")
+
+
+def test_mirrors_are_tried_in_turn_and_share_what_arrived(server: Server) -> None:
+    server.breaks_after = 1_100_000
+    assert fetch_any("file.bin", [server.url.replace("file", "other"), server.url, server.url], SHA).exists()
+    assert server.ranges == [None, None, "bytes=1100000-"]
+    with pytest.raises(DataError, match=rf"(?s)cannot be downloaded.*{server.url}/last"):
+        fetch_any("b.bin", ["http://127.0.0.1:9/b.bin", f"{server.url}/last"], SHA)

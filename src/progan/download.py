@@ -5,6 +5,7 @@ import http.client
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -74,6 +75,16 @@ def fetch(name: str, url: str, sha256: str) -> Path:
             f"  fix:     run this again when there is a connection, or put the file at {target}"
         ) from error
     return check(target, sha256)
+
+
+def fetch_any(name: str, urls: Sequence[str], sha256: str) -> Path:
+    """``fetch`` from the first of several addresses that serves the file; the error is the last one's."""
+    for url in urls[:-1]:
+        try:
+            return fetch(name, url, sha256)
+        except DataError:  # the next one may do better, and goes on where this one broke off
+            continue
+    return fetch(name, urls[-1], sha256)
 
 
 def _download(url: str, file: BinaryIO, title: str) -> None:

@@ -1,5 +1,6 @@
-"""The command 'progan prepare': from a data source to a store."""
+"""The command 'progan prepare': from a data source, or a known data set, to a store."""
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,35 +8,105 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import tyro
 
+from progan.cli import nearest
+from progan.data.inspect import contact_sheet, inspect, store_duplicates
 from progan.data.options import PrepareOptions
+from progan.data.recipes import RECIPES, prepare_recipe
+from progan.data.report import report
+from progan.data.sources import missing, open_source
 from progan.data.store import Store, prepare
+from progan.errors import ConfigError, DataError
+from progan.images import save_png, sheet
 
 _MOST_LINES = 100  # of a list on the screen; manifest.json has all of it
 
 
 @dataclass(frozen=True)
 class Prepare:
-    """Read images once and write them in every resolution a growing network passes through."""
+    """Read images once and write them in every resolution a growing network passes through.
+
+    Or only look at them: progan prepare --inspect SOURCE.
+    """
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
-    """Folder, zip or tar of images (sub-folders are classes), MNIST idx files, or CIFAR-10's Python version."""
-    store: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="STORE")]
+    """Folder, zip or tar of images (sub-folders are classes), MNIST idx files,
+    CIFAR-10's Python version, or the name of a data set: mnist, fashion_mnist,
+    mnist_rgb, cifar10, cifar100, svhn, celeba, lsun_bedroom and the like."""
+    store: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="STORE")] = None
     """Folder to write. A store that is there already is replaced once the new one is complete."""
     images: tyro.conf.OmitArgPrefixes[PrepareOptions] = field(default_factory=PrepareOptions)
     """What becomes of every image."""
     workers: int | None = None
     """Processes that decode images; 0 works in one process. Default: one for each CPU."""
+    files: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Files of a data set that are here already, instead of a download."""
+    count: int = 1_000_000
+    """Images of mnist_rgb."""
+    seed: int = 0
+    """Of the digits that mnist_rgb joins."""
+    inspect: bool = False
+    """Decode everything, report and suggest what to type; write nothing but --sheet."""
+    sheet: Path | None = None
+    """PNG file for a contact sheet of 100 images."""
 
     def run(self) -> int:
-        """Prepare the store and say what is in it."""
+        """Prepare the store and say what is in it, or look only."""
+        recipe = self._recipe()
+        if self.inspect:
+            return self._inspect(recipe)
+        if self.store is None:
+            raise ConfigError(f"STORE is missing: progan prepare {self.source} STORE, or add --inspect to look only")
         start = time.perf_counter()
-        store = prepare(self.source, self.store, self.images, workers=self.workers, progress=True)
+        if recipe:
+            choice = {"given": self.files, "count": self.count, "seed": self.seed}
+            store = prepare_recipe(recipe, self.store, self.images, workers=self.workers, progress=True, **choice)
+        else:
+            store = prepare(self.source, self.store, self.images, workers=self.workers, progress=True)
+        exact, near = store_duplicates(store)
         print(summary(store))
+        print(f"duplicates   {exact} groups of equal and {near} of near images (--inspect names them)")
         print(f"time         {time.perf_counter() - start:.1f} s")
+        self._save_sheet(contact_sheet(store))
         print(f"next: progan train PRESET {self.store}     ('progan train --help' lists the presets)")
         return 0
+
+    def _recipe(self) -> str | None:
+        """The recipe that is meant, if the source is not a path."""
+        name, path = str(self.source), self.source
+        is_path = path.exists() and not (path / "manifest.json").is_file()  # a store made by the recipe is no source
+        if name in RECIPES and self.files is None and is_path:
+            print(
+                f"note: {name} is a {'folder' if path.is_dir() else 'file'} here, so that is read; "
+                f"for the data set of that name add --from PATH, or type this in another folder",
+                file=sys.stderr,
+            )
+        if name in RECIPES and (self.files is not None or not is_path):
+            return name
+        if self.files is not None:
+            raise ConfigError(
+                f"--from goes with the name of a data set, but {name!r} is none; {nearest(name, list(RECIPES))}"
+            )
+        if not path.exists() and path.name == name:
+            raise DataError(f"{missing(path)}; or the name of a data set: {nearest(name, list(RECIPES))}")
+        return None
+
+    def _inspect(self, recipe: str | None) -> int:
+        path = self.files if recipe else self.source
+        if path is None:
+            raise ConfigError(f"--inspect {recipe} needs --from PATH")
+        found = inspect(open_source(path, split=self.images.split), self.images, workers=self.workers, progress=True)
+        print(report(found, str(path)))
+        if found.plan is not None:
+            self._save_sheet(contact_sheet(found.source, found.plan))
+        return 0
+
+    def _save_sheet(self, tiles: np.ndarray) -> None:
+        if self.sheet is not None:
+            save_png(sheet(torch.from_numpy(tiles).permute(0, 3, 1, 2)), self.sheet)
+            print(f"sheet        {self.sheet}, {len(tiles)} images")
 
 
 def summary(store: Store) -> str:

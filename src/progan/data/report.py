@@ -1,0 +1,81 @@
+"""The words of 'progan prepare --inspect'."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from progan.data.inspect import Inspection
+
+_BAR = 40  # widest bar [characters]
+_MOST = 20  # lines of a list
+
+
+def report(found: Inspection, path: str) -> str:
+    """Everything found in a source at ``path``, and the commands to type next."""
+    facts, total = found.findings, len(found.source)
+    modes = ", ".join(f"{mode} {count}" for mode, count in Counter(facts.modes).most_common())
+    lines = [
+        f"source       {found.source.description}",
+        f"images       {len(facts.names)} of {total} can be read",
+        f"channels     {modes or 'none'}",
+        "sizes        (height x width)",
+        *(f"  {line}" for line in histogram(facts.sizes)),
+        *_listed("broken", facts.broken),
+        *_listed("equal", [" = ".join(group) for group in found.exact], "groups with equal decoded pixels (SHA-256)"),
+        *_listed(
+            "near", [" ~ ".join(group) for group in found.near], "groups that look alike (64-bit difference hash)"
+        ),
+    ]
+    counts = found.class_counts()
+    lines.append(f"classes      {len(counts) or 'none'}")
+    lines += [f"  {line}" for line in bars(list(counts.items())[:_MOST])]
+    lines += [f"  ... and {len(counts) - _MOST} more"] if len(counts) > _MOST else []
+    return "\n".join(lines + _suggestion(found, path))
+
+
+def histogram(sizes: Sequence[tuple[int, int]]) -> list[str]:
+    """Bars of the most frequent sizes, or of ranges of the shorter side if there are many sizes."""
+    counts = Counter(sizes)
+    if len(counts) <= 10:
+        return bars([(f"{height}x{width}", n) for (height, width), n in sorted(counts.items())])
+    steps = Counter(min(size).bit_length() for size in sizes)
+    return bars([(f"{1 << k >> 1} ... {(1 << k) - 1} (shorter side)", steps[k]) for k in sorted(steps)])
+
+
+def bars(counts: Sequence[tuple[str, int]]) -> list[str]:
+    """A line with a bar for each count, the longest one ``_BAR`` characters.
+
+    >>> bars([("a", 80), ("bb", 1)])
+    ['a  ######################################## 80', 'bb # 1']
+    """
+    width, most = max((len(name) for name, _ in counts), default=0), max((n for _, n in counts), default=1)
+    return [f"{name:<{width}} {'#' * -(-n * _BAR // max(most, 1))} {n}" for name, n in counts]
+
+
+def _listed(title: str, items: Sequence[str], what: str = "") -> list[str]:
+    short = [item if len(item) <= 200 else item[:197] + "..." for item in items[:_MOST]]
+    more = [f"... and {len(items) - _MOST} more"] if len(items) > _MOST else []
+    return [f"{title:<12} {len(items)} {what}".rstrip(), *(f"  {line}" for line in short + more)]
+
+
+def _suggestion(found: Inspection, path: str) -> list[str]:
+    plan = found.plan
+    if plan is None:
+        return ["suggestion   repair the files above; nothing can be used"]
+    size = str(plan.height) if plan.height == plan.width else f"{plan.height}x{plan.width}"
+    kind = {1: "grey", 3: "RGB", 4: "RGBA"}[plan.channels]
+    store = f"{Path(path).name.split('.')[0]}_{size}"
+    unusable = len(found.findings.broken) + found.too_small
+    command = f"progan prepare {path} {store} --resolution {size}" + (" --on-error skip" if unusable else "")
+    preset = {(256, 3): "lsun_256", (32, 3): "cifar10", (1024, 3): "celebahq_1024"}.get((plan.height, plan.channels))
+    lines = [
+        f"suggestion   {plan.height}x{plan.width} {kind}, a store of {found.store_bytes / 1e6:.1f} MB",
+        *(
+            [f"             {found.too_small} smaller images are left out; --upscale enlarges them"]
+            * (found.too_small > 0)
+        ),
+        f"type         {command}",
+        f"             progan train auto {store} --dry-run",
+        f"             progan train auto {store}",
+    ]
+    return [*lines, f"             progan train {preset} {store}     (as in the paper)"] if preset else lines
