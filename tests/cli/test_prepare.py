@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 import tyro
+from PIL import Image
 
 from progan.cli.prepare import Prepare
 from progan.data.options import PrepareOptions
 from progan.data.store import Store
-from progan.errors import DataError
+from progan.errors import ConfigError, DataError
 from references.image_files import noise, save
 
 
@@ -42,8 +43,47 @@ def test_every_option_has_a_flag(tmp_path: Path) -> None:
     wanted = PrepareOptions("8x16", "1,2,30,40", "stretch", "box", True, 1, "none", "skip", "test")
     assert command == Prepare(Path("a"), Path("b"), wanted, 3)
     assert tyro.cli(Prepare, args=["a", "b"]) == Prepare(Path("a"), Path("b"))
+    arguments = "mnist_rgb b --from c --count 10 --seed 4 --sheet d.png"
+    wanted = Prepare(Path("mnist_rgb"), Path("b"), files=Path("c"), count=10, seed=4, sheet=Path("d.png"))
+    assert tyro.cli(Prepare, args=arguments.split()) == wanted
+    assert tyro.cli(Prepare, args=["a", "--inspect"]) == Prepare(Path("a"), inspect=True)
 
 
 def test_mistakes_are_errors_of_the_user(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(DataError, match=r"fotos: no such file or folder\n  found: .*photos"):
         tyro.cli(Prepare, args=[str(tmp_path / "fotos"), str(tmp_path / "store")]).run()
+
+
+def test_inspects_without_writing_a_store(tmp_path: Path, photos: Path, capsys) -> None:
+    assert Prepare(photos, inspect=True, sheet=tmp_path / "sheet.png", workers=1).run() == 0
+    text = capsys.readouterr().out
+    assert "images       4 of 4 can be read" in text
+    assert f"progan prepare {photos} photos_16 --resolution 16" in text
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.size == (2 * 64 + 2, 2 * 64 + 2)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", "sheet.png"]
+
+
+def test_a_name_is_a_path_first_and_a_recipe_else(tmp_path: Path, photos: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos.rename(tmp_path / "lsun_cat")
+    small = PrepareOptions(resolution="16")
+    assert Prepare(Path("lsun_cat"), Path("store"), small, workers=0).run() == 0
+    assert "note: lsun_cat is a folder here, so that is read" in capsys.readouterr().err
+    (tmp_path / "lsun_cat").rename(tmp_path / "files")
+    given = Prepare(Path("lsun_cat"), Path("lsun_cat"), small, workers=0, files=Path("files"))
+    assert given.run() == 0
+    assert given.run() == 0  # the store of that name is no source
+    with pytest.raises(DataError, match="lsun_cat: is not downloaded automatically"):
+        Prepare(Path("lsun_cat"), Path("other"), workers=0).run()
+
+
+def test_mistakes_about_recipes(tmp_path: Path, photos: Path) -> None:
+    with pytest.raises(DataError, match=r"mnst: no such file(?s:.*)data set: did you mean mnist"):
+        Prepare(Path("mnst"), tmp_path / "store").run()
+    with pytest.raises(ConfigError, match="--from goes with the name of a data set, but 'mnst' is none"):
+        Prepare(Path("mnst"), tmp_path / "store", files=photos).run()
+    with pytest.raises(ConfigError, match="STORE is missing"):
+        Prepare(photos).run()
+    with pytest.raises(ConfigError, match="--inspect mnist needs --from PATH"):
+        Prepare(Path("mnist"), inspect=True).run()
