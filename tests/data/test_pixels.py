@@ -134,8 +134,8 @@ def test_exif_rotation_is_applied_before_the_crop(orientation: int, turn) -> Non
 def test_truncated_images_are_detected(tmp_path: Path, kind: str) -> None:
     data = encoded(noise(64, 64), kind)
     (tmp_path / "x.img").write_bytes(data[: len(data) * 2 // 3])
-    for payload in (tmp_path / "x.img", data[: len(data) * 2 // 3], data[:20], b"", b"<html>"):
-        with pytest.raises(DataError, match=r"broken image|not an image|cannot be opened"):
+    for payload in (tmp_path / "x.img", data[: len(data) * 2 // 3], data[:20]):
+        with pytest.raises(DataError, match=r"broken image|not an image of JPEG, PNG, .*PPM|cannot be opened"):
             decode(payload)
 
 

@@ -5,6 +5,7 @@ It must not import torch, or every worker would take seconds to start.
 
 import io
 import struct
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +13,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from progan.data.colors import GREY_MODES, to_srgb
 from progan.data.records import Payload, Record
 from progan.errors import DataError
 
 _FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
-_GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM")  # others could start programs, like EPS
+_ORIENTATION = 0x0112  # number of the tag in EXIF data
 
 
 class ImageError(DataError):
@@ -124,11 +127,13 @@ def peek(data: Payload) -> tuple[bool, tuple[int, int]]:
     if isinstance(data, np.ndarray):
         return data.ndim == 2, (data.shape[0], data.shape[1])
     with _open(data) as image:
-        return image.mode in _GREY_MODES, (image.height, image.width)
+        return image.mode in GREY_MODES, (image.height, image.width)
 
 
 def decode(data: Payload) -> Image.Image:
-    """An upright image of mode L, LA, RGB or RGBA with 8 bits per channel.
+    """An upright image of mode L, LA, RGB or RGBA with 8 bits per channel, in the colors of sRGB.
+
+    Of several pages or frames it is the first.
 
     Raises:
         DataError: if it cannot be read to its end.
@@ -136,7 +141,7 @@ def decode(data: Payload) -> Image.Image:
     with _open(data) as image:
         try:
             image.load()
-            return _to_simple_mode(_upright(image))
+            return to_srgb(_upright(image))
         except DataError:
             raise
         except Exception as error:  # a broken file makes Pillow raise almost anything
@@ -149,9 +154,16 @@ def _open(data: Payload) -> Image.Image:
     if isinstance(data, np.ndarray):
         return Image.fromarray(data)
     try:
-        return Image.open(data if isinstance(data, Path) else io.BytesIO(data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return Image.open(data if isinstance(data, Path) else io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError:
-        raise DataError("not an image that Pillow can read") from None
+        empty = not (data.stat().st_size if isinstance(data, Path) else len(data))
+        raise DataError("an empty file" if empty else f"not an image of {', '.join(_FORMATS)}") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        raise DataError(f"too large to be opened: {error} Shrink it to fewer pixels") from None
+    except PermissionError:
+        raise DataError("may not be read by this user; chmod u+r, or ask its owner") from None
     except Exception as error:  # a broken header makes Pillow raise almost anything
         raise DataError(f"cannot be opened ({error})") from None
 
@@ -159,36 +171,9 @@ def _open(data: Payload) -> Image.Image:
 def _upright(image: Image.Image) -> Image.Image:
     """The image turned as its camera says; metadata that cannot be read are as good as none."""
     try:
-        return ImageOps.exif_transpose(image)
+        return ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
     except (OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, struct.error):
         return image
-
-
-def _to_simple_mode(image: Image.Image) -> Image.Image:
-    transparent = "transparency" in image.info
-    if image.mode in ("P", "PA"):
-        return image.convert("RGBA" if transparent or image.mode == "PA" else "RGB")
-    if image.mode in ("1", "L"):
-        return image.convert("L" if not transparent else "LA")
-    if image.mode == "RGB":
-        return image.convert("RGBA") if transparent else image
-    if image.mode in ("LA", "RGBA"):
-        return image
-    if image.mode in ("La", "RGBa"):
-        return image.convert(image.mode.upper())
-    if image.mode.startswith("I"):
-        return _to_8_bit(image)
-    if image.mode == "F":
-        raise DataError("floating-point pixels have no fixed range; save it with 8 or 16 bits")
-    return image.convert("RGB")
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits, 0 ... 65535, to the nearest of 0 ... 255 (65535 = 257 * 255)."""
-    pixels = np.asarray(image).astype(np.int64)
-    if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 65535:
-        raise DataError("pixels of more than 16 bits have no fixed range; save it with 8 or 16 bits")
-    return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
 
 
 def to_pixels(image: Image.Image, plan: Plan) -> np.ndarray:

@@ -1,0 +1,80 @@
+"""From any colors and bit depths of image files to 8 bits of sRGB."""
+
+import functools
+import io
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from progan.errors import DataError
+
+GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
+"""Pillow's modes that are grey."""
+_SAME_COLOR = 2  # profiles of sRGB differ by this much in rounding [of 255]
+
+
+def to_srgb(image: Image.Image) -> Image.Image:
+    """An image of mode L, LA, RGB or RGBA with 8 bits per channel, converted if its color profile is not sRGB's.
+
+    Args:
+        image: of any mode, loaded.
+
+    Raises:
+        DataError: if its pixels have no fixed range.
+    """
+    profile = image.info.get("icc_profile")
+    if image.mode != "CMYK":
+        image = _to_simple_mode(image)
+    if profile:
+        alpha = image.getchannel("A") if image.mode == "LA" else None
+        color = image.convert("L") if alpha else image
+        if transform := _transform(profile, color.mode):
+            color = transform.apply(color)
+            color = color.getchannel("G") if alpha or image.mode == "L" else color  # red, green and blue are equal
+            return Image.merge("LA", (color, alpha)) if alpha else color
+    return _to_simple_mode(image)
+
+
+@functools.lru_cache(maxsize=16)  # the pictures of one camera or program share their profile
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From a color profile to sRGB; None if it is broken, not for this mode, or changes next to nothing."""
+    try:
+        source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(source, target, mode, "RGBA" if mode == "RGBA" else "RGB")
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return None
+    if mode == "CMYK":
+        return transform
+    ramp = np.linspace(0, 255, 6).round().astype(np.uint8)  # 0, 51, ... 255
+    colors = Image.fromarray(np.stack(np.meshgrid(ramp, ramp, ramp), -1).reshape(-1, 6, 3))  # [36, 6, 3]
+    colors = Image.fromarray(ramp[None]) if mode == "L" else colors
+    found = transform.apply(colors.convert(mode)).convert("RGB")
+    change = np.asarray(found).astype(int) - np.asarray(colors.convert("RGB"))
+    return transform if np.abs(change).max() > _SAME_COLOR else None
+
+
+def _to_simple_mode(image: Image.Image) -> Image.Image:
+    transparent = "transparency" in image.info
+    if image.mode in ("P", "PA"):
+        return image.convert("RGBA" if transparent or image.mode == "PA" else "RGB")
+    if image.mode in ("1", "L"):
+        return image.convert("L" if not transparent else "LA")
+    if image.mode == "RGB":
+        return image.convert("RGBA") if transparent else image
+    if image.mode in ("LA", "RGBA"):
+        return image
+    if image.mode in ("La", "RGBa"):
+        return image.convert(image.mode.upper())
+    if image.mode.startswith("I"):
+        return _to_8_bit(image)
+    if image.mode == "F":
+        raise DataError("floating-point pixels have no fixed range; save it with 8 or 16 bits")
+    return image.convert("RGB")
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits, 0 ... 65535, to the nearest of 0 ... 255 (65535 = 257 * 255)."""
+    pixels = np.asarray(image).astype(np.int64)
+    if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 65535:
+        raise DataError("pixels of more than 16 bits have no fixed range; save it with 8 or 16 bits")
+    return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
