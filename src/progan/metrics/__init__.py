@@ -36,6 +36,7 @@ METRICS: dict[str, Metric] = {
         key="ms_ssim",
         higher_is_better=None,
         paper_count=20_000,
+        least=4,
     ),
     "fid": Metric(
         title="Frechet Inception distance",
