@@ -1,5 +1,6 @@
 """The command 'progan prepare': from a data source, or a known data set, to a store."""
 
+import importlib
 import sys
 import time
 from collections.abc import Sequence
@@ -145,4 +146,6 @@ def _classes(store: Store) -> str:
 
 def main(args: Sequence[str]) -> int:
     """Parse and run."""
+    if args[:1] == ["celebahq"]:
+        return importlib.import_module("progan.cli.celebahq").main(args[1:])
     return tyro.cli(Prepare, args=list(args), prog="progan prepare").run()

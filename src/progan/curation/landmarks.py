@@ -1,0 +1,96 @@
+"""Landmarks of faces: left eye, right eye, nose, left and right corner of the mouth as seen in the image."""
+
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from progan.errors import DataError
+
+POINTS = ("lefteye", "righteye", "nose", "leftmouth", "rightmouth")
+_ALIASES = {"mouthleft": "leftmouth", "mouthright": "rightmouth", "eyeleft": "lefteye", "eyeright": "righteye"}
+_NAMES = ("file", "filename", "imageid", "image", "name", "path")
+
+
+def read_landmarks(path: str | Path) -> dict[str, np.ndarray]:
+    """Landmarks of one face for each picture, float64 [5, 2] (x, y) in pixels, by the picture's name.
+
+    Args:
+        path: CelebA's list_landmarks_celeba.txt or list_landmarks_align_celeba.txt (number of pictures, names of the
+            columns, then name and ten numbers), or a CSV file with a header and columns like file, lefteye_x,
+            lefteye_y, ..., rightmouth_y; image_id and left_eye_x, ... are understood too, further columns ignored.
+
+    Raises:
+        DataError: if it is of another form, has no faces, or names a picture twice.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: landmarks cannot be read ({error})\n  fix:   name CelebA's list or a CSV") from error
+    is_list = bool(lines) and lines[0].strip().isdecimal()
+    rows = _list_rows(path, lines) if is_list else _csv_rows(path, lines)
+    faces: dict[str, np.ndarray] = {}
+    for number, name, numbers in rows:
+        try:
+            points = np.array([float(text) for text in numbers]).reshape(5, 2)
+        except ValueError:
+            raise DataError(f"{path}, line {number}: wanted a name and ten numbers, found {name} {numbers}") from None
+        if name in faces:
+            raise DataError(f"{path}, line {number}: {name} is there twice\n  fix:   keep one face for each picture")
+        if not name or not np.isfinite(points).all():
+            raise DataError(f"{path}, line {number}: no name, or landmarks that are no numbers: {numbers}")
+        faces[name] = points
+    if not faces or (is_list and len(faces) != int(lines[0])):
+        raise DataError(
+            f"{path}: {'cut off' if faces else 'no landmarks'}\n"
+            f"  found: {len(faces)} faces{f', wanted {lines[0].strip()}' if is_list else ''}\n"
+            f"  fix:   download the file again"
+        )
+    return faces
+
+
+def points_of(faces: dict[str, np.ndarray], names: Iterable[str]) -> list[np.ndarray | None]:
+    """Landmarks of every picture of a source, by its path or else by its file name alone; None where there are none.
+
+    >>> points_of({"1.jpg": np.zeros((5, 2))}, ["all/1.jpg", "2.jpg"])[1] is None
+    True
+    """
+    return [faces.get(name, faces.get(PurePosixPath(name).name)) for name in names]
+
+
+def _list_rows(path: Path, lines: list[str]) -> Iterator[tuple[int, str, list[str]]]:
+    columns = tuple(_simple(name) for name in lines[1].split()) if len(lines) > 1 else ()
+    if columns != tuple(point + axis for point in POINTS for axis in "xy"):
+        raise DataError(f"{path}, line 2: wanted lefteye_x lefteye_y ... rightmouth_y, found {' '.join(columns)}")
+    for number, line in enumerate(lines[2:], 3):
+        if line.strip():
+            name, *numbers = line.split()
+            yield number, name, numbers
+
+
+def _csv_rows(path: Path, lines: list[str]) -> Iterator[tuple[int, str, list[str]]]:
+    table = csv.reader(lines)
+    header = [_simple(name) for name in next(table, [])]
+    name = next((header.index(name) for name in _NAMES if name in header), None)
+    wanted = [point + axis for point in POINTS for axis in "xy"]
+    missing = [column for column in wanted if column not in header] + ([] if name is not None else ["file"])
+    if missing or name is None:
+        raise DataError(
+            f"{path}: no table of landmarks\n"
+            f"  found: columns {', '.join(header) or 'none'}; missing {', '.join(missing)}\n"
+            f"  fix:   begin with the line file,{','.join(f'{p}_{a}' for p in POINTS for a in 'xy')}"
+        )
+    places = [header.index(column) for column in wanted]
+    for number, row in enumerate(table, 2):
+        if len(row) > max(name, *places):
+            yield number, row[name], [row[place] for place in places]
+        elif row:
+            raise DataError(f"{path}, line {number}: found {len(row)} columns, wanted {len(header)}")
+
+
+def _simple(column: str) -> str:
+    """A column's name without case, spaces and underscores, in CelebA's words."""
+    name = "".join(letter for letter in column.lower() if letter.isalnum())
+    return _ALIASES.get(name[:-1], name[:-1]) + name[-1] if name[-1:] in ("x", "y") else name
