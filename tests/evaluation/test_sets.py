@@ -38,7 +38,7 @@ def test_store_has_a_set_for_each_level_and_one_hash_for_equal_content(store: St
     full, half = open_images(store.path), open_images(store.path, resolution="8")
     assert (full.kind, full.height, half.height, full.count) == ("store", 16, 8, store.count)
     assert full.hash == half.hash == store.hash
-    assert full.resize == ""
+    assert (full.resize, half.resize) == ("", "16x16 halved to 8x8")
     assert sorted(full.read(0, 40).flatten(1).sum(1).tolist()) == sorted(
         store.level(16).reshape(40, -1).sum(1).tolist()
     )

@@ -115,7 +115,8 @@ def of_store(store: Store, *, name: str = "", resolution: str | None = None, see
     if resolution is not None and parse_size(resolution) != (height, width):
         raise DataError(f"{name or store.path}: no images of {resolution}; found: {height}x{width} at that level")
     images = of_array(level, name=name or str(store.path), hash=store.hash, seed=seed)
-    return replace(images, kind="store", resize=_resize(store))
+    halved = "" if height == store.height else f"{store.height}x{store.width} halved to {height}x{width}"
+    return replace(images, kind="store", resize=", ".join(filter(None, [_resize(store), halved])))
 
 
 def of_array(images: np.ndarray, *, name: str, hash: str = "", seed: int = 0) -> ImageSet:
