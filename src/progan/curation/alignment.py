@@ -143,8 +143,7 @@ def _surroundings(image: np.ndarray, square: CropSquare) -> tuple[np.ndarray, np
     height, width = image.shape[:2]
     part = image[_mirror(y, height)[:, None], _mirror(x, width)]
     depth = np.hypot(_beyond(x, width), _beyond(y, height)[:, None]) / square.side
-    inner = slice(margin, -margin)
-    return _blur(part, depth, square.side)[inner, inner], low + margin
+    return _blur(part, depth, square.side, margin), low + margin
 
 
 def _mirror(places: np.ndarray, length: int) -> np.ndarray:
@@ -163,22 +162,24 @@ def _beyond(places: np.ndarray, length: int) -> np.ndarray:
     return np.maximum(np.maximum(-places, places - (length - 1)), 0)
 
 
-def _blur(part: np.ndarray, depth: np.ndarray, side: float) -> np.ndarray:
+def _blur(part: np.ndarray, depth: np.ndarray, side: float, margin: int) -> np.ndarray:
     """Blur what is beyond the border, from not at all at the border to more and more; the image itself is kept.
 
     Args:
         part: uint8 [H, W, 3].
         depth: distance from the image in sides of the square, 0 inside it, [H, W].
         side: of the square [pixels].
+        margin: pixels all around that only feed the blur and are cut off.
     """
+    picture, inner = Image.fromarray(part), (slice(margin, -margin),) * 2
+    part, depth = part[inner].copy(), depth[inner]
     outside = depth > 0
-    depth = depth[outside][:, None]
-    picture, result, before = Image.fromarray(part), part[outside].astype(np.float32), 0.0
+    depth = depth[outside][:, None].astype(np.float32)
+    result, before = part[outside].astype(np.float32), 0.0
     for sigma, until in _BLURS:
-        blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(sigma * side)))[outside]
-        share = np.clip((depth - before) / (until - before), 0, 1).astype(np.float32)
+        blurred = np.asarray(picture.filter(ImageFilter.GaussianBlur(sigma * side)))[inner][outside]
+        share = np.clip((depth - before) / (until - before), 0, 1)
         result += (blurred - result) * share
         before = until
-    part = part.copy()
     part[outside] = result.round().astype(np.uint8)
     return part
