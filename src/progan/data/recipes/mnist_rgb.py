@@ -6,24 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from progan import draws
-from progan.data.records import Source
+from progan.data.records import Names, Source
 from progan.data.sources import open_source
 from progan.errors import ConfigError, DataError
 
 _BLOCK = 4096  # images whose digits are drawn at a time
-
-
-class _Names(Sequence[str]):
-    """Names of numbered images, made when asked for: a million of them need no memory."""
-
-    def __init__(self, total: int) -> None:
-        self.numbers = range(total)
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, i):
-        return f"mnist_rgb[{self.numbers[i]}]"
 
 
 def mnist_rgb_source(path: Path, split: str, *, count: int, seed: int) -> Source:
@@ -62,7 +49,7 @@ def mnist_rgb_source(path: Path, split: str, *, count: int, seed: int) -> Source
     )
     return Source(
         description=f"MNIST-RGB, {count} images of {split} with seed {seed}",
-        names=_Names(count),
+        names=Names(count, "mnist_rgb[{}]".format),
         labels=labels,  # type: ignore[arg-type]
         classes=tuple(f"{i:03d}" for i in range(1000)),
         default_fit="pad",
