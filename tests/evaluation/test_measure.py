@@ -20,7 +20,7 @@ from progan.metrics.swd import SlicedPatches, swd
 class Blocks:
     """Means of 2x2 blocks of pixels, and a softmax of them."""
 
-    name, hash, features, weights = "inception", "0123456789abcdef", 64 * 3, None
+    name, hash, features, note = "inception", "0123456789abcdef", 64 * 3, "synthetic weights"
     images = 0
 
     def __call__(self, images: Tensor) -> Outputs:
@@ -74,6 +74,7 @@ def test_result_tells_all_that_decides_it() -> None:
     assert (fid.count, fid.real_count, fid.floor_count, fid.paper_count, fid.seed) == (60, 60, 60, 50_000, 3)
     assert (fid.extractor, fid.extractor_hash) == ("inception", "0123456789abcdef")
     assert "no more images than features" in fid.note
+    assert fid.note.endswith("; synthetic weights")
     assert (distance.extractor, distance.extractor_hash, distance.note) == ("", "", "")
     assert (score.real_count, score.floor_count) == (0, 60)
     assert report.mirror

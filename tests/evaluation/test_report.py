@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from progan.errors import ConfigError, DataError
-from progan.evaluation.measure import Report, Result
 from progan.evaluation.report import compare, comparison, read, table
+from progan.evaluation.results import Report, Result
 
 RESULT = Result(
     metric="swd",

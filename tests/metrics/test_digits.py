@@ -122,13 +122,13 @@ def test_the_cache_folder_is_looked_in(
     monkeypatch.setenv("PROGAN_CACHE", str(tmp_path))
     with pytest.raises(DataError, match=r"weights/digits.safetensors: .*progan metric digits MNIST_FOLDER$"):
         load()
-    network.save(tmp_path / "weights" / "digits.safetensors")
+    network.save(tmp_path / "weights" / "digits.safetensors", test_error=0.25)
     assert load().name == "digits"
 
 
 def test_files_that_are_no_classifier(network: DigitClassifier, tmp_path: Path) -> None:
     path = tmp_path / "digits.safetensors"
-    network.save(path)
+    network.save(path, test_error=0.25)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match="is not a whole safetensors file"):
         load(path)
@@ -145,4 +145,4 @@ def test_files_that_are_no_classifier(network: DigitClassifier, tmp_path: Path) 
 def test_a_place_that_cannot_be_written(network: DigitClassifier, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot write the digit classifier"):
-        network.save(tmp_path / "file" / "digits.safetensors")
+        network.save(tmp_path / "file" / "digits.safetensors", test_error=0.25)

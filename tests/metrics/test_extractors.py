@@ -18,7 +18,7 @@ def means(images: Tensor) -> Outputs:
 
 
 def extractor(network=means, batch: int = 16) -> FrozenExtractor:
-    return FrozenExtractor(name="means", hash="0" * 16, features=3, known=False, network=network, batch=batch)
+    return FrozenExtractor(name="means", hash="0" * 16, features=3, network=network, batch=batch)
 
 
 def pictures(count: int = 7, channels: int = 3) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from progan.errors import DataError
 from progan.metrics import inception
 from progan.metrics.inception import CONVOLUTIONS, NETWORK, PUBLISHED, SHAPES, Inception, load, resize
-from progan.metrics.weights import folded, weight_hash
+from progan.metrics.weights import UNPUBLISHED, folded, weight_hash
 from references.inception import SIZES, images, tensor
 from references.inception import resize as resize_reference
 
@@ -136,7 +136,7 @@ def test_reads_every_published_format(state: dict[str, Tensor], files: dict[str,
     ones = {name: torch.ones_like(value) if name.endswith("bn.weight") else value for name, value in state.items()}
     extractors = [load(path) for path in files.values()]
     assert {extractor.hash for extractor in extractors} == {weight_hash(ones)} != {weight_hash(state)}
-    assert not any(extractor.known for extractor in extractors)
+    assert all(extractor.note == UNPUBLISHED for extractor in extractors)
     layers = [extractor.network.layers for extractor in extractors]
     for name, (weight, bias) in layers[0].items():
         assert all(torch.equal(weight, other[name][0]) and torch.equal(bias, other[name][1]) for other in layers)

@@ -13,6 +13,7 @@ from progan.errors import ConfigError, DataError
 from progan.metrics import lite0
 from progan.metrics.extractors import FrozenExtractor
 from progan.metrics.lite0 import CONVOLUTIONS, load
+from progan.metrics.weights import UNPUBLISHED
 from references.inception import images
 from references.lite0 import SIDE
 
@@ -48,12 +49,12 @@ def test_small_images_are_enlarged_with_half_pixel_shift_and_large_ones_smoothed
 
 
 def test_is_known_by_its_bytes(extractor: FrozenExtractor, tmp_path: Path) -> None:
-    assert extractor.known
+    assert extractor.note == ""
     assert extractor.hash == "eca8bffbd1f6a002"
     state = torch.load(lite0._packaged(), weights_only=True)
     torch.save(state, tmp_path / "again.pth")
     again = load(tmp_path / "again.pth")
-    assert (again.known, again.hash) == (False, extractor.hash)
+    assert (again.note, again.hash) == (UNPUBLISHED, extractor.hash)
     state["_conv_head.weight"] = state["_conv_head.weight"][:, :-1]
     torch.save(state, tmp_path / "other.pth")
     with pytest.raises(DataError, match=r"1 tensors do not fit\n.*_conv_head.weight: \[1280, 319, 1, 1\] instead"):

@@ -1,7 +1,6 @@
 """Metrics of one set of images against another, with everything that decides what the numbers mean."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,66 +8,16 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-import progan
 from progan.errors import ConfigError
 from progan.evaluation import cache
+from progan.evaluation.results import Report, Result
 from progan.evaluation.sets import ImageSet, check_sizes
 from progan.metrics import METRICS
 from progan.metrics.base import Metric, Setup, Statistic
 from progan.metrics.extractors import Extractor, load_extractor
 
-FORMAT = "progan metrics 1"
 BYTES = 1 << 24
 """Of uint8 images in one batch."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """One metric, measured."""
-
-    metric: str
-    title: str
-    key: str
-    """Name of the main value."""
-    values: dict[str, float]
-    real_values: dict[str, float]
-    """The same with real images in place of the fakes: against other real images (the floor of the metric at that
-    number of images) where it compares, else of the real images alone. Empty without a real set."""
-    count: int
-    """Fake images."""
-    real_count: int
-    """Real images they were compared with; 0 if the metric compares nothing."""
-    floor_count: int
-    """Images behind ``real_values``."""
-    paper_count: int
-    seed: int
-    extractor: str = ""
-    extractor_hash: str = ""
-    note: str = ""
-
-    @property
-    def value(self) -> float:
-        """The main value."""
-        return self.values[self.key]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """All that was measured in one go."""
-
-    fake: dict[str, Any]
-    real: dict[str, Any] | None
-    size: tuple[int, int, int]
-    """Height, width [pixels] and channels."""
-    mirror: bool
-    seed: int
-    results: list[Result] = field(default_factory=list)
-    version: str = progan.__version__
-    format: str = FORMAT
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON."""
-        return asdict(self)
 
 
 def check_names(names: Sequence[str], *, real: bool) -> None:
@@ -171,7 +120,11 @@ class Measurement:
         real = self._real(name, 0, real_count) if metric.compares else None
         real_values, floor_count = self._floor(name, count)
         extractor = self.extractors.get(metric.extractor or "")
-        few = extractor is not None and metric.paper_count and min(count, real_count or count) <= extractor.features
+        notes = []
+        if extractor is not None and metric.few_note and min(count, real_count or count) <= extractor.features:
+            notes.append(metric.few_note)
+        if extractor is not None and extractor.note:
+            notes.append(extractor.note)
         return Result(
             metric=name,
             title=metric.title,
@@ -185,7 +138,7 @@ class Measurement:
             seed=self.seed,
             extractor=metric.extractor or "",
             extractor_hash="" if extractor is None else extractor.hash,
-            note=metric.few_note if few else "",
+            note="; ".join(notes),
         )
 
     def _compute(self, metric: Metric, fake: Statistic, real: Statistic | None) -> dict[str, float]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from progan.errors import ConfigError, DataError
-from progan.evaluation.measure import FORMAT, Report, Result
+from progan.evaluation.results import FORMAT, Report, Result
 from progan.metrics import METRICS
 
 _HEADINGS = ("metric", "value", "real", "fakes", "reals", "paper's N", "seed", "extractor")

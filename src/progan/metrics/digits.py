@@ -69,14 +69,14 @@ class DigitClassifier(nn.Module):
             digits=self.head(features).argmax(1).unflatten(0, shape),
         )
 
-    def save(self, path: Path, **facts: object) -> None:
-        """Write it as safetensors, whole or not at all, with ``facts`` in the header.
+    def save(self, path: Path, *, test_error: float, **facts: object) -> None:
+        """Write it as safetensors, whole or not at all, with its share of wrong test digits and ``facts`` in the header.
 
         Raises:
             DataError: if the disk does not take it.
         """
         state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
-        header = json.dumps({"format": FORMAT, **facts})
+        header = json.dumps({"format": FORMAT, "test_error": test_error, **facts})
         try:
             with replacing(path) as file:
                 file.write(save(state, {"progan": header}))
@@ -124,8 +124,15 @@ def load(weights: Path | None = None, device: str = "cpu") -> FrozenExtractor:
         reason = str(error).splitlines()[-1].strip()
         raise DataError(f"{path}: is not the digit classifier of this version ({reason}); train it again") from error
     network = network.to(device).requires_grad_(False).eval()
-    facts = {"name": "digits", "hash": weight_hash(state), "features": 3 * network.head.in_features, "known": False}
-    return FrozenExtractor(**facts, network=network, device=device, batch=64)
+    return FrozenExtractor(
+        name="digits",
+        hash=weight_hash(state),
+        features=3 * network.head.in_features,
+        note=f"the classifier reads {header['test_error']:.2%} of MNIST's test digits wrong",
+        network=network,
+        device=device,
+        batch=64,
+    )
 
 
 class DigitHistogram:

@@ -33,6 +33,8 @@ class Extractor(Protocol):
     """First 16 hex digits of the SHA-256 of its weights, whatever file they came from."""
     features: int
     """Length F of a feature vector."""
+    note: str
+    """What reports should say of the weights; empty if they are a published file, byte for byte."""
 
     def __call__(self, images: Tensor) -> Outputs:
         """Outputs of images uint8 [N, 1 or 3, H, W] of any size; DataError if any of them is not finite."""
@@ -46,8 +48,8 @@ class FrozenExtractor:
     name: str
     hash: str
     features: int
-    known: bool
-    """Whether the weights are, byte for byte, a published file."""
+    note: str = ""
+    """What reports should say of the weights."""
     network: Callable[[Tensor], Outputs]
     """uint8 [N, 3, H, W] on ``device`` -> Outputs there."""
     device: str = "cpu"

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from progan.metrics.extractors import FrozenExtractor, Outputs
-from progan.metrics.weights import NORM, Published, fitted, folded, locate, read_state, weight_hash
+from progan.metrics.weights import NORM, UNPUBLISHED, Published, fitted, folded, locate, read_state, weight_hash
 
 _EPS = 1e-3  # of every batch norm
 _SIDE = 299  # of the images that the network sees [pixels]
@@ -273,7 +273,7 @@ def load(weights: Path | None = None, device: str = "cpu") -> FrozenExtractor:
         name="inception",
         hash=weight_hash(state),
         features=_FEATURES,
-        known=known,
+        note="" if known else UNPUBLISHED,
         network=Inception(state, device),
         device=device,
     )

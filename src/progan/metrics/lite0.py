@@ -15,7 +15,7 @@ from torch import Tensor
 
 from progan.errors import ConfigError
 from progan.metrics.extractors import FrozenExtractor, Outputs
-from progan.metrics.weights import NORM, Published, fitted, folded, locate, read_state, weight_hash
+from progan.metrics.weights import NORM, UNPUBLISHED, Published, fitted, folded, locate, read_state, weight_hash
 
 _EPS = 1e-3  # of every batch norm
 _SIDE = 224  # of the images that the network sees [pixels]
@@ -141,7 +141,7 @@ def load(weights: Path | None = None, device: str = "cpu") -> FrozenExtractor:
         name="efficientnet_lite0",
         hash=weight_hash(state),
         features=_FEATURES,
-        known=known,
+        note="" if known else UNPUBLISHED,
         network=Lite0(state, device),
         device=device,
     )

@@ -16,6 +16,7 @@ from progan.download import check, fetch, file_sha256
 from progan.errors import DataError
 from progan.files import cache_path
 
+UNPUBLISHED = "the weights are none of the published files"
 NORM = ("weight", "bias", "running_mean", "running_var")
 """Tensors of a batch norm in a state dict."""
 
