@@ -70,7 +70,7 @@ class DigitClassifier(nn.Module):
         )
 
     def save(self, path: Path, *, test_error: float, **facts: object) -> None:
-        """Write it as safetensors, whole or not at all, with its share of wrong test digits and ``facts`` in the header.
+        """Write it as safetensors, whole or not at all, with its share of wrong test digits and ``facts`` as header.
 
         Raises:
             DataError: if the disk does not take it.
