@@ -8,6 +8,7 @@ _LOW = (1 / 32, 1 / 8)
 """Frequencies that blur and enlargement leave alone [cycles per pixel]; they set the level."""
 _RINGS, _SECTORS = 12, 8
 _UNEVEN = 3.0  # weight of the second term
+_VISIBLE = 1.0  # nats below the level of the low frequencies from where on peaks count
 _FLOOR = 1e-2
 """Power added to all frequencies, that of noise of a tenth of a grey level: rounding is no detail."""
 _EULER = 0.5772156649  # log of mean - mean of log for exponentially distributed power: a ring of plain noise
@@ -23,7 +24,8 @@ def quality(image: np.ndarray) -> float:
       at most 0 in each ring. Blur and enlargement lose here;
 
       less 3 times the unevenness of the worst ring: log of the mean of P minus the mean of its log, less what chance
-      makes of it. It is large where single frequencies stand out: half-toning, grids of JPEG blocks.
+      makes of it. It is large where single frequencies stand out, as in half-toning. It is at most what the ring's
+      power has above 1 nat below the low frequencies: faint peaks in a soft picture are no fault to gain by blurring.
 
     The paper gives no formula; this one is ours. White noise counts as detail: a spectrum cannot tell them apart.
 
@@ -42,7 +44,8 @@ def quality(image: np.ndarray) -> float:
     mean_log = np.bincount(cells, logs.ravel())[:-1].reshape(_RINGS, _SECTORS) / count
     mean = np.bincount(cells, flat.ravel())[:-1].reshape(_RINGS, _SECTORS) / count
     breadth = np.minimum(mean_log.min(1) - level, 0)
-    uneven = np.log(mean.mean(1)) - mean_log.mean(1) - _EULER
+    ring = np.log(mean.mean(1))
+    uneven = np.minimum(ring - mean_log.mean(1) - _EULER, np.maximum(ring - level + _VISIBLE, 0))
     return float(breadth.mean() - _UNEVEN * uneven.max())
 
 
