@@ -1,4 +1,4 @@
-"""Readers of data sources: folders, zip and tar files, MNIST's idx files, CIFAR-10's batches."""
+"""Sources of every kind, recognised by what is in them."""
 
 import difflib
 import hashlib
@@ -11,24 +11,26 @@ from tarfile import is_tarfile
 from progan.data.archives import list_tar, read_tar, tar_source, zip_source
 from progan.data.arrays import cifar_source, idx_files, idx_source, is_cifar, is_idx
 from progan.data.lmdbs import lmdb_files, lmdb_source
+from progan.data.parquets import parquet_files, parquet_source
 from progan.data.records import IMAGE_SUFFIXES, Source, folder_labels, is_hidden, pick_images
+from progan.data.tables import mat_files, mat_source, numpy_files, numpy_source
 from progan.data.tfrecords import tfrecord_files, tfrecord_source
 from progan.errors import DataError
 
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_KINDS = "a folder, zip, tar, idx file or CIFAR-10 archive"
+_KINDS = "a folder, zip, tar, TFRecords, LMDB, .mat, .npy, .npz, parquet, idx files or a CIFAR archive"
 SPLITS = ("train", "test", "all")
 
 
 def open_source(path: str | Path, *, split: str = "train") -> Source:
-    """The images of a folder, zip, tar, MNIST or CIFAR-10 in a fixed order, with labels where there are any.
+    """The images of a source of any kind (see docs/data.md) in a fixed order, with labels where there are any.
 
     Labels of a folder or an archive are its first level of sub-folders, if every image lies in one and there are at
     least two of them; a folder around everything in an archive does not count.
 
     Args:
         path: a folder or file of one of these kinds.
-        split: 'train', 'test' or 'all' of MNIST and CIFAR-10; other sources have no splits.
+        split: 'train', 'test' or 'all' of MNIST, CIFAR, SVHN, parquet and .npz; other sources have no splits.
 
     Raises:
         DataError: if there is nothing to read, or it is broken.
@@ -42,6 +44,12 @@ def open_source(path: str | Path, *, split: str = "train") -> Source:
         return tfrecord_source(path, files)
     if files := lmdb_files(path):
         return lmdb_source(path, files)
+    if files := mat_files(path):
+        return mat_source(path, files, split)
+    if numpy_files(path):
+        return numpy_source(path, split)
+    if files := parquet_files(path):
+        return parquet_source(path, files, split)
     return _open_folder(path, split) if path.is_dir() else _open_file(path, split)
 
 
