@@ -21,7 +21,9 @@ class PrepareOptions:
 
     Channels: 'auto' is 1 if every image is grey, else 3. Alpha is composited over white unless 4 channels are asked
     for. Palette images count as their RGB(A) colors, so as color even if all their colors are grey. Grey of 16 bits
-    is scaled to 8; CMYK and the like become RGB. Images are turned upright as their EXIF data say.
+    is scaled to 8, of color the upper byte is taken; floating-point pixels are refused. CMYK and the like become RGB.
+    Colors are converted to sRGB if the file has another profile; a broken profile is ignored. Images are turned
+    upright as their EXIF data say. Of several frames or pages the first one counts.
 
     Raises:
         ConfigError: if a setting cannot be used.
@@ -47,9 +49,11 @@ class PrepareOptions:
     Without it they cannot be used, except with --fit pad."""
     channels: Literal["auto", 1, 3, 4] = "auto"
     """1 grey, 3 RGB, 4 RGBA; 'auto' is 1 if every image is grey, else 3."""
-    labels: Literal["auto", "folder", "none"] = "auto"
-    """'auto' keeps labels where there are any, 'folder' insists
-    on them, 'none' drops them."""
+    labels: str = "auto"
+    """'auto' keeps labels where there are any (dataset.json, .cls
+    files, else sub-folders), 'folder' insists on sub-folders,
+    'none' drops them; or a CSV of file,label, a dataset.json, or
+    FILE:COLUMN, like list_attr_celeba.txt:Male."""
     on_error: Literal["fail", "skip"] = "fail"
     """What to do about images that cannot be used: stop, or
     leave them out and list them."""
@@ -64,7 +68,6 @@ class PrepareOptions:
             raise ConfigError(f"channels must be auto, 1, 3 or 4; got {self.channels!r}")
         _one_of("fit", self.fit, ("auto", "crop", "pad", "stretch"))
         _one_of("filter", self.filter, ("lanczos", "box"))
-        _one_of("labels", self.labels, ("auto", "folder", "none"))
         _one_of("on_error", self.on_error, ("fail", "skip"))
         _one_of("split", self.split, ("train", "test", "all"))
 
@@ -92,14 +95,8 @@ def make_plan(source: Source, options: PrepareOptions) -> Plan:
     """What becomes of the images of a source.
 
     Raises:
-        DataError: if labels are missing, or a size has to be found out and no sampled image can be opened.
+        DataError: if a size has to be found out and no sampled image can be opened.
     """
-    if options.labels == "folder" and not source.classes:
-        raise DataError(
-            f"{source.description}: no labels, but --labels folder asks for them\n"
-            f"  found: {len(source)} images like {source.names[0]}\n"
-            f"  fix:   put every image into a sub-folder named after its class, at least two of them"
-        )
     box = _parse_box(options.crop)
     fit = source.default_fit if options.fit == "auto" else options.fit
     if options.resolution == "auto":

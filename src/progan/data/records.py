@@ -1,7 +1,7 @@
 """What every data source is made of: records, their labels and the readers' common errors."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import overload
@@ -63,6 +63,8 @@ class Source:
     """How images come to the wanted size when the user does not say: 'crop' or 'pad'."""
     read: Callable[[Sequence[int]], Iterator[Payload]]
     """Payloads of the images at the given ascending positions."""
+    own_labels: Callable[[], Mapping[str, str | int] | None] | None = None
+    """Reads the labels that lie beside the images, by name; it gives None if there are none."""
 
     def __len__(self) -> int:
         return len(self.names)

@@ -4,25 +4,24 @@ import difflib
 import hashlib
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from tarfile import is_tarfile
 
-from progan.data.archives import list_tar, read_tar, tar_source, zip_source
+from progan.data.archives import TAR_SUFFIXES, as_bytes, list_tar, read_tar, shards_source, tar_source, zip_source
 from progan.data.arrays import cifar_source, idx_files, idx_source, is_cifar, is_idx
+from progan.data.labels import dataset_json, label
 from progan.data.lmdbs import lmdb_files, lmdb_source
-from progan.data.parquets import parquet_files, parquet_source
 from progan.data.records import IMAGE_SUFFIXES, Source, folder_labels, is_hidden, pick_images
-from progan.data.tables import mat_files, mat_source, numpy_files, numpy_source
 from progan.data.tfrecords import tfrecord_files, tfrecord_source
 from progan.errors import DataError
 
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_KINDS = "a folder, zip, tar, TFRecords, LMDB, .mat, .npy, .npz, parquet, idx files or a CIFAR archive"
+_KINDS = "a folder, zip, tar, TFRecords, LMDB, idx files or a CIFAR archive"
 SPLITS = ("train", "test", "all")
 
 
-def open_source(path: str | Path, *, split: str = "train") -> Source:
+def open_source(path: str | Path, *, split: str = "train", labels: str = "auto", skip: bool = False) -> Source:
     """The images of a source of any kind (see docs/data.md) in a fixed order, with labels where there are any.
 
     Labels of a folder or an archive are its first level of sub-folders, if every image lies in one and there are at
@@ -30,7 +29,9 @@ def open_source(path: str | Path, *, split: str = "train") -> Source:
 
     Args:
         path: a folder or file of one of these kinds.
-        split: 'train', 'test' or 'all' of MNIST, CIFAR, SVHN, parquet and .npz; other sources have no splits.
+        split: 'train', 'test' or 'all' of MNIST and CIFAR-10; other sources have no splits.
+        labels: which labels the images get, and
+        skip: what becomes of images without one; as for ``labels.label``.
 
     Raises:
         DataError: if there is nothing to read, or it is broken.
@@ -40,16 +41,14 @@ def open_source(path: str | Path, *, split: str = "train") -> Source:
         raise DataError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
     if not path.exists():
         raise missing(path)
+    return label(_open(path, split), labels, skip=skip)
+
+
+def _open(path: Path, split: str) -> Source:
     if files := tfrecord_files(path):
         return tfrecord_source(path, files)
     if files := lmdb_files(path):
         return lmdb_source(path, files)
-    if files := mat_files(path):
-        return mat_source(path, files, split)
-    if numpy_files(path):
-        return numpy_source(path, split)
-    if files := parquet_files(path):
-        return parquet_source(path, files, split)
     return _open_folder(path, split) if path.is_dir() else _open_file(path, split)
 
 
@@ -64,13 +63,22 @@ def _open_folder(path: Path, split: str) -> Source:
         batches = {file.name: file.read_bytes for file in folder.iterdir()} if folder.is_dir() else {}
         if is_cifar(list(batches)):
             return cifar_source(folder, batches, split)
-    names = pick_images(path, walk(path))
+    files = [name for name in walk(path) if not is_hidden(name)]
+    tars = [name for name in files if name.lower().endswith(TAR_SUFFIXES)]
+    if tars and not any(PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES for name in files):
+        return shards_source(path, tars)
+    names = pick_images(path, files)
     labels, classes = folder_labels(names)
 
     def read(positions: Sequence[int]) -> Iterator[Path]:
         return (path / names[i] for i in positions)
 
-    return Source(description=f"folder {path.resolve().name}", names=names, labels=labels, classes=classes, read=read)
+    def own() -> Mapping[str, str | int] | None:
+        file = path / "dataset.json"
+        return dataset_json(file.read_bytes()) if file.is_file() else None
+
+    facts = {"names": names, "labels": labels, "classes": classes, "own_labels": own}
+    return Source(description=f"folder {path.resolve().name}", read=read, **facts)
 
 
 def _open_file(path: Path, split: str) -> Source:
@@ -83,7 +91,7 @@ def _open_file(path: Path, split: str) -> Source:
         members = list_tar(path)
         inside = {PurePosixPath(member).name: info for member, info in members.items() if not is_hidden(member)}
         if is_cifar(list(inside)):
-            readers = {base: lambda info=info: next(read_tar(path, [info])) for base, info in inside.items()}
+            readers = {base: lambda info=info: as_bytes(next(read_tar(path, [info]))) for base, info in inside.items()}
             return cifar_source(path, readers, split)
         return tar_source(path, members)
     if path.suffix.lower() in IMAGE_SUFFIXES:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from progan.data.labels import label_files
 from progan.data.options import PrepareOptions, make_plan
 from progan.data.pipeline import make_chunks
 from progan.data.pixels import Chunk, ImageError
@@ -124,15 +125,15 @@ def prepare(
             store is left then, and the old one is as it was.
     """
     source_path, store_path = Path(source_path), Path(store_path)
-    mark = fingerprint(source_path) + (f" {source.description}" if source else "")
+    mark = _mark(source_path, options) + (f" {source.description}" if source else "")
     _check_target(store_path)
     if (same := _open_same(store_path, options, mark)) is not None:
         return same
-    source = source or open_source(source_path, split=options.split)
+    skip = options.on_error == "skip"
+    source = source or open_source(source_path, split=options.split, labels=options.labels, skip=skip)
     plan = make_plan(source, options)
     facts = {"format": _FORMAT, "version": _VERSION, "source": source.description, "fingerprint": mark}
     with PartialStore(store_path, plan.height, plan.width, plan.channels, expected=len(source)) as partial:
-        skip = options.on_error == "skip"
         chunks = make_chunks(source, plan, skip=skip, workers=workers, executor=executor)
         facts |= _fill(partial, chunks, source_path, len(source), progress=progress)
         with_labels = bool(source.classes) and options.labels != "none"
@@ -167,9 +168,14 @@ def cached(
         store = Store.open(path)
         _check_resolution(store, options.resolution)
         return store
-    key = hashlib.sha256(repr((fingerprint(path), dataclasses.astuple(options), _VERSION)).encode()).hexdigest()
+    key = hashlib.sha256(repr((_mark(path, options), dataclasses.astuple(options), _VERSION)).encode()).hexdigest()
     folder = Path(cache_dir or cache_path("stores")) / f"{path.resolve().name}-{key[:16]}"
     return prepare(path, folder, options, workers=workers, progress=progress)
+
+
+def _mark(path: Path, options: PrepareOptions) -> str:
+    """Changes with the files of a source and its file of labels."""
+    return " ".join(fingerprint(file) for file in (path, *label_files(options.labels)))
 
 
 def _fill(
