@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "train a GAN; the same command again goes on where it stopped",
     "generate": "make images with a trained generator",
     "metric": "measure generated images: SWD, MS-SSIM, FID, KID, Inception score, precision and recall, modes",
+    "dedup": "find near duplicates in a store, and write a store without them",
 }
 
 
