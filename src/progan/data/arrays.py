@@ -1,11 +1,13 @@
-"""Data sets that come as arrays: MNIST's idx files and CIFAR-10's Python batches."""
+"""Data sets that come as arrays: MNIST's idx files and the Python versions of CIFAR-10 and CIFAR-100."""
 
 import gzip
 import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +16,36 @@ from progan.data.records import Source
 from progan.errors import DataError
 
 _IDX_NAME = re.compile(r"(?P<stem>.*)-images[-.]idx3-ubyte(\.gz)?")
-_CIFAR_BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
-_CIFAR_BATCHES["all"] = _CIFAR_BATCHES["train"] + _CIFAR_BATCHES["test"]
 _MAGIC = {"images": 0x803, "labels": 0x801}
+
+
+@dataclass(frozen=True)
+class _Cifar:
+    """The files of one of the CIFAR data sets."""
+
+    name: str
+    archive: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    labels: str
+    """Key of the labels in a batch."""
+    meta: str
+    """File with the names of the classes."""
+    class_names: str
+    """Their key in it."""
+    classes: int
+
+    def batches(self, split: str) -> tuple[str, ...]:
+        return {"train": self.train, "test": self.test, "all": self.train + self.test}[split]
+
+
+_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+_CIFAR_10 = _Cifar(
+    "CIFAR-10", "cifar-10-python.tar.gz", _BATCHES, ("test_batch",), "labels", "batches.meta", "label_names", 10
+)
+_CIFAR_100 = _Cifar(
+    "CIFAR-100", "cifar-100-python.tar.gz", ("train",), ("test",), "fine_labels", "meta", "fine_label_names", 100
+)
 
 
 def is_idx(path: Path) -> bool:
@@ -106,12 +135,18 @@ def _read_idx(path: Path, kind: str) -> np.ndarray:
 
 
 def is_cifar(names: Sequence[str]) -> bool:
-    """Whether files of these names, without folders, are CIFAR-10's Python version."""
-    return bool(set(names) & set(_CIFAR_BATCHES["all"]))
+    """Whether files of these names, without folders, are the Python version of CIFAR-10 or CIFAR-100."""
+    return _which_cifar(names) is not None
+
+
+def _which_cifar(names: Sequence[str]) -> _Cifar | None:
+    if set(names) & set(_CIFAR_10.batches("all")):
+        return _CIFAR_10
+    return _CIFAR_100 if "meta" in names and set(names) & set(_CIFAR_100.batches("all")) else None
 
 
 def cifar_source(path: Path, files: Mapping[str, Callable[[], bytes]], split: str) -> Source:
-    """CIFAR-10's Python version.
+    """The Python version of CIFAR-10, or of CIFAR-100 with its 100 fine labels.
 
     Args:
         path: folder or archive, for messages.
@@ -121,39 +156,45 @@ def cifar_source(path: Path, files: Mapping[str, Callable[[], bytes]], split: st
     Raises:
         DataError: if a batch is missing or broken, or its pickle asks for anything but arrays.
     """
-    missing = [name for name in _CIFAR_BATCHES[split] if name not in files]
-    if missing:
+    kind = _which_cifar(list(files)) or _CIFAR_10
+    wanted = kind.batches(split)
+    if missing := [name for name in wanted if name not in files]:
         raise DataError(
-            f"{path}: CIFAR-10 without {', '.join(missing)}\n"
+            f"{path}: {kind.name} without {', '.join(missing)}\n"
             f"  found: {', '.join(sorted(files))}\n"
-            f"  fix:   unpack cifar-10-python.tar.gz again, or choose another --split"
+            f"  fix:   unpack {kind.archive} again, or choose another --split"
         )
-    batches = [_cifar_batch(f"{path}/{name}", files[name]()) for name in _CIFAR_BATCHES[split]]
+    batches = [_cifar_batch(kind, f"{path}/{name}", files[name]()) for name in wanted]
     pixels = np.concatenate([images for images, _ in batches])
     labels = np.concatenate([numbers for _, numbers in batches])
-    classes = tuple(str(i) for i in range(10))
-    if "batches.meta" in files:
-        meta = load_arrays(files["batches.meta"](), f"{path}/batches.meta")
-        names = meta.get(b"label_names", meta.get("label_names", ())) if isinstance(meta, dict) else ()
-        decoded = tuple(n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in names)
-        classes = decoded if len(decoded) == 10 else classes
-    names = [f"{b}[{i}]" for b, (x, _) in zip(_CIFAR_BATCHES[split], batches, strict=True) for i in range(len(x))]
-    return _array_source(f"CIFAR-10 {path.name}", pixels, names, labels, classes, "crop")
+    classes = tuple(str(i) for i in range(kind.classes))
+    if kind.meta in files:
+        found = _text_keys(load_arrays(files[kind.meta](), f"{path}/{kind.meta}")).get(kind.class_names, ())
+        decoded = tuple(n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in found)
+        classes = decoded if len(decoded) == kind.classes else classes
+    names = [f"{b}[{i}]" for b, (x, _) in zip(wanted, batches, strict=True) for i in range(len(x))]
+    return _array_source(f"{kind.name} {path.name}", pixels, names, labels, classes, "crop")
 
 
-def _cifar_batch(name: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
+def _text_keys(content: Any) -> dict[str, Any]:
+    """A dictionary with text for keys, which are bytes in pickles of Python 2; an empty one of anything else."""
+    return (
+        {k.decode() if isinstance(k, bytes) else k: v for k, v in content.items()} if isinstance(content, dict) else {}
+    )
+
+
+def _cifar_batch(kind: _Cifar, name: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Pixels uint8 [N, 32, 32, 3] and labels int64 [N] of one batch."""
-    batch = load_arrays(data, name)
-    batch = {k.decode() if isinstance(k, bytes) else k: v for k, v in batch.items()} if isinstance(batch, dict) else {}
-    pixels, labels = batch.get("data"), batch.get("labels")
+    batch = _text_keys(load_arrays(data, name))
+    pixels, labels = batch.get("data"), batch.get(kind.labels, ())
     if isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[1:] == (3072,):
-        numbers = isinstance(labels, list) and all(type(n) is int and 0 <= n < 10 for n in labels)
+        numbers = isinstance(labels, list) and all(type(n) is int and 0 <= n < kind.classes for n in labels)
         if numbers and len(labels) == len(pixels):
             return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(labels, np.int64)
     raise DataError(
-        f"{name}: not a batch of CIFAR-10\n"
-        f"  found: {', '.join(map(str, batch)) or 'no dictionary'}; wanted 'data' [N, 3072] and its 'labels'\n"
-        f"  fix:   download cifar-10-python.tar.gz again"
+        f"{name}: not a batch of {kind.name}\n"
+        f"  found: {', '.join(map(str, batch)) or 'no dictionary'}; wanted 'data' [N, 3072] and its {kind.labels!r}\n"
+        f"  fix:   download {kind.archive} again"
     )
 
 

@@ -12,12 +12,14 @@ from progan.data.archives import TAR_SUFFIXES, as_bytes, list_tar, read_tar, sha
 from progan.data.arrays import cifar_source, idx_files, idx_source, is_cifar, is_idx
 from progan.data.labels import dataset_json, label
 from progan.data.lmdbs import lmdb_files, lmdb_source
+from progan.data.parquets import parquet_files, parquet_source
 from progan.data.records import IMAGE_SUFFIXES, Source, folder_labels, is_hidden, pick_images
+from progan.data.tables import mat_files, mat_source, numpy_files, numpy_source
 from progan.data.tfrecords import tfrecord_files, tfrecord_source
 from progan.errors import DataError
 
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_KINDS = "a folder, zip, tar, TFRecords, LMDB, idx files or a CIFAR archive"
+_KINDS = "a folder, zip, tar, TFRecords, LMDB, .mat, .npy, .npz, parquet, idx files or a CIFAR archive"
 SPLITS = ("train", "test", "all")
 
 
@@ -29,7 +31,7 @@ def open_source(path: str | Path, *, split: str = "train", labels: str = "auto",
 
     Args:
         path: a folder or file of one of these kinds.
-        split: 'train', 'test' or 'all' of MNIST and CIFAR-10; other sources have no splits.
+        split: 'train', 'test' or 'all' of MNIST, CIFAR, SVHN, parquet and .npz; other sources have no splits.
         labels: which labels the images get, and
         skip: what becomes of images without one; as for ``labels.label``.
 
@@ -49,6 +51,12 @@ def _open(path: Path, split: str) -> Source:
         return tfrecord_source(path, files)
     if files := lmdb_files(path):
         return lmdb_source(path, files)
+    if files := mat_files(path):
+        return mat_source(path, files, split)
+    if numpy_files(path):
+        return numpy_source(path, split)
+    if files := parquet_files(path):
+        return parquet_source(path, files, split)
     return _open_folder(path, split) if path.is_dir() else _open_file(path, split)
 
 
@@ -59,8 +67,9 @@ def _open_folder(path: Path, split: str) -> Source:
         )
     if files := idx_files(path):
         return idx_source(path, files, split)
-    for folder in (path, path / "cifar-10-batches-py"):
-        batches = {file.name: file.read_bytes for file in folder.iterdir()} if folder.is_dir() else {}
+    for folder in (path, path / "cifar-10-batches-py", path / "cifar-100-python"):
+        files = folder.iterdir() if folder.is_dir() else ()
+        batches = {file.name: file.read_bytes for file in files if file.is_file()}
         if is_cifar(list(batches)):
             return cifar_source(folder, batches, split)
     files = [name for name in walk(path) if not is_hidden(name)]
