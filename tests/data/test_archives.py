@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -115,3 +116,15 @@ def test_huge_headers_are_refused_before_they_are_read(tmp_path: Path, kind: byt
     (tmp_path / "a.tar").write_bytes(first + member.tobuf(tarfile.GNU_FORMAT))
     with pytest.raises(DataError, match="a header of 1099511627776 bytes"):
         open_source(tmp_path / "a.tar")
+
+
+def test_folder_that_may_not_be_listed_is_an_error(tmp_path: Path, pets: dict, monkeypatch) -> None:
+    def scandir(path: str):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    listed = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"dog: cannot be listed \(Permission denied\)\n  fix:   chmod u\+rx"):
+        open_source(tmp_path / "pets")

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from progan.data import archives
 from progan.data.options import PrepareOptions
 from progan.data.sources import open_source
 from progan.data.store import prepare
@@ -106,6 +107,26 @@ def test_dataset_json_wins_over_numbered_folders(tmp_path: Path, kind: str, numb
     assert found == (["5", "4", "3"] if numbers else [None] * 3)
     assert [label for _, label in labels_of(path, "folder")] == ["00000", "00000", "00001"]
     assert [label for _, label in labels_of(path, "none")] == [None] * 3
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "bomb"])
+def test_broken_labels_inside_are_named_and_can_be_left_alone(
+    tmp_path: Path, pets: dict, monkeypatch, kind: str
+) -> None:
+    (tmp_path / "pets" / "dataset.json").write_text("{" * (2000 if kind == "bomb" else 1))
+    files = {
+        p.relative_to(tmp_path / "pets").as_posix(): p.read_bytes() for p in (tmp_path / "pets").glob("[cd]*/[0-9]*")
+    }
+    files["dataset.json"] = b"{" * (2000 if kind == "bomb" else 1)
+    path = tmp_path / "pets"
+    if kind != "folder":
+        path = make_tar(tmp_path / "a.tar", files) if kind == "tar" else make_zip(tmp_path / "a.zip", files)
+    if kind == "bomb":
+        monkeypatch.setattr(archives, "MEMBER_BYTES", 1500)
+    with pytest.raises(DataError, match=r"cannot be read \((Expecting|would unpack to 2000)(.|\n)*fix: .*--labels"):
+        open_source(path)
+    assert open_source(path, labels="folder").classes == ("cat", "dog")
+    assert open_source(path, labels="none").classes == ()
 
 
 def test_what_is_no_label_file_is_named(tmp_path: Path, pets: dict) -> None:

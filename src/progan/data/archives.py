@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from progan.data.labels import Values, dataset_json
-from progan.data.records import Payload, Source, folder_labels, pick_images, strip_wrapper
+from progan.data.records import Payload, Source, folder_labels, is_hidden, pick_images, strip_wrapper
 from progan.errors import DataError
 
 HELD_BYTES = 2 << 30
@@ -41,17 +41,19 @@ def zip_source(path: Path) -> Source:
     _refuse_escapes(path, members)
     names = pick_images(path, members)
 
-    def read(positions: Sequence[int]) -> Iterator[Payload]:
+    def read_names(wanted: Iterable[str]) -> Iterator[Payload]:
         with zipfile.ZipFile(path) as archive:
-            for i in positions:
+            for name in wanted:
                 try:
-                    yield _too_large(members[names[i]].file_size) or archive.read(members[names[i]])
+                    yield _too_large(members[name].file_size) or archive.read(members[name])
                 except _BROKEN_ZIP as error:
                     yield DataError(f"cannot be unpacked: {error}")
 
+    def read(positions: Sequence[int]) -> Iterator[Payload]:
+        return read_names(names[i] for i in positions)
+
     def own() -> Values | None:
-        with zipfile.ZipFile(path) as archive:
-            return _own_labels(path, names, members, lambda wanted: (archive.read(members[name]) for name in wanted))
+        return _own_labels(path, names, members, read_names)
 
     labels, classes = folder_labels(strip_wrapper(names))
     facts = {"names": names, "labels": labels, "classes": classes, "own_labels": own}
@@ -133,21 +135,22 @@ def _own_labels(
     path: Path, names: list[str], members: Iterable[str], read: Callable[[Sequence[str]], Iterator[Payload]]
 ) -> Values | None:
     """Labels of dataset.json at the top, else those of KEY.cls or KEY.json beside the images; None without any."""
-    inside = sorted((name for name in members if PurePosixPath(name).name == "dataset.json"), key=len)
+    files = [name for name in members if not is_hidden(name)]
+    inside = sorted((name for name in files if PurePosixPath(name).name == "dataset.json"), key=len)
     try:
         if inside:
             top = PurePosixPath(inside[0]).parent
             values = dataset_json(as_bytes(next(read(inside[:1]))))
             return None if values is None else {str(top / name): value for name, value in values.items()}
         for suffix, parse in ((".cls", _from_cls), (".json", _from_json)):
-            beside = {_key(name): name for name in members if name.endswith(suffix)}
+            beside = {_key(name): name for name in files if name.endswith(suffix)}
             pairs = [(name, beside[_key(name)]) for name in names if _key(name) in beside]
             first = next(read([pairs[0][1]])) if pairs else None
             if first is not None and parse(as_bytes(first)) is not None:
                 wanted = sorted({side for _, side in pairs})
                 found = {side: parse(as_bytes(data)) for side, data in zip(wanted, read(wanted), strict=True)}
                 return {name: value for name, side in pairs if (value := found[side]) is not None}
-    except ValueError as error:
+    except (ValueError, DataError) as error:
         raise DataError(f"{path}: labels inside cannot be read ({error})\n  fix:   --labels none or FILE") from error
     return None
 

@@ -97,7 +97,10 @@ def dataset_json(data: bytes) -> dict[str, str | int] | None:
         DataError: if labels are not class numbers.
         ValueError: if it is not JSON.
     """
-    content = json.loads(data)
+    try:
+        content = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if not isinstance(content, dict) or "labels" not in content:
         return None
     values: dict[str, str | int] = {}

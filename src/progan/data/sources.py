@@ -84,7 +84,10 @@ def _open_folder(path: Path, split: str) -> Source:
 
     def own() -> Mapping[str, str | int] | None:
         file = path / "dataset.json"
-        return dataset_json(file.read_bytes()) if file.is_file() else None
+        try:
+            return dataset_json(file.read_bytes()) if file.is_file() else None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file}: cannot be read ({error})\n  fix:   repair it, or --labels folder") from error
 
     facts = {"names": names, "labels": labels, "classes": classes, "own_labels": own}
     return Source(description=f"folder {path.resolve().name}", read=read, **facts)
@@ -115,7 +118,7 @@ def _open_file(path: Path, split: str) -> Source:
 def walk(folder: Path) -> Iterator[str]:
     """The files below a folder, as sorted names relative to it with forward slashes; links to folders are followed."""
     seen: set[str] = set()
-    for parent, children, files in os.walk(folder, followlinks=True):
+    for parent, children, files in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:  # a link back to a folder above it
             children.clear()
@@ -123,6 +126,11 @@ def walk(folder: Path) -> Iterator[str]:
         seen.add(real)
         children.sort()
         yield from (Path(parent, file).relative_to(folder).as_posix() for file in sorted(files))
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that may not be listed is not the same as an empty one."""
+    raise DataError(f"{error.filename}: cannot be listed ({error.strerror})\n  fix:   chmod u+rx, or ask its owner")
 
 
 def fingerprint(path: Path) -> str:
