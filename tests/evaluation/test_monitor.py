@@ -52,16 +52,18 @@ def test_what_is_missing_is_said_at_once(store: Store) -> None:
 
 def test_best_is_decided_by_the_first_metric_among_equal_resolutions(store: Store) -> None:
     watcher = monitor(store, "swd", "ms_ssim")
-    rows = [{"resolution": 16, "swd": 5.0}, {"resolution": 8, "swd": 1.0}, {"resolution": 16}]
-    assert watcher.better({"resolution": 16, "swd": 4.0}, rows) == "swd"
-    assert watcher.better({"resolution": 16, "swd": 5.0}, rows) is None
-    assert watcher.better({"resolution": 32, "swd": 9.0}, rows) == "swd"
-    assert watcher.better({"resolution": 16, "ms_ssim": 0.1}, rows) is None
-    assert monitor(store, "ms_ssim").better({"resolution": 16, "ms_ssim": 0.1}, []) is None
+    rows = [row(swd=5.0), row(8, swd=1.0), row(), row(swd=2.0, alpha=0.5)]
+    assert watcher.better(row(swd=4.0), rows) == "swd"
+    assert watcher.better(row(swd=5.0), rows) is None
+    assert watcher.better(row(swd=1.0, alpha=0.5), rows) is None
+    assert watcher.better(row(32, swd=9.0), rows) == "swd"
+    assert watcher.better(row(ms_ssim=0.1), rows) is None
+    assert monitor(store, "ms_ssim").better(row(ms_ssim=0.1), []) is None
 
 
 def row(resolution: int = 16, **values: float) -> dict:
-    return {"resolution": resolution} | {name.replace("real_", "real/"): value for name, value in values.items()}
+    named = {name.replace("real_", "real/"): value for name, value in values.items()}
+    return {"resolution": resolution, "alpha": 1.0} | named
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,7 @@ def row(resolution: int = 16, **values: float) -> dict:
         ([row(swd=9.0), row(swd=4.0)], row(swd=8.5), r"move away from the data: SWD 8.50, was 4.00"),
         ([row(swd=9.0), row(swd=4.0)], row(swd=7.5), ""),
         ([row(8, swd=1.0)], row(swd=7.5), ""),
+        ([row(swd=1.0, alpha=0.5)], row(swd=7.5), ""),
     ],
 )
 def test_collapse_is_warned_of(before: list, now: dict, message: str, store: Store) -> None:

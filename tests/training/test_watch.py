@@ -62,7 +62,11 @@ def test_row_best_and_warning(snapshot: Snapshot, tmp_path: Path) -> None:
     assert [row["swd"] for row in rows] == [3.0, 2.0, 5.0]
     assert (best.kimg, best.level, best.alpha) == (0.25, 1, 0.5)
     assert not (tmp_path / "best.safetensors").exists()  # 5.0 is not the best
-    assert said(tmp_path)[-3:] == ["best swd at 8 pixels so far: best.safetensors", "swd 5", "warning: collapse"]
+    assert said(tmp_path)[-3:] == [
+        "best swd at 8 pixels so far: best.safetensors",
+        "at 0.2 kimg: swd 5 (real 0.5)",
+        "warning: collapse",
+    ]
     log.close()
 
 

@@ -53,9 +53,9 @@ class Monitor:
         return row
 
     def better(self, row: Row, rows: Sequence[Row]) -> str | None:
-        """Name of the metric that decides, if ``row`` is the best of its resolution so far, else None."""
+        """Name of the metric that decides, if ``row`` is in no fade and the best of its resolution so far, or None."""
         metric = METRICS[self.names[0]]
-        if metric.higher_is_better is None or metric.key not in row:
+        if metric.higher_is_better is None or metric.key not in row or row["alpha"] < 1:
             return None
         sign = 1 if metric.higher_is_better else -1
         others = [sign * other[metric.key] for other in _alike(row, rows) if metric.key in other]
@@ -76,8 +76,8 @@ class Monitor:
 
 
 def _alike(row: Row, rows: Sequence[Row]) -> list[Row]:
-    """The rows of the same resolution: numbers of different ones cannot be compared."""
-    return [other for other in rows if other["resolution"] == row["resolution"]]
+    """The rows of the same resolution: numbers of different ones, or of a fade, cannot be compared."""
+    return [other for other in rows if other["resolution"] == row["resolution"] and other["alpha"] == row["alpha"]]
 
 
 def _similarity(now: Row, before: Sequence[Row]) -> str:

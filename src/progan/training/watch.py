@@ -42,9 +42,20 @@ def watch(watcher: Watcher, snapshot: Snapshot, log: RunLog) -> None:
     row = {"kimg": snapshot.kimg, "resolution": min(height, width), "alpha": snapshot.alpha, **values}
     rows = read_stats(log.run, METRICS)
     log.row(row, METRICS)
-    log.say(", ".join(f"{name} {value:.4g}" for name, value in values.items() if "/" not in name))
+    log.say(f"at {snapshot.kimg:.1f} kimg: {_main_values(values)}")
     if metric := watcher.better(row, rows):
         snapshot.save(log.run / "best.safetensors")
         log.say(f"best {metric} at {row['resolution']} pixels so far: best.safetensors")
     for warning in watcher.alarms([*rows, row], read_stats(log.run)):
         log.say(f"warning: {warning}")
+
+
+def _main_values(values: Row) -> str:
+    """Values beside those of real images, without the parts of a value like swd_16.
+
+    >>> _main_values({"swd": 3.5, "swd_16": 4.0, "real/swd": 1.0, "ms_ssim": 0.25})
+    'swd 3.5 (real 1), ms_ssim 0.25'
+    """
+    names = [n for n in values if "/" not in n and not any(n.startswith(f"{other}_") for other in values)]
+    reals = {n: f" (real {values[f'real/{n}']:.4g})" for n in names if f"real/{n}" in values}
+    return ", ".join(f"{n} {values[n]:.4g}{reals.get(n, '')}" for n in names)
