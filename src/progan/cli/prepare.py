@@ -1,18 +1,20 @@
 """The command 'progan prepare': from a data source, or a known data set, to a store."""
 
+import contextlib
 import importlib
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import tyro
 
 from progan.cli import nearest
+from progan.data.cluster import dask_workers
 from progan.data.inspect import contact_sheet, inspect, store_duplicates
 from progan.data.options import PrepareOptions
 from progan.data.recipes import RECIPES, prepare_recipe
@@ -42,6 +44,9 @@ class Prepare:
     """What becomes of every image."""
     workers: int | None = None
     """Processes that decode images; 0 works in one process. Default: one for each CPU."""
+    dask: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = ""
+    """Decode on the workers of this Dask cluster instead, like
+    tcp://10.0.0.1:8786; they must see the images under the same path."""
     files: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """Files of a data set that are here already, instead of a download."""
     count: int = 1_000_000
@@ -61,11 +66,7 @@ class Prepare:
         if self.store is None:
             raise ConfigError(f"STORE is missing: progan prepare {self.source} STORE, or add --inspect to look only")
         start = time.perf_counter()
-        if recipe:
-            choice = {"given": self.files, "count": self.count, "seed": self.seed}
-            store = prepare_recipe(recipe, self.store, self.images, workers=self.workers, progress=True, **choice)
-        else:
-            store = prepare(self.source, self.store, self.images, workers=self.workers, progress=True)
+        store = self._prepare(recipe, self.store)
         exact, near = store_duplicates(store)
         print(summary(store))
         print(f"duplicates   {exact} groups of equal and {near} of near images (--inspect names them)")
@@ -73,6 +74,18 @@ class Prepare:
         self._save_sheet(contact_sheet(store))
         print(f"next: progan train PRESET {self.store}     ('progan train --help' lists the presets)")
         return 0
+
+    def _prepare(self, recipe: str | None, store: Path) -> Store:
+        given = self.files if recipe else self.source
+        given = given.absolute() if given and self.dask else given  # workers may run in other folders
+        how: dict[str, Any] = {"workers": self.workers, "progress": True}
+        with contextlib.ExitStack() as stack:
+            if self.dask:
+                how["executor"], how["workers"] = stack.enter_context(dask_workers(self.dask, given))
+            if recipe:
+                how |= {"given": given, "count": self.count, "seed": self.seed}
+                return prepare_recipe(recipe, store, self.images, **how)
+            return prepare(given or self.source, store, self.images, **how)
 
     def _recipe(self) -> str | None:
         """The recipe that is meant, if the source is not a path."""
@@ -98,7 +111,9 @@ class Prepare:
         path = self.files if recipe else self.source
         if path is None:
             raise ConfigError(f"--inspect {recipe} needs --from PATH")
-        found = inspect(open_source(path, split=self.images.split), self.images, workers=self.workers, progress=True)
+        skip = self.images.on_error == "skip"
+        source = open_source(path, split=self.images.split, labels=self.images.labels, skip=skip)
+        found = inspect(source, self.images, workers=self.workers, progress=True)
         print(report(found, str(path)))
         if found.plan is not None:
             self._save_sheet(contact_sheet(found.source, found.plan))

@@ -33,7 +33,7 @@ def make_chunks(
         plan: what becomes of them.
         skip: leave out what cannot be used, instead of failing.
         workers: processes; 0 or 1 works in this one. By default one for each CPU, or none for few images.
-        executor: used instead of own processes if given, and not shut down.
+        executor: used instead of own processes if given, and not shut down; ``workers`` then says how many it has.
 
     Raises:
         DataError: if an image cannot be used, or the workers die.
@@ -41,7 +41,8 @@ def make_chunks(
     limit = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (plan.height * plan.width * plan.channels)))
     work = functools.partial(make_chunk, plan=plan, skip=skip)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = min(cpus if workers is None else workers, cpus)
+    count = cpus if workers is None else workers
+    count = min(count, cpus) if executor is None else count
     if executor is None and (count <= 1 or (workers is None and len(source) < _SMALL)):
         yield from map(work, _split(source, limit))
         return

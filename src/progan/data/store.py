@@ -116,7 +116,8 @@ def prepare(
         store_path: folder of the store; a store that is there already is replaced when the new one is complete.
         options: how images are brought to one size.
         workers: processes that decode; 0 or 1 works in this one.
-        executor: used instead of own processes if given.
+        executor: used instead of own processes if given; ``workers`` then says how many it has. Some 50 MB are under
+            way for each. If they are on other machines, ``source_path`` is absolute.
         source: images made from those at ``source_path``; its description must tell all they depend on besides.
         progress: whether to show a progress bar, if a terminal is there to show it.
 

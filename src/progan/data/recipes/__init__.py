@@ -3,6 +3,7 @@
 All SHA-256 sums are of the official files; a mirror that serves anything else is refused.
 """
 
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ def prepare_recipe(
     count: int = 1_000_000,
     seed: int = 0,
     workers: int | None = None,
+    executor: Executor | None = None,
     progress: bool = False,
 ) -> Store:
     """Prepare a data set by its name.
@@ -129,6 +131,7 @@ def prepare_recipe(
         count: images of mnist_rgb; other data sets have as many as they have.
         seed: of the digits that mnist_rgb joins.
         workers: as in ``progan.data.store.prepare``.
+        executor: as in ``progan.data.store.prepare``.
         progress: whether to show a progress bar.
 
     Raises:
@@ -140,7 +143,7 @@ def prepare_recipe(
     options = replace(options, **{key: value for key, value in recipe.options.items() if key not in changed})
     path = given or _download(name, recipe, store_path)
     source = mnist_rgb_source(path, options.split, count=count, seed=seed) if name == "mnist_rgb" else None
-    return prepare(path, store_path, options, source=source, workers=workers, progress=progress)
+    return prepare(path, store_path, options, source=source, workers=workers, executor=executor, progress=progress)
 
 
 def _download(name: str, recipe: Recipe, store_path: Path) -> Path:
