@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import progan
 from progan.errors import DataError
 
 _WAIT_S = 10
@@ -61,13 +60,14 @@ def _check(client: Any, address: str, path: Path | None) -> None:
     except TimeoutError as error:
         raise DataError(f"{address}: the cluster has no workers\n  fix:   dask worker {address}") from error
     found = client.run(version, "progan", on_error="return")
-    others = {name: what for name, what in found.items() if what != progan.__version__}
+    wanted = version("progan")
+    others = {name: what for name, what in found.items() if what != wanted}
     if others:
         name, what = next(iter(others.items()))
         raise DataError(
-            f"{address}: {len(others)} of {len(found)} workers are without progan {progan.__version__}\n"
+            f"{address}: {len(others)} of {len(found)} workers are without progan {wanted}\n"
             f"  found: {name} has {what!r}\n"
-            f"  fix:   pip install progan=={progan.__version__} there"
+            f"  fix:   pip install progan=={wanted} there"
         )
     if path is None or not path.is_dir():
         return
