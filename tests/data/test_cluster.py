@@ -1,6 +1,7 @@
 """Decoding on a Dask cluster gives the store of one process."""
 
 import contextlib
+import secrets
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -77,9 +78,8 @@ def test_address_where_nobody_answers_is_told(address, monkeypatch) -> None:
 def test_cluster_that_cannot_do_it_is_told(tmp_path, monkeypatch, threads) -> None:
     monkeypatch.setattr(cluster, "os", SimpleNamespace(path=SimpleNamespace(isdir=lambda path: False)))
     assert "1 of 1 workers cannot see this folder\n" in refusal(threads, tmp_path)
-    versions = iter(["9.8", "9.9"])  # of the worker, and here
-    monkeypatch.setattr(cluster, "version", lambda _: next(versions))
-    assert "1 of 1 workers are without progan 9.9\n" in refusal(threads)
+    monkeypatch.setattr(cluster, "version", lambda _: secrets.token_hex(4))  # another one whenever it is asked
+    assert "1 of 1 workers are without progan" in refusal(threads)
     monkeypatch.setitem(sys.modules, "dask.distributed", None)
     assert refusal(threads).endswith("fix:   pip install 'progan[dask]'")
 
