@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from progan.data import colors
 from progan.data.pixels import decode, peek
 from progan.errors import DataError
 from references import color_profiles as reference
@@ -157,6 +158,7 @@ def test_other_profiles_change_nothing(kind: str) -> None:
     icc = {"sRGB": srgb, "broken": b"junk" * 99, "of other colors": reference.profile(1.0, None)}[kind]
     pixels = noise(16, 16)
     np.testing.assert_array_equal(np.asarray(decode(encoded(pixels, icc_profile=icc))), pixels)
+    assert colors._transform(icc, "RGB") is None  # so that it costs nothing
 
 
 def test_the_content_counts_and_not_the_extension(tmp_path: Path) -> None:

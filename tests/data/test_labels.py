@@ -129,6 +129,13 @@ def test_broken_labels_inside_are_named_and_can_be_left_alone(
     assert open_source(path, labels="none").classes == ()
 
 
+def test_dataset_json_names_files_from_where_it_lies(tmp_path: Path) -> None:
+    names = ["img/a/x.png", "img/b/x.png"]
+    files = {f"top/{name}": encoded(noise(8, 8)) for name in names}
+    files["top/dataset.json"] = json.dumps({"labels": [[name, i] for i, name in enumerate(names)]}).encode()
+    assert [label for _, label in labels_of(make_zip(tmp_path / "a.zip", files))] == ["0", "1"]
+
+
 def test_what_is_no_label_file_is_named(tmp_path: Path, pets: dict) -> None:
     with pytest.raises(DataError, match=r"labels 'foldr': no such file\n  found: neither one of auto, folder, none"):
         labels_of(tmp_path / "pets", "foldr")
