@@ -49,7 +49,7 @@ def codes(images: np.ndarray) -> np.ndarray:
 
 def test_planted_copies_are_found_and_nothing_else(codes: np.ndarray) -> None:
     assert codes.shape == (COUNT + COPIED, 16)
-    kept = kept_by(codes)
+    kept = kept_by(codes, 12)  # the short training here leaves more bits apart
     assert (kept[:COUNT] == np.arange(COUNT)).all()
     assert (kept[COUNT:] == np.arange(COPIED)).mean() > 0.95
 

@@ -20,7 +20,7 @@ from progan.images import sheet
 
 SIDE, BITS = 32, 128
 """Pixels of a side of what is hashed, and units of the code layer: 3072-128-3072."""
-DISTANCE = 10
+DISTANCE = 8
 """Most bits of 128 in which near duplicates differ; the paper's 0 misses copies that were cropped."""
 _NOISE, _DROPOUT = 0.5, 0.2  # standard deviation on standardized pixels; share of dropped code units; both ours
 _SEEN, _BATCH, _PEAK_LR = 150_000, 128, 1e-3  # images in all, whatever the size of the store
