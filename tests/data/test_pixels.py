@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +182,8 @@ def test_too_small_images_are_named_with_both_sizes() -> None:
     assert to_pixels(decode(noise(8, 30)), plan(upscale=True)).shape == (16, 16, 3)
     with pytest.raises(DataError, match=r"has 20x20 pixels .* --crop 5,6,16,16 needs at least 22x21"):
         to_pixels(decode(noise(20, 20)), plan(box=(5, 6, 16, 16)))
+
+
+def test_workers_do_not_load_torch() -> None:
+    code = "import sys, progan.data.pixels; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

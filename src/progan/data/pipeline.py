@@ -97,7 +97,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     """Fresh processes: a fork of a process that runs torch's threads could hang."""
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    context.set_forkserver_preload(["progan.images"])  # torch, which the main module brings, is loaded once for all
+    context.set_forkserver_preload(["progan.data.pixels"])  # loaded once for all; it needs no torch
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
 
 
