@@ -50,6 +50,12 @@ def test_missing_and_broken_files_are_named(cifar100: Path) -> None:
         open_source(cifar100)
 
 
+def test_files_called_train_are_not_enough(tmp_path: Path) -> None:
+    save(tmp_path / "pets" / "1.png", noise(8, 8))
+    (tmp_path / "pets" / "train").write_text("1.png")
+    assert open_source(tmp_path / "pets").names == ["1.png"]
+
+
 def test_folders_called_train_and_meta_hold_images(tmp_path: Path) -> None:
     for name in ("train", "test", "meta"):
         save(tmp_path / "pets" / name / "1.png", noise(8, 8))

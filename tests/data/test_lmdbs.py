@@ -77,6 +77,7 @@ def test_reading_leaves_no_trace(lsun: Path) -> None:
 def test_broken_image_is_skipped_and_notes_on_the_number_are_no_images(tmp_path: Path, values: dict) -> None:
     values |= {sorted(KEYS)[2]: b"junk", sorted(KEYS)[3]: b"", b"length": b"6", b"__len__": b"6"}
     folder = write(tmp_path / "lsun", values)
+    assert len(open_source(folder)) == 6
     with pytest.raises(DataError, match=sorted(KEYS)[2].decode()):
         prepare(folder, tmp_path / "store")
     assert prepare(folder, tmp_path / "store", PrepareOptions(on_error="skip")).count == 4

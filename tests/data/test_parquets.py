@@ -73,6 +73,12 @@ def test_store_of_parquet_skips_what_is_not_there(tmp_path: Path) -> None:
     assert prepare(tmp_path / "a.parquet", tmp_path / "store", PrepareOptions(on_error="skip")).count == 1
 
 
+def test_folder_of_images_with_metadata_is_one_of_images(tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(IMAGES[0])
+    pq.write_table(pa.table({"file_name": ["1.png"]}), tmp_path / "metadata.parquet")
+    assert open_source(tmp_path).names == ["1.png"]
+
+
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
 def test_file_without_notes_uses_usual_names(tmp_path: Path, kind: pa.DataType) -> None:
     columns = {"id": pa.array([5, 6]), "png": pa.array(IMAGES[:2], kind), "label": pa.array([1, 0], pa.uint8())}

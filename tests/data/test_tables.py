@@ -132,6 +132,7 @@ def test_npz_with_splits(tmp_path: Path, name: str) -> None:
         (RGB.astype(np.float32) * 2, r"pixels without a known range\n  found: float32 from 0 to 510"),
         (RGB.astype(np.int16) - 1, "found: int16 from -1 to"),
         (np.where(np.arange(5)[:, None, None] == 3, np.nan, 0.5) * np.ones((5, 8, 8)), "NaN or infinity in image 3"),
+        (np.where(np.arange(600) == 515, np.nan, 0)[:, None, None] * np.ones((4, 4)), "NaN or infinity in image 515 "),
         (np.full((2, 8, 8), -np.inf), "NaN or infinity in image 0"),
         (RGB[0, 0], r"not an array of images\n  found: uint8 of shape \[8, 3\]"),
         (np.zeros((2, 8, 8, 5), np.uint8), r"found: uint8 of shape \[2, 8, 8, 5\]"),

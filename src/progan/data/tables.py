@@ -208,14 +208,15 @@ def _scale(name: str, images: np.ndarray) -> tuple[float, float]:
     low, high = np.inf, -np.inf
     for start in range(0, len(images), _CHUNK):
         chunk = images[start : start + _CHUNK]
-        low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
-        if not np.isfinite(low + high):
+        least, most = float(chunk.min()), float(chunk.max())
+        if not np.isfinite([least, most]).all():
             broken = start + int(np.isfinite(chunk.reshape(len(chunk), -1)).all(1).argmin())
             raise DataError(
                 f"{name}: not all pixels are numbers\n"
                 f"  found: NaN or infinity in image {broken} (counted from 0)\n"
                 f"  fix:   save the array without this image"
             )
+        low, high = min(low, least), max(high, most)
     whole = images.dtype.kind in "ui"
     for (bottom, top), scale in {(0, 1): (0.0, 255.0), (-1, 1): (1.0, 127.5), (0, 255): (0.0, 1.0)}.items():
         if bottom <= low and high <= top and (top == 255 or not whole):
