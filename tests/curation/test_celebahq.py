@@ -64,11 +64,11 @@ def test_blocks_do_not_change_the_pixels(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_large_squares_are_averaged_and_not_skipped_over() -> None:
-    stripes = np.zeros((1200, 1200, 3), np.uint8)
-    stripes[:, ::2] = 255
+    lines = np.zeros((1200, 1200, 3), np.uint8)
+    lines[:, ::6] = 255  # 4 samples for a pixel would lie 6.25 pixels apart: on the lines here, between them there
     square = crop_square(np.array([[500.0, 550], [700, 550], [600, 600], [530, 700], [670, 700]]))
-    out = align(stripes, square, 32).astype(float)  # 25 pixels of the image for each
-    assert abs(out.mean() - 127.5) < 1
+    out = align(lines, square, 32).astype(float)  # 25 pixels of the image for each
+    assert abs(out.mean() - 255 / 6) < 1
     assert out.std() < 8
 
 

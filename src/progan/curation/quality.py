@@ -6,9 +6,9 @@ import numpy as np
 
 _LOW = (1 / 32, 1 / 8)
 """Frequencies that blur and enlargement leave alone [cycles per pixel]; they set the level."""
-_RINGS, _SECTORS = 12, 8
-_UNEVEN = 3.0  # weight of the second term
-_VISIBLE = 1.0  # nats below the level of the low frequencies from where on peaks count
+_RINGS = 12
+_UNEVEN = 4.0  # weight of the second term
+_EXCESS = 0.5  # nats above the level of the low frequencies from where on peaks count
 _FLOOR = 1e-2
 """Power added to all frequencies, that of noise of a tenth of a grey level: rounding is no detail."""
 _EULER = 0.5772156649  # log of mean - mean of log for exponentially distributed power: a ring of plain noise
@@ -20,12 +20,12 @@ def quality(image: np.ndarray) -> float:
     The luminance under a Hann window has the power P at each frequency f. Pictures of the world have about
     P ~ 1 / |f|^2. Over 12 rings from 1/8 to 1/2 cycles per pixel, the score is
 
-      breadth: mean of the log of P |f|^2 compared with the frequencies 1/32 ... 1/8, in the weakest of 8 directions,
-      at most 0 in each ring. Blur and enlargement lose here;
+      breadth: mean of the log of P |f|^2 compared with the frequencies 1/32 ... 1/8, at most 0 in each ring. Blur and
+      enlargement lose here;
 
-      less 3 times the unevenness of the worst ring: log of the mean of P minus the mean of its log, less what chance
+      less 4 times the unevenness of the worst ring: log of the mean of P minus the mean of its log, less what chance
       makes of it. It is large where single frequencies stand out, as in half-toning. It is at most what the ring's
-      power has above 1 nat below the low frequencies: faint peaks in a soft picture are no fault to gain by blurring.
+      power has beyond 0.5 nats above the low frequencies: a soft picture must not gain when blur hides faint peaks.
 
     The paper gives no formula; this one is ours. White noise counts as detail: a spectrum cannot tell them apart.
 
@@ -33,31 +33,28 @@ def quality(image: np.ndarray) -> float:
         image: uint8 [H, W, 3] or [H, W], at least 32 pixels each way.
     """
     grey = image if image.ndim == 2 else image @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-    window, bins, sectors, weight = _frequencies(*grey.shape)
+    window, bins, weight = _frequencies(*grey.shape)
     grey = grey - np.average(grey, weights=window)
     power = np.abs(np.fft.rfft2(grey * window)) ** 2 / np.square(window).sum() + _FLOOR
     flat = power * weight  # constant for 1 / f^2
     logs = np.log(flat)
     level = logs[bins == 0].mean()
-    cells = np.where(bins > 0, (bins - 1) * _SECTORS + sectors, _RINGS * _SECTORS).ravel()
-    count = np.maximum(np.bincount(cells)[:-1], 1).reshape(_RINGS, _SECTORS)
-    mean_log = np.bincount(cells, logs.ravel())[:-1].reshape(_RINGS, _SECTORS) / count
-    mean = np.bincount(cells, flat.ravel())[:-1].reshape(_RINGS, _SECTORS) / count
-    breadth = np.minimum(mean_log.min(1) - level, 0)
-    ring = np.log(mean.mean(1))
-    uneven = np.minimum(ring - mean_log.mean(1) - _EULER, np.maximum(ring - level + _VISIBLE, 0))
+    rings = np.where(bins > 0, bins - 1, _RINGS).ravel()
+    count = np.bincount(rings)[:-1]
+    mean_log = np.bincount(rings, logs.ravel())[:-1] / count
+    log_mean = np.log(np.bincount(rings, flat.ravel())[:-1] / count)
+    breadth = np.minimum(mean_log - level, 0)
+    uneven = np.minimum(log_mean - mean_log - _EULER, np.maximum(log_mean - level - _EXCESS, 0))
     return float(breadth.mean() - _UNEVEN * uneven.max())
 
 
 @functools.lru_cache(4)
-def _frequencies(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Hann window [H, W]; ring of every frequency (0 low, 1 ... 12, -1 none), its direction and |f|^2, [H, W/2 + 1]."""
+def _frequencies(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hann window [H, W]; ring of every frequency (0 low, 1 ... 12, -1 none) and |f|^2, [H, W/2 + 1]."""
     window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1])
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
     radius = np.hypot(fy, fx)
     edges = np.linspace(_LOW[1], 0.5, _RINGS + 1)
     bins = np.digitize(radius, edges)
     bins = np.where((radius < _LOW[0]) | (bins > _RINGS), -1, bins)
-    angle = np.arctan2(fy, fx + 1e-12) / np.pi + 0.5  # 0 ... 1 over the half plane
-    sectors = np.clip((angle * _SECTORS).astype(int), 0, _SECTORS - 1)
-    return window, bins, sectors, np.where(radius > 0, radius, 1) ** 2
+    return window, bins, np.where(radius > 0, radius, 1) ** 2
