@@ -22,8 +22,9 @@ class CelebAHQ:
     """Folder, zip or tar of photographs."""
     store: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="STORE")]
     """Folder to write, with ranking.csv; best faces first."""
-    landmarks: Path
-    """CelebA's list_landmarks_celeba.txt, or a CSV with file, lefteye_x, lefteye_y, ..., rightmouth_y."""
+    landmarks: Path | None = None
+    """CelebA's list_landmarks_celeba.txt, or a CSV with file, lefteye_x, lefteye_y, ..., rightmouth_y. Without it the
+    largest face is looked for ('pip install --no-deps facenet-pytorch')."""
     resolution: int = 1024
     """Side of the faces [pixels]; a power of two."""
     keep: int | None = None

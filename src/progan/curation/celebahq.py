@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from progan.curation.alignment import align, crop_square
+from progan.curation.detector import load_detector
 from progan.curation.landmarks import points_of, read_landmarks
 from progan.curation.quality import quality
 from progan.data.options import PrepareOptions
@@ -29,6 +30,8 @@ from progan.errors import ConfigError, DataError
 from progan.files import replacing
 from progan.images import check_size
 
+Detect = Callable[[np.ndarray], np.ndarray | None]
+"""A picture uint8 [H, W, 3] to the landmarks [5, 2] of its face, or None."""
 Restore = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """A picture uint8 [H, W, 3] and its landmarks [5, 2], to a better and maybe larger picture with its landmarks."""
 
@@ -51,7 +54,7 @@ class Face:
 def prepare_celebahq(
     source_path: str | Path,
     store_path: str | Path,
-    landmarks: str | Path,
+    landmarks: str | Path | None = None,
     *,
     resolution: int = 1024,
     keep: int | None = None,
@@ -69,7 +72,7 @@ def prepare_celebahq(
     Args:
         source_path: photographs, whatever ``open_source`` reads.
         store_path: folder of the store.
-        landmarks: file that ``read_landmarks`` reads.
+        landmarks: file that ``read_landmarks`` reads; without it faces are looked for (``load_detector``).
         resolution: side of the faces [pixels], a power of two from 32 on.
         keep: how many of the best to keep; all of them by default.
         restore: improves a photograph before it is cut (the two networks of appendix C).
@@ -79,34 +82,39 @@ def prepare_celebahq(
         progress: whether to show a progress bar.
 
     Raises:
-        ConfigError: if a setting cannot be used.
+        ConfigError: if a setting cannot be used, or there are neither landmarks nor a detector.
         DataError: if the source or the landmarks cannot be read, or no picture has a face.
     """
     check_size(resolution, resolution)
     if resolution < 32 or (keep is not None and keep < 1):
         raise ConfigError(f"wanted resolution at least 32 and keep at least 1; got {resolution} and {keep}")
-    source_path, store_path, landmarks = Path(source_path), Path(store_path), Path(landmarks)
-    source, faces = open_source(source_path), read_landmarks(landmarks)
-    facts = (fingerprint(source_path), hashlib.sha256(landmarks.read_bytes()).hexdigest(), resolution, restore_name)
+    source_path, store_path = Path(source_path), Path(store_path)
+    source, detect = open_source(source_path), None if landmarks is not None else load_detector()
+    points = points_of(read_landmarks(landmarks), source.names) if landmarks is not None else [None] * len(source)
+    origin = detect.hash if detect is not None else hashlib.sha256(Path(landmarks or "").read_bytes()).hexdigest()
+    facts = (fingerprint(source_path), origin, resolution, restore_name)
     key = hashlib.sha256(repr((*facts, keep)).encode()).hexdigest()[:16]
     description = f"CelebA-HQ faces of {source.description}, key {key}"
     ranking = store_path / "ranking.csv"
     if ranking.is_file() and (same := Store.open(store_path)).manifest["source"] == description:
         return same
-    points = points_of(faces, source.names)
     scratch = _Scratch(store_path.with_name(f"{store_path.name}.aligned"), key, keep)
-    todo = [i for i in range(len(source)) if points[i] is not None and i not in scratch.faces]
-    work = functools.partial(make_face, resolution=resolution, restore=restore)
+    todo = [i for i in range(len(source)) if (detect is not None or points[i] is not None) and i not in scratch.faces]
+    work = functools.partial(make_face, resolution=resolution, restore=restore, detect=detect)
     jobs = ((work, i, record, points[i]) for i, record in zip(todo, source.records(todo), strict=True))
     with tqdm(total=len(todo), unit=" faces", desc="align", disable=None if progress else True) as bar:
         for face, pixels in _in_order(jobs, workers, executor):
             scratch.add(face, pixels)
             bar.update()
     best, problems = scratch.best(), [f"{f.file}: {f.problem}" for f in scratch.faces.values() if f.problem]
-    problems += [f"{source.names[i]}: no landmarks" for i, point in enumerate(points) if point is None]
+    problems += [
+        f"{source.names[i]}: no landmarks" for i, point in enumerate(points) if point is None and detect is None
+    ]
     if not best:
         found = f"{problems[0]}" if problems else "no picture"
-        raise DataError(f"{source_path}: no face could be cut out\n  found: {found}\n  fix:   compare {landmarks}")
+        raise DataError(
+            f"{source_path}: no face could be cut out\n  found: {found}\n  fix:   compare {landmarks or source_path}"
+        )
     table = _table(scratch.ranked(), problems)
     store = prepare(
         source_path,
@@ -123,11 +131,21 @@ def prepare_celebahq(
 
 
 def make_face(
-    position: int, record: Record, points: np.ndarray, *, resolution: int, restore: Restore | None = None
+    position: int,
+    record: Record,
+    points: np.ndarray | None,
+    *,
+    resolution: int,
+    restore: Restore | None = None,
+    detect: Detect | None = None,
 ) -> tuple[Face, np.ndarray | None]:
     """One face, cut out and scored: uint8 [resolution, resolution, 3], or None and the problem."""
     try:
         image = np.asarray(decode(record.data).convert("RGB"))
+        if points is None:
+            points = detect(image) if detect is not None else None
+        if points is None:
+            raise DataError("no face found")
         if restore is not None:
             image, points = restore(image, points)
         square = crop_square(points)
