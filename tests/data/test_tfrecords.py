@@ -145,3 +145,11 @@ def test_several_data_sets_in_a_folder_are_named(faces: Path) -> None:
         DataError, match=r"unclear which TFRecords.*\n  found: faces-r02.tfrecords, .*\n  fix:   name one"
     ):
         open_source(faces)
+
+
+def test_labels_that_come_later_make_another_store(tmp_path: Path) -> None:
+    folder = tfrecord_writer.write(tmp_path / "faces", images(3))
+    assert prepare(top(folder), tmp_path / "store").classes == ()
+    tfrecord_writer.write(tmp_path / "more", images(3), np.eye(5))
+    (tmp_path / "more" / "more-rxx.labels").rename(folder / "faces-rxx.labels")
+    assert prepare(top(folder), tmp_path / "store").classes == ("0", "1", "2", "3", "4")

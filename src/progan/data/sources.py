@@ -143,9 +143,12 @@ def fingerprint(path: Path) -> str:
         raise missing(path)
     digest = hashlib.sha256()
     names = [name for name in walk(path) if not is_hidden(name)] if path.is_dir() else [""]
+    if path.is_file():  # labels of idx files and TFRecords lie beside them
+        names += sorted(f"../{file.name}" for file in path.parent.glob("*labels*") if file != path)
     names = [name for name in names if not name.endswith("lock.mdb")]  # changes when anybody reads an LMDB
     for name in names:
-        status = (path / name).stat() if (path / name).exists() else None  # a dangling link is no image
+        file = path.parent / name[3:] if name.startswith("../") else path / name
+        status = file.stat() if file.exists() else None  # a dangling link is no image
         facts = (name or path.name, status.st_size, status.st_mtime_ns) if status else (name,)
         digest.update(repr(facts).encode())
     return digest.hexdigest()
