@@ -5,6 +5,7 @@ python benchmarks/prepare.py [--data PATH] [--resolution 64] [--images 2000] [--
 
 import argparse
 import io
+import itertools
 import json
 import os
 import platform
@@ -76,7 +77,7 @@ def progan(source: Path, target: Path, side: int, workers: int) -> None:
     subprocess.run([sys.executable, "-c", PREPARE, *map(str, args)], check=True, capture_output=True)
 
 
-def timed(work: Callable[[], None]) -> tuple[float, float]:
+def timed(work: Callable[[], object]) -> tuple[float, float]:
     """Wall time and processor time, also of processes that it starts [s]."""
     wall, cpu = time.perf_counter(), cpu_s()
     work()
@@ -121,6 +122,7 @@ def read_cases(source: Path, folder: Path, side: int, repeats: int) -> None:
     from progan.data.store import prepare
 
     store = prepare(source, folder / "store", PrepareOptions(resolution=str(side), upscale=True))
+    position = itertools.count(0, 64)
     for level in sides(side):
         images, rng = store.level(level)[:512], np.random.default_rng(0)
         for suffix in ("jpg", "png"):
@@ -135,8 +137,8 @@ def read_cases(source: Path, folder: Path, side: int, repeats: int) -> None:
             np.stack([np.asarray(Image.open(folder / f"{level}" / f"{i}.{suffix}")) for i in picks])
 
         ways: dict[str, Callable[[], object]] = {
-            "loader, held": lambda held=held, level=level: held.batch(0, 64, level),
-            "loader, mapped": lambda mapped=mapped, level=level: mapped.batch(0, 64, level),
+            "loader, held": lambda held=held, level=level: held.batch(next(position), 64, level),
+            "loader, mapped": lambda mapped=mapped, level=level: mapped.batch(next(position), 64, level),
             "JPEG files": lambda decode=decode: decode("jpg"),
             "PNG files": lambda decode=decode: decode("png"),
         }
