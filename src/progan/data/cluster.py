@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import warnings
 from collections.abc import Generator
 from concurrent.futures import CancelledError, Executor
@@ -30,10 +31,13 @@ def dask_workers(address: str, path: Path | None = None) -> Generator[tuple[Exec
     try:
         from dask.distributed import Client
         from distributed import KilledWorker
-        from distributed.comm import CommClosedError
+        from distributed.comm import CommClosedError, get_address_host_port, parse_address
     except ImportError as error:
         raise DataError(f"--dask needs Dask ({error})\n  fix:   pip install 'progan[dask]'") from error
     try:
+        # Asked first, because a client that could not connect can block the next one when it is collected as garbage.
+        if parse_address(address)[0] in ("tcp", "tls"):
+            socket.create_connection(get_address_host_port(address), _WAIT_S).close()
         client: Any = Client(address, timeout=_WAIT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise DataError(
