@@ -93,10 +93,8 @@ def test_cluster_without_workers_is_told(monkeypatch) -> None:
 def test_jobs_under_way_grow_with_the_workers(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(pipeline, "_CHUNK_IMAGES", 1)
     seen = []
-    real = pipeline._in_order
-    monkeypatch.setattr(
-        pipeline, "_in_order", lambda *args, in_flight: seen.append(in_flight) or real(*args, in_flight)
-    )
+    real = pipeline.in_order
+    monkeypatch.setattr(pipeline, "in_order", lambda *args, in_flight: seen.append(in_flight) or real(*args, in_flight))
     with ThreadPoolExecutor(1) as executor:
         prepare(make_images(tmp_path / "images"), tmp_path / "store", workers=64, executor=executor)
     assert seen == [129]

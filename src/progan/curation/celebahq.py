@@ -7,9 +7,9 @@ import io
 import json
 import os
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from progan.curation.detector import load_detector
 from progan.curation.landmarks import points_of, read_landmarks
 from progan.curation.quality import quality
 from progan.data.options import PrepareOptions
+from progan.data.pipeline import in_order, usable_cpus
 from progan.data.pixels import decode
 from progan.data.records import Payload, Record, Source
 from progan.data.sources import fingerprint, open_source
@@ -101,9 +102,13 @@ def prepare_celebahq(
     scratch = _Scratch(store_path.with_name(f"{store_path.name}.aligned"), key, keep)
     todo = [i for i in range(len(source)) if (detect is not None or points[i] is not None) and i not in scratch.faces]
     work = functools.partial(make_face, resolution=resolution, restore=restore, detect=detect)
-    jobs = ((work, i, record, points[i]) for i, record in zip(todo, source.records(todo), strict=True))
-    with tqdm(total=len(todo), unit=" faces", desc="align", disable=None if progress else True) as bar:
-        for face, pixels in _in_order(jobs, workers, executor):
+    jobs = ((i, record, points[i]) for i, record in zip(todo, source.records(todo), strict=True))
+    count = max(1, usable_cpus() if workers is None else workers)
+    with (
+        _workers(count, executor) as pool,
+        tqdm(total=len(todo), unit=" faces", desc="align", disable=None if progress else True) as bar,
+    ):
+        for face, pixels in in_order(pool, work, jobs, in_flight=2 * count + 1):
             scratch.add(face, pixels)
             bar.update()
     best, problems = scratch.best(), [f"{f.file}: {f.problem}" for f in scratch.faces.values() if f.problem]
@@ -223,24 +228,14 @@ class _Scratch:
             return log.read() == b"\n"
 
 
-def _in_order(jobs: Iterator[tuple], workers: int | None, executor: Executor | None) -> Iterator:
-    """Results in the order of the jobs, with a bounded number of jobs under way."""
-    count = max(1, workers if workers is not None else len(os.sched_getaffinity(0)))
-    if executor is None:  # decoding, sampling and transforms release the interpreter's lock
-        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
-            yield from _in_order(jobs, count, threads)
+@contextmanager
+def _workers(count: int, executor: Executor | None) -> Iterator[Executor]:
+    """The executor given, or threads: decoding, sampling and transforms release the interpreter's lock."""
+    if executor is not None:
+        yield executor
         return
-    pending: deque[Future] = deque()
-    try:
-        for work, *args in jobs:
-            pending.append(executor.submit(work, *args))
-            if len(pending) > 2 * count:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()
+    with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+        yield threads
 
 
 def _table(faces: Sequence[Face], problems: Sequence[str]) -> bytes:

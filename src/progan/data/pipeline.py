@@ -10,12 +10,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from multiprocessing.connection import wait
+from typing import TypeVar
 
 import numpy as np
 
 from progan.data.pixels import Chunk, Plan, make_chunk
 from progan.data.records import Record, Source
 from progan.errors import DataError
+
+T = TypeVar("T")
 
 _CHUNK_BYTES = 16 << 20  # decoded images of one chunk
 _CHUNK_READ_BYTES = 32 << 20  # encoded images of one chunk
@@ -40,7 +43,7 @@ def make_chunks(
     """
     limit = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (plan.height * plan.width * plan.channels)))
     work = functools.partial(make_chunk, plan=plan, skip=skip)
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cpus = usable_cpus()
     count = cpus if workers is None else workers
     count = min(count, cpus) if executor is None else count
     if executor is None and (count <= 1 or (workers is None and len(source) < _SMALL)):
@@ -51,7 +54,8 @@ def make_chunks(
             executor = _pool(count)
             stack.callback(executor.shutdown, wait=True, cancel_futures=True)
         try:
-            yield from _in_order(executor, work, _split(source, limit), in_flight=2 * max(count, 1) + 1)
+            jobs = ((records,) for records in _split(source, limit))
+            yield from in_order(executor, work, jobs, in_flight=2 * max(count, 1) + 1)
         except BrokenExecutor as error:
             raise DataError(
                 f"a worker process died ({error})\n"
@@ -60,7 +64,9 @@ def make_chunks(
             ) from error
 
 
-Work = Callable[[list[Record]], Chunk]
+def usable_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _split(records: Iterable[Record], limit: int) -> Iterator[list[Record]]:
@@ -78,12 +84,12 @@ def _split(records: Iterable[Record], limit: int) -> Iterator[list[Record]]:
         yield chunk
 
 
-def _in_order(executor: Executor, work: Work, jobs: Iterator[list[Record]], in_flight: int) -> Iterator[Chunk]:
-    """Results in the order of the jobs, with a bounded number of jobs under way."""
-    pending: deque[Future[Chunk]] = deque()
+def in_order(executor: Executor, work: Callable[..., T], jobs: Iterable[tuple], in_flight: int) -> Iterator[T]:
+    """What ``work`` makes of the arguments that each job is, in the order of the jobs, a bounded number under way."""
+    pending: deque[Future[T]] = deque()
     try:
         for job in jobs:
-            pending.append(executor.submit(work, job))
+            pending.append(executor.submit(work, *job))
             if len(pending) >= in_flight:
                 yield pending.popleft().result()
         while pending:
