@@ -9,7 +9,6 @@ CUDA is at hand, progan also runs there on 16,384 images of 128x128 and 1024x102
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from machine import machine
 
 # Packages are imported where they are used: each process loads its own only, and this one stays small.
 if TYPE_CHECKING:
@@ -217,7 +218,7 @@ def answer(name: str, *args: str) -> None:
     elif name == "measure_cuda":
         result = measure_cuda(args[0], int(args[1]))
     else:
-        result = machine()
+        result = machine("numpy", "scipy")
     print(json.dumps(result))
 
 
@@ -236,27 +237,6 @@ def compare(metric: str, folder: Path, shape: list[int], *, repeats: int, thread
 
 def median(values: Iterable[float]) -> float:
     return float(f"{statistics.median(values):.4g}")
-
-
-def machine() -> dict:
-    """What the numbers depend on."""
-    import numpy as np
-    import scipy
-    import torch
-
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "machine": f"{platform.system()} {platform.machine()}",
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "date": time.strftime("%Y-%m-%d"),
-    }
 
 
 def table(results: list[dict]) -> str:

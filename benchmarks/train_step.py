@@ -12,8 +12,6 @@ import functools
 import hashlib
 import io
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -27,6 +25,7 @@ from typing import Any
 from unittest.mock import MagicMock, patch
 
 import torch
+from machine import machine
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -237,21 +236,6 @@ def measure(name: str, *, fading: bool, repeats: int, peer: Path | None) -> dict
         result[name] = statistics.median(b[0] / a[0] for a, b in pairs)
         result[f"cpu_{name}"] = statistics.median(b[1] / a[1] for a, b in pairs)
     return result
-
-
-def machine() -> dict:
-    """What the numbers depend on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "machine": f"{platform.system()} {platform.machine()}",
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "date": time.strftime("%Y-%m-%d"),
-    }
 
 
 def table(results: list[dict]) -> str:
