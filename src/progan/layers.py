@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from progan import winograd
-from progan.ops import upscale2
+from progan.ops import stddev_groups, upscale2
 
 _sharing: dict[tuple[int, str, bool], Tensor] | None = None
 
@@ -53,6 +53,8 @@ class EqualizedConv2d(nn.Module):
         kernel: side of the square kernel [pixels]; odd, so that H x W is kept.
         gain: sqrt(2) in front of a leaky ReLU, 1 in front of a linear output.
         upscale: repeat every pixel 2 x 2 first (nearest neighbour).
+        bias: False in front of a normalization, which has its own.
+        equalized: False applies the constant at initialization instead (He et al. 2015).
 
     Shape: x [N, in_channels, H, W] -> [N, out_channels, H, W], or 2H, 2W with ``upscale``.
 
@@ -61,14 +63,23 @@ class EqualizedConv2d(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, *, gain: float = math.sqrt(2), upscale: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        gain: float = math.sqrt(2),
+        upscale: bool = False,
+        bias: bool = True,
+        equalized: bool = True,
     ) -> None:
         super().__init__()
         if kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"kernel must be odd and at least 1, got {kernel}")
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
-        self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.scale = gain / math.sqrt(in_channels * kernel**2)
+        he = gain / math.sqrt(in_channels * kernel**2)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel) * (1 if equalized else he))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.scale = he if equalized else 1.0
         self.upscale = upscale
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,15 +98,25 @@ class EqualizedLinear(nn.Module):
 
     Args:
         bias: False where the caller adds a bias of another shape.
+        equalized: False applies the constant at initialization instead (He et al. 2015).
 
     Shape: x [N, in_features] -> [N, out_features].
     """
 
-    def __init__(self, in_features: int, out_features: int, *, gain: float = math.sqrt(2), bias: bool = True) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        gain: float = math.sqrt(2),
+        bias: bool = True,
+        equalized: bool = True,
+    ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features))
+        he = gain / math.sqrt(in_features)
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) * (1 if equalized else he))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
-        self.scale = gain / math.sqrt(in_features)
+        self.scale = he if equalized else 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x * self.scale, self.weight, self.bias)
@@ -104,3 +125,127 @@ class EqualizedLinear(nn.Module):
 def leaky(x: Tensor) -> Tensor:
     """Leaky ReLU in place: the layer in front of it does not need its output."""
     return F.leaky_relu(x, LEAK, inplace=True)
+
+
+class LayerNorm(nn.Module):
+    """Every sample scaled to mean 0 and variance 1 over all its features and pixels, then one gain, and a bias a map.
+
+    The one gain is what the layer norm of Table 1's rows a-c has (Ba et al. 2016 and torch have one a feature).
+
+    Shape: [N, channels, ...], kept.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        normal = F.group_norm(x, 1)  # one group: over all of [C, H, W]
+        return normal * self.gain + self.bias.view(-1, *[1] * (x.ndim - 2))
+
+
+class MinibatchDiscrimination(nn.Module):
+    """Features that tell how close the other samples of a batch are (Salimans et al. 2016, section 3.2).
+
+    Kernel k projects the features of sample i to a point m_ik; its output is ``sum_j exp(-|m_ik - m_jk|_1) + b_k``
+    over all samples j of the group. Projections are weight-normalized (direction and length). The first batch sets the
+    lengths such that the nearest other sample is at distance ``NEAREST`` on average, and the biases such that
+    the mean is zero; without it the exponentials could all be 0 or all be 1.
+
+    Args:
+        features: of the input.
+        kernels: outputs.
+        dims: of the space that a kernel projects to.
+
+    Shape: x [N, features] -> float32 [N, kernels].
+    """
+
+    NEAREST = 2.0
+    started: Tensor
+
+    def __init__(self, features: int, kernels: int = 100, dims: int = 5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(kernels, dims, features))
+        self.log_length = nn.Parameter(torch.zeros(kernels, dims))
+        self.bias = nn.Parameter(torch.zeros(kernels))
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+
+    def forward(self, x: Tensor, group: int) -> Tensor:
+        """Compare each sample with those of its group, which are the same as those of ``minibatch_stddev``."""
+        size, groups = stddev_groups(len(x), group)
+        if self.training and size > 1:
+            self._start(x, size, groups)
+        closeness = torch.exp(-self._distances(x, size, groups)).sum(1)  # [G, M, K]
+        return closeness.flatten(0, 1) + self.bias
+
+    def _distances(self, x: Tensor, size: int, groups: int) -> Tensor:
+        """Distances between all samples of each group, [G, G, M, K]."""
+        weight = F.normalize(self.weight, dim=2) * self.log_length.exp().unsqueeze(2)
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
+            points = torch.einsum("nf,kdf->nkd", x, weight).unflatten(0, (size, groups))  # [G, M, K, D]
+        return (points.unsqueeze(0) - points.unsqueeze(1)).abs().sum(-1)
+
+    @torch.no_grad()
+    def _start(self, x: Tensor, size: int, groups: int) -> None:
+        """Set lengths and biases by the first batch; without a branch, for which the host would wait for the device."""
+        distances = self._distances(x, size, groups)
+        itself = torch.eye(size, dtype=torch.bool, device=x.device).view(size, size, 1, 1)
+        nearest = distances.masked_fill(itself, torch.inf).amin(1).mean((0, 1))  # [K]
+        factor = self.NEAREST / nearest.clamp(min=1e-6)
+        length = self.log_length + factor.log().unsqueeze(1)
+        bias = -torch.exp(-distances * factor).sum(1).mean((0, 1))
+        # .data: earlier passes of the same step keep these tensors for their derivatives, and they do not change then.
+        self.log_length.data.copy_(torch.where(self.started, self.log_length, length))
+        self.bias.data.copy_(torch.where(self.started, self.bias, bias))
+        self.started.fill_(True)
+
+
+class AdaptiveNoise(nn.Module):
+    """Multiplicative noise whose strength follows D's scores of reals d: 0.2 max(0, d - 0.5)^2 (ProGAN appendix B).
+
+    It keeps least squares from spiralling out of control when D finds its task too easy. The average of d, of which
+    each batch is a tenth, and what a batch has added to it so far are buffers: a checkpoint has them.
+    """
+
+    average: Tensor
+    batch_sum: Tensor
+    batch_count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("average", torch.zeros(()))
+        self.register_buffer("batch_sum", torch.zeros(()))
+        self.register_buffer("batch_count", torch.zeros(()))
+
+    @property
+    def strength(self) -> Tensor:
+        """Of the noise, a scalar, 0 ... 0.05."""
+        return 0.2 * F.relu(self.average - 0.5).square()
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        """Multiply each map of each sample by ``1 + noise * strength * sqrt(C)``.
+
+        Args:
+            noise: from N(0, 1), [N, C].
+
+        Shape: x [N, C, ...], kept.
+        """
+        factor = 1 + noise * (self.strength * math.sqrt(x.shape[1]))
+        return x * factor.to(x.dtype).view(*x.shape[:2], *[1] * (x.ndim - 2))
+
+    @torch.no_grad()
+    def add(self, scores: Tensor) -> None:
+        """Count D's scores of some reals of a batch, [N]."""
+        self.batch_sum += scores.sum()
+        self.batch_count += len(scores)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """After a batch: move the average, by scores in [0, 1] only and not by any that is not finite."""
+        mean = self.batch_sum / self.batch_count
+        moved = torch.lerp(self.average, mean.clamp(0, 1), 0.1)
+        self.average.copy_(torch.where(torch.isfinite(mean), moved, self.average))
+        self.batch_sum.zero_()
+        self.batch_count.zero_()

@@ -108,8 +108,8 @@ def transform_weight(weight: Tensor, scale: float = 1.0, how: Filter = CONV) -> 
     return torch.matmul(how.weight * scale, taps).permute(1, 2, 0)
 
 
-def convolve(x: Tensor, transformed: Tensor, bias: Tensor, how: Filter = CONV) -> Tensor:
-    """Cross-correlation with zero padding 1, plus ``bias`` [O].
+def convolve(x: Tensor, transformed: Tensor, bias: Tensor | None, how: Filter = CONV) -> Tensor:
+    """Cross-correlation with zero padding 1, plus ``bias`` [O] if there is one.
 
     Args:
         x: [N, C, H, W], H and W multiples of the filter's stride. Fastest in channels_last memory format.
@@ -122,8 +122,9 @@ def convolve(x: Tensor, transformed: Tensor, bias: Tensor, how: Filter = CONV) -
     tiles = _linear(x, lambda x: _to_tiles(x, how), lambda tiles: _from_tiles(tiles, grid, how))
     products = torch.bmm(tiles, transformed)  # [products, L, O]
     image = _linear(products, lambda y: _to_image(y, grid, how), lambda image: _from_image(image, grid, how))
+    image = image.permute(0, 3, 1, 2)
     # Not in place: in-place operations on a view, such as the leaky ReLU after this, cost copies in its derivative.
-    return image.permute(0, 3, 1, 2) + bias.view(-1, 1, 1)
+    return image if bias is None else image + bias.view(-1, 1, 1)
 
 
 class _Linear(torch.autograd.Function):
