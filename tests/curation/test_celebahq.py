@@ -1,13 +1,16 @@
 import csv
 import json
 import math
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from progan.cli import main
-from progan.curation import celebahq
+from progan.curation import crops
 from progan.curation.alignment import align, crop_square
 from progan.curation.celebahq import prepare_celebahq
 from progan.data.store import Store
@@ -118,6 +121,10 @@ def folder(tmp_path):
     return tmp_path
 
 
+def pixels(path) -> np.ndarray:
+    return Store.open(path).level(64)
+
+
 def ranking(path) -> list[dict]:
     with (path / "ranking.csv").open() as file:
         return list(csv.DictReader(file))
@@ -135,24 +142,24 @@ def test_store_holds_the_best_in_order_and_ranking_names_all(folder) -> None:
     assert {row["file"]: row["problem"][:12] for row in rows[7:]} == {"8.png": "not an image", "0.png": "no landmarks"}
     first = np.asarray(Image.open(folder / "photos" / rows[0]["file"]))
     np.testing.assert_array_equal(store.level(64)[0], align(first, crop_square(FACE + 10), 64))
-    assert not (folder / "store.aligned").exists()
+    assert not (folder / "store.crops").exists()
 
 
 def test_goes_on_after_a_kill_without_doing_finished_faces_again(folder, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [folder / "photos", folder / "store", folder / "landmarks.csv"]
     whole = prepare_celebahq(paths[0], folder / "whole", paths[2], resolution=64, workers=2)
-    make, done = celebahq.make_face, []
+    cut, done = crops.cut, []
 
     def stop_at_5(position: int, *args, **kwargs):
         if position == 5 and len(done) < 8:
             raise KeyboardInterrupt
         done.append(position)
-        return make(position, *args, **kwargs)
+        return cut(position, *args, **kwargs)
 
-    monkeypatch.setattr(celebahq, "make_face", stop_at_5)
+    monkeypatch.setattr(crops, "cut", stop_at_5)
     with pytest.raises(KeyboardInterrupt):
         prepare_celebahq(*paths, resolution=64, workers=1)
-    log = folder / "store.aligned" / "faces.jsonl"
+    log = folder / "store.crops" / "crops.jsonl"
     finished = [json.loads(line)["position"] for line in log.read_text().splitlines()[1:]]
     assert finished
     with log.open("a") as file:
@@ -175,6 +182,26 @@ def test_restoring_changes_pixels_and_landmarks_together(folder) -> None:
     assert plain.count == large.count
     sides = [{row["file"]: float(row["side"] or 0) for row in ranking(folder / name)} for name in "ab"]
     assert all(sides[1][name] == pytest.approx(2 * side, abs=0.2) for name, side in sides[0].items())
+
+
+def test_command_restores_with_the_networks_that_are_named(folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load_restore(artefacts, super_resolution, *, device):
+        asked.append((artefacts, super_resolution, device))
+        return lambda image, points: (255 - image, points), "negative"
+
+    monkeypatch.setitem(sys.modules, "progan.curation.restore", SimpleNamespace(load_restore=load_restore))
+    args = ["prepare", "celebahq", f"{folder}/photos", f"{folder}/store", "--landmarks", f"{folder}/landmarks.csv"]
+    args += ["--resolution", "64"]
+    assert main(args) == 0
+    plain = {
+        row["file"]: image for row, image in zip(ranking(folder / "store"), pixels(folder / "store"), strict=False)
+    }
+    assert main([*args, "--super-resolution", "sr.safetensors"]) == 0
+    assert asked == [(None, Path("sr.safetensors"), "cpu")]
+    first = ranking(folder / "store")[0]["file"]
+    assert np.abs(255.0 - pixels(folder / "store")[0] - plain[first]).max() <= 1
 
 
 def test_pictures_without_any_face_are_one_line(folder, capsys) -> None:

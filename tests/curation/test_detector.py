@@ -7,7 +7,7 @@ import torch
 from progan.cli import main
 from progan.curation import detector
 from progan.curation.detector import FaceDetector, load_detector, suppress
-from progan.errors import ConfigError
+from progan.errors import ConfigError, DataError
 
 
 def overlap(a: np.ndarray, b: np.ndarray, of_smaller: bool) -> float:
@@ -45,6 +45,33 @@ def test_without_weights_it_says_what_to_type(tmp_path, monkeypatch: pytest.Monk
     np.save(tmp_path / "a.npy", np.zeros((2, 64, 64, 3), np.uint8))
     assert main(["prepare", "celebahq", f"{tmp_path}/a.npy", f"{tmp_path}/store"]) == 2
     assert "--landmarks FILE" in capsys.readouterr().err
+
+
+def random_states() -> dict[str, dict[str, torch.Tensor]]:
+    """Weights of the right names and shapes."""
+    return {name: {k: torch.zeros(shape) for k, shape in detector._shapes(name).items()} for name in detector._MAPS}
+
+
+def test_weights_that_are_others_are_one_line(tmp_path) -> None:
+    states = random_states()
+    for name, state in states.items():
+        torch.save(state, tmp_path / f"{name}.pt")
+    with pytest.raises(DataError, match=r"pnet.pt: not the file of facenet-pytorch 2.6.0\n.*wanted a2a71925"):
+        load_detector(tmp_path)
+    states["rnet"]["dense4.wait"] = states["rnet"].pop("dense4.weight")
+    with pytest.raises(DataError, match=r"rnet.pt: .* 2 tensors do not fit\n.*dense4.weight: missing; dense4.wait: un"):
+        FaceDetector(states)
+    states = random_states()
+    states["onet"]["conv4.weight"] = states["onet"]["conv4.weight"].flatten()
+    with pytest.raises(DataError, match=r"onet.pt: .*\n.*conv4.weight: \[32768\] instead of \[128, 64, 2, 2\]"):
+        FaceDetector(states)
+
+
+def test_squares_hold_the_boxes_and_leave_small_faces_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = torch.tensor([[10.0, 10, 40, 70], [10, 10, 50, 30]])
+    monkeypatch.setattr(FaceDetector, "faces", lambda *_, **__: (boxes, None, None))
+    found = FaceDetector(random_states()).squares(np.zeros((80, 80, 3), np.uint8), 50)
+    np.testing.assert_array_equal(found, [[-5, 10, 55, 70]])
 
 
 @pytest.mark.skipif(find_spec("facenet_pytorch") is None, reason="needs facenet-pytorch's weights")

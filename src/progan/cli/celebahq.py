@@ -4,11 +4,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from progan.curation.celebahq import prepare_celebahq
+from progan.data.store import Store
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,12 @@ class CelebAHQ:
     """Side of the faces [pixels]; a power of two."""
     keep: int | None = None
     """How many of the best faces to keep; all by default. The paper keeps 30,000 of 202,599."""
+    artefacts: Annotated[Path | None, tyro.conf.arg(metavar="SNAPSHOT")] = None
+    """Network that removes JPEG artefacts from the photographs first."""
+    super_resolution: Annotated[Path | None, tyro.conf.arg(metavar="SNAPSHOT")] = None
+    """Network that then enlarges the photographs by 4."""
+    device: str = "cpu"
+    """Where these networks run, like cuda."""
     workers: int | None = None
     """Threads. Default: one for each CPU."""
 
@@ -43,12 +50,27 @@ class CelebAHQ:
             keep=self.keep,
             workers=self.workers,
             progress=True,
+            **self._restore(),
         )
-        print(f"store        {store.path}")
-        print(f"faces        {store.count} of {store.height}x{store.width}, best first")
-        print(f"ranking      {store.path / 'ranking.csv'}")
-        print(f"time         {time.perf_counter() - start:.1f} s")
+        say(store, time.perf_counter() - start)
         return 0
+
+    def _restore(self) -> dict[str, Any]:
+        """The networks, if any is named."""
+        if self.artefacts is None and self.super_resolution is None:
+            return {}
+        from progan.curation.restore import load_restore
+
+        restore, name = load_restore(self.artefacts, self.super_resolution, device=self.device)
+        return {"restore": restore, "restore_name": name}
+
+
+def say(store: Store, seconds: float) -> None:
+    """What came out, for people."""
+    print(f"store        {store.path}")
+    print(f"faces        {store.count} of {store.height}x{store.width}, best first")
+    print(f"ranking      {store.path / 'ranking.csv'}")
+    print(f"time         {seconds:.1f} s")
 
 
 def main(args: Sequence[str]) -> int:

@@ -161,6 +161,6 @@ def _classes(store: Store) -> str:
 
 def main(args: Sequence[str]) -> int:
     """Parse and run."""
-    if args[:1] == ["celebahq"]:
-        return importlib.import_module("progan.cli.celebahq").main(args[1:])
+    if args[:1] in (["celebahq"], ["faces"]):
+        return importlib.import_module(f"progan.cli.{args[0]}").main(args[1:])
     return tyro.cli(Prepare, args=list(args), prog="progan prepare").run()

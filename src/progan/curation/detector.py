@@ -1,4 +1,4 @@
-"""Five landmarks of the largest face of a photograph, by three small networks in a row (MTCNN, Zhang et al. 2016)."""
+"""Faces of a photograph and their five landmarks, by three small networks in a row (MTCNN, Zhang et al. 2016)."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from progan.errors import ConfigError
-from progan.metrics.weights import read_state, weight_hash
+from progan.download import file_sha256
+from progan.errors import ConfigError, DataError
+from progan.metrics.weights import fitted, read_state, weight_hash
 
 State = Mapping[str, Tensor]
 
@@ -22,6 +23,19 @@ _SCORES = {"pnet": 0.6, "rnet": 0.7, "onet": 0.7}  # a face needs more of each n
 _OVERLAP, _OVERLAP_IN_LEVEL = 0.7, 0.5  # of two boxes from where on they are the same face
 _POOLS = {"pnet": (2, 0, 0), "rnet": (3, 3, 0), "onet": (3, 3, 2, 0)}  # side of the maximum after each convolution
 _SMALLEST_SHARE = 16  # a face of a 16th of the photograph's shorter side is no portrait: saves most of the pyramid
+_MAPS = {  # layer: shape of its weight; a PReLU follows all but the heads, conv4_1, ... dense6_3
+    "pnet": {"conv1": (10, 3, 3, 3), "conv2": (16, 10, 3, 3), "conv3": (32, 16, 3, 3)}
+    | {"conv4_1": (2, 32, 1, 1), "conv4_2": (4, 32, 1, 1)},
+    "rnet": {"conv1": (28, 3, 3, 3), "conv2": (48, 28, 3, 3), "conv3": (64, 48, 2, 2), "dense4": (128, 576)}
+    | {"dense5_1": (2, 128), "dense5_2": (4, 128)},
+    "onet": {"conv1": (32, 3, 3, 3), "conv2": (64, 32, 3, 3), "conv3": (64, 64, 3, 3), "conv4": (128, 64, 2, 2)}
+    | {"dense5": (256, 1152), "dense6_1": (2, 256), "dense6_2": (4, 256), "dense6_3": (10, 256)},
+}
+_SHA256 = {  # of the files in facenet-pytorch 2.6.0
+    "pnet": "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",
+    "rnet": "bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86",
+    "onet": "165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d",
+}
 
 
 class FaceDetector:
@@ -29,10 +43,13 @@ class FaceDetector:
 
     Args:
         states: weights of "pnet", "rnet" and "onet", named conv1.weight, prelu1.weight, ... as facenet-pytorch does.
+
+    Raises:
+        DataError: if a tensor is missing, is too much or has another shape.
     """
 
     def __init__(self, states: Mapping[str, State]) -> None:
-        self.states = {name: {k: v.float() for k, v in states[name].items()} for name in _POOLS}
+        self.states = {name: fitted(states[name], _shapes(name), Path(f"{name}.pt")) for name in _POOLS}
         self.hash = "-".join(weight_hash(dict(state)) for state in self.states.values())
 
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
@@ -43,6 +60,16 @@ class FaceDetector:
         """
         boxes, _, points = self.faces(image, min_face=max(_MIN_FACE, min(image.shape[:2]) / _SMALLEST_SHARE))
         return points[(boxes[:, 2] - boxes[:, 0]).argmax()].double().numpy() if len(boxes) else None
+
+    def squares(self, image: np.ndarray, min_face: float) -> np.ndarray:
+        """Squares around all faces from ``min_face`` pixels on: left, top, right, bottom, float64 [N, 4].
+
+        Args:
+            image: uint8 [H, W, 3].
+            min_face: side of the smallest [pixels].
+        """
+        squares = _squares(self.faces(image, min_face=max(_MIN_FACE, min_face))[0])
+        return squares[squares[:, 2] - squares[:, 0] >= min_face].double().numpy()
 
     @torch.no_grad()
     def faces(self, image: np.ndarray, *, min_face: float = _MIN_FACE) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,7 +136,7 @@ def load_detector(folder: Path | None = None) -> FaceDetector:
 
     Raises:
         ConfigError: if there are no weights.
-        DataError: if a file is damaged.
+        DataError: if a file is another than that of facenet-pytorch 2.6.0.
     """
     if folder is None:
         package = find_spec("facenet_pytorch")
@@ -120,7 +147,24 @@ def load_detector(folder: Path | None = None) -> FaceDetector:
             "no landmarks are given, and the face detector's weights are not installed\n"
             "  fix:   --landmarks FILE, or pip install --no-deps facenet-pytorch"
         )
+    for name, wanted in _SHA256.items():
+        if (found := file_sha256(folder / f"{name}.pt")) != wanted:
+            raise DataError(
+                f"{folder / name}.pt: not the file of facenet-pytorch 2.6.0\n"
+                f"  found: SHA-256 {found}, wanted {wanted}\n"
+                f"  fix:   pip install --no-deps --force-reinstall facenet-pytorch==2.6.0"
+            )
     return FaceDetector({name: read_state(folder / f"{name}.pt") for name in _POOLS})
+
+
+def _shapes(name: str) -> dict[str, tuple[int, ...]]:
+    """Every tensor of a network and its shape."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, shape in _MAPS[name].items():
+        shapes |= {f"{layer}.weight": shape, f"{layer}.bias": shape[:1]}
+        if "_" not in layer:
+            shapes[f"prelu{layer[-1]}.weight"] = shape[:1]
+    return shapes
 
 
 def suppress(boxes: Tensor, scores: Tensor, overlap: float, *, of_smaller: bool = False) -> Tensor:

@@ -1,0 +1,178 @@
+"""From photographs to a store of squares that are cut out of them: cut, score, rank, keep the best."""
+
+import csv
+import functools
+import hashlib
+import io
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from progan.curation.alignment import CropSquare, align
+from progan.curation.quality import quality
+from progan.curation.scratch import Crop, Picture, Scratch
+from progan.data.options import PrepareOptions
+from progan.data.pipeline import in_order, usable_cpus
+from progan.data.pixels import decode
+from progan.data.records import Record, Source
+from progan.data.sources import fingerprint
+from progan.data.store import Store, prepare
+from progan.errors import ConfigError, DataError
+from progan.files import replacing
+from progan.images import check_size
+
+Locate = Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, Sequence[CropSquare]]]
+"""A picture uint8 [H, W, 3] and its landmarks [5, 2], if they are known, to the picture to cut from, which may be a
+better one, and the squares to cut. A DataError says why there are none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cutting:
+    """What is cut out of which photographs."""
+
+    name: str
+    """Of the crops, for people."""
+    path: Path
+    """Where the photographs are."""
+    source: Source
+    """The photographs at ``path``."""
+    locate: Locate
+    """Must be picklable if an executor of other processes is used."""
+    depends: tuple[str, ...]
+    """Tells apart what ``locate`` and ``known`` depend on."""
+    known: Sequence[np.ndarray | None] | None = None
+    """Landmarks of every picture, None where there are none; without the sequence all are looked for."""
+    hint: str
+    """What to try if nothing at all could be cut."""
+
+
+def prepare_crops(
+    cutting: Cutting,
+    store_path: str | Path,
+    *,
+    resolution: int,
+    keep: int | None = None,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    progress: bool = False,
+) -> Store:
+    """A store of squares, the best first, with ``ranking.csv`` beside the images.
+
+    Finished crops wait in the folder ``STORE.crops``, at most ``keep`` of them; after a kill the same call goes on
+    from there. It is removed at the end.
+
+    Args:
+        cutting: what is cut out.
+        store_path: folder of the store.
+        resolution: side of the crops [pixels], a power of two from 32 on.
+        keep: how many of the best to keep; all of them by default.
+        workers: threads; by default one for each CPU.
+        executor: used instead of own threads if given, and not shut down.
+        progress: whether to show a progress bar.
+
+    Raises:
+        ConfigError: if a setting cannot be used.
+        DataError: if the source cannot be read, or nothing can be cut out of it.
+    """
+    check_size(resolution, resolution)
+    if resolution < 32 or (keep is not None and keep < 1):
+        raise ConfigError(f"wanted resolution at least 32 and keep at least 1; got {resolution} and {keep}")
+    store_path = Path(store_path)
+    facts = (fingerprint(cutting.path), *cutting.depends, resolution, keep)
+    key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    description = f"{cutting.name} of {cutting.source.description}, key {key}"
+    ranking = store_path / "ranking.csv"
+    if ranking.is_file() and (same := Store.open(store_path)).manifest["source"] == description:
+        return same
+    scratch = Scratch(store_path.with_name(f"{store_path.name}.crops"), key, keep)
+    _cut_all(cutting, scratch, resolution, workers=workers, executor=executor, progress=progress)
+    problems = [*scratch.problems(), *_unknown(cutting)]
+    if not scratch.best():
+        found = f"{problems[0].file}: {problems[0].problem}" if problems else "no picture"
+        raise DataError(f"{cutting.path}: no face could be cut out\n  found: {found}\n  fix:   {cutting.hint}")
+    options = PrepareOptions(resolution=str(resolution), channels=3, labels="none")
+    made = scratch.source(description)
+    store = prepare(cutting.path, store_path, options, workers=0, source=made, progress=progress)
+    with replacing(ranking) as file:
+        file.write(_table(scratch.ranked(), problems))
+    shutil.rmtree(scratch.path, ignore_errors=True)
+    return store
+
+
+def cut(
+    position: int, record: Record, points: np.ndarray | None, *, locate: Locate, resolution: int
+) -> tuple[Picture, np.ndarray]:
+    """What can be cut out of one picture, scored, and its pixels, uint8 [N, resolution, resolution, 3]."""
+    try:
+        image, squares = locate(np.asarray(decode(record.data).convert("RGB")), points)
+        pixels = [align(image, square, resolution) for square in squares]
+    except DataError as error:
+        problem = str(error).replace("\n", ";") or "unusable"
+        return Picture(position, record.name, problem=problem), np.zeros((0, resolution, resolution, 3), np.uint8)
+    crops = tuple(
+        Crop(
+            position, number, record.name, quality(part), float(square.center[0]), float(square.center[1]), square.side
+        )
+        for number, (square, part) in enumerate(zip(squares, pixels, strict=True))
+    )
+    return Picture(position, record.name, crops), np.stack(pixels)
+
+
+def _cut_all(
+    cutting: Cutting,
+    scratch: Scratch,
+    resolution: int,
+    *,
+    workers: int | None,
+    executor: Executor | None,
+    progress: bool,
+) -> None:
+    """Cut all that is not done yet."""
+    known = cutting.known if cutting.known is not None else [None] * len(cutting.source)
+    left_out = {picture.position for picture in _unknown(cutting)} | set(scratch.pictures)
+    todo = [i for i in range(len(cutting.source)) if i not in left_out]
+    work = functools.partial(cut, locate=cutting.locate, resolution=resolution)
+    jobs = ((i, record, known[i]) for i, record in zip(todo, cutting.source.records(todo), strict=True))
+    count = max(1, usable_cpus() if workers is None else workers)
+    with (
+        _workers(count, executor) as pool,
+        tqdm(total=len(todo), unit=" pictures", desc="cut", disable=None if progress else True) as bar,
+    ):
+        for picture, pixels in in_order(pool, work, jobs, in_flight=2 * count + 1):
+            scratch.add(picture, pixels)
+            bar.update()
+
+
+def _unknown(cutting: Cutting) -> list[Picture]:
+    """Pictures without landmarks, if those are not looked for."""
+    names = cutting.source.names
+    return [Picture(i, names[i], problem="no landmarks") for i, p in enumerate(cutting.known or ()) if p is None]
+
+
+@contextmanager
+def _workers(count: int, executor: Executor | None) -> Iterator[Executor]:
+    """The executor given, or threads: decoding, sampling and transforms release the interpreter's lock."""
+    if executor is not None:
+        yield executor
+        return
+    with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+        yield threads
+
+
+def _table(crops: Sequence[Crop], problems: Sequence[Picture]) -> bytes:
+    """The ranking as CSV, rank 0 the best and the first of the store; then what was left out."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["rank", "file", "score", "x", "y", "side", "problem"])
+    for rank, crop in enumerate(crops):
+        numbers = (f"{number:.1f}" for number in (crop.x, crop.y, crop.side))
+        rows.writerow([rank, crop.file, f"{crop.score:.4f}", *numbers, ""])
+    rows.writerows(["", picture.file, "", "", "", "", picture.problem] for picture in problems)
+    return text.getvalue().encode()

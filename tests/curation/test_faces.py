@@ -1,0 +1,111 @@
+"""Square crops of all faces of photographs."""
+
+import csv
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter
+
+from progan.cli import main
+from progan.curation import faces
+from progan.curation.faces import load_finder, prepare_faces
+from progan.data.store import Store
+from references import celebahq as reference
+
+
+def drawn(*places: tuple[int, int, int], height: int = 240, width: int = 400) -> np.ndarray:
+    """Simple faces with (left, top, side)."""
+    image = Image.new("RGB", (width, height), (120, 140, 160))
+    draw = ImageDraw.Draw(image)
+    for left, top, side in places:
+
+        def ellipse(x: float, y: float, w: float, h: float, color: tuple, at=(left, top), side=side) -> None:
+            box = (at[0] + side * (x - w), at[1] + side * (y - h), at[0] + side * (x + w), at[1] + side * (y + h))
+            draw.ellipse(box, fill=color)
+
+        ellipse(0.5, 0.5, 0.42, 0.55, (225, 185, 160))
+        for eye in (0.32, 0.68):
+            ellipse(eye, 0.33, 0.13, 0.03, (90, 60, 40))
+            ellipse(eye, 0.42, 0.1, 0.05, (150, 110, 95))
+            ellipse(eye, 0.42, 0.05, 0.045, (40, 30, 30))
+        ellipse(0.5, 0.6, 0.06, 0.05, (200, 150, 130))
+        ellipse(0.5, 0.8, 0.17, 0.045, (150, 70, 70))
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(2)))
+
+
+class Boxes:
+    """Finds the same faces in every picture."""
+
+    hash = "boxes"
+
+    def __init__(self, *squares: tuple[float, float, float, float]) -> None:
+        self.boxes = np.array(squares, float).reshape(-1, 4)
+
+    def squares(self, image: np.ndarray, min_face: float) -> np.ndarray:
+        return self.boxes[self.boxes[:, 2] - self.boxes[:, 0] >= min_face]
+
+
+def rows(store: Path) -> list[dict]:
+    with (store / "ranking.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two photographs, one of noise."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(drawn((30, 40, 130), (220, 60, 110))).save(folder / "a.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (120, 120, 3), np.uint8)).save(folder / "b.png")
+    return folder
+
+
+def test_every_face_is_cut_out_as_it_is(photos: Path, tmp_path: Path) -> None:
+    finder = Boxes((10, 20, 80, 90), (50.5, 40, 120.5, 110), (0, 0, 30, 30), (110, 110, 210, 210))
+    store = prepare_faces(photos, tmp_path / "store", finder, resolution=32, workers=2)
+    found = [row for row in rows(tmp_path / "store") if row["rank"]]
+    assert [float(row["score"]) for row in found] == sorted((float(row["score"]) for row in found), reverse=True)
+    where = sorted((row["file"], float(row["x"]), float(row["y"]), float(row["side"])) for row in found)
+    three = [(44.5, 54.5, 70), (85, 74.5, 70), (159.5, 159.5, 100)]  # b.png ends before the middle of the third
+    assert where == [("a.png", *place) for place in three] + [("b.png", *place) for place in three[:2]]
+    for row, pixels in zip(found, store.level(32), strict=True):
+        x, y, half = float(row["x"]), float(row["y"]), float(row["side"]) / 2
+        corners = np.array([[x - half, y - half], [x + half, y - half], [x + half, y + half], [x - half, y + half]])
+        image = np.asarray(Image.open(photos / row["file"]))
+        if row["file"] == "a.png" and (corners < image.shape[1::-1]).all():
+            assert np.abs(pixels - reference.warp(image, corners, 32)).max() <= 0.5 + 1e-3
+
+
+def test_smallest_faces_follow_the_resolution_or_are_chosen(photos: Path, tmp_path: Path) -> None:
+    finder = Boxes((10, 20, 80, 90), (0, 0, 40, 40))
+    assert prepare_faces(photos, tmp_path / "store", finder, resolution=32).count == 4
+    assert prepare_faces(photos, tmp_path / "store", finder, resolution=32, min_face=41).count == 2
+    assert prepare_faces(photos, tmp_path / "store", finder, resolution=32, keep=3).count == 3
+
+
+def test_opencv_finds_drawn_faces_where_they_are(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    args = ["prepare", "faces", str(photos), str(tmp_path / "store"), "--resolution", "64"]
+    assert main(args) == 0
+    *found, nothing = rows(tmp_path / "store")
+    assert nothing["file"] == "b.png"
+    assert nothing["problem"] == "no face of 64 pixels or more found"
+    assert Store.open(tmp_path / "store").count == len(found) == 2
+    places = sorted((float(row["x"]), float(row["y"])) for row in found)
+    np.testing.assert_allclose(places, [(95, 105), (275, 115)], atol=12)
+
+
+def test_without_cascades_it_says_what_to_type(photos: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(faces, "_CASCADE", "nothing.xml")
+    assert main(["prepare", "faces", str(photos), str(tmp_path / "store")]) == 2
+    assert "pip install 'progan[faces]', or --detector mtcnn" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(faces.ConfigError, match="found: import of cv2 halted"):
+        load_finder("opencv")
+
+
+def test_pictures_without_any_face_are_one_line(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(faces.DataError, match=r"a.png: no face of 64 pixels or more found\n  fix:   choose a lower"):
+        prepare_faces(photos, tmp_path / "store", Boxes())
