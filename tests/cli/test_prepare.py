@@ -81,9 +81,16 @@ def test_a_name_is_a_path_first_and_a_recipe_else(tmp_path: Path, photos: Path, 
 def test_mistakes_about_recipes(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(DataError, match=r"mnst: no such file(?s:.*)data set: did you mean mnist"):
         Prepare(Path("mnst"), tmp_path / "store").run()
-    with pytest.raises(ConfigError, match="--from goes with the name of a data set, but 'mnst' is none"):
+    with pytest.raises(ConfigError, match="--from goes with the name of a data set, but 'mnst' is none;"):
         Prepare(Path("mnst"), tmp_path / "store", files=photos).run()
     with pytest.raises(ConfigError, match="STORE is missing"):
         Prepare(photos).run()
-    with pytest.raises(ConfigError, match="--inspect mnist needs --from PATH"):
-        Prepare(Path("mnist"), inspect=True).run()
+    with pytest.raises(DataError, match="celeba: is not downloaded automatically"):
+        Prepare(Path("celeba"), inspect=True).run()
+
+
+def test_inspects_a_recipe_with_its_own_settings(photos: Path, capsys) -> None:
+    assert Prepare(Path("celeba"), inspect=True, files=photos, workers=1).run() == 0
+    text = capsys.readouterr().out
+    assert "suggestion   128x128 RGB" in text
+    assert f"progan prepare celeba celeba_128 --resolution 128 --from {photos}" in text

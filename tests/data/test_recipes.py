@@ -15,7 +15,7 @@ import pytest
 from progan import draws
 from progan.data import recipes
 from progan.data.options import PrepareOptions
-from progan.data.recipes import RECIPES, prepare_recipe
+from progan.data.recipes import RECIPES, open_recipe, prepare_recipe
 from progan.data.recipes.mnist_rgb import mnist_rgb_source
 from progan.errors import ConfigError, DataError
 from references.image_files import idx, make_tar, save
@@ -160,3 +160,35 @@ def test_checksums_look_like_checksums() -> None:
         assert bool(recipe.files) == bool(recipe.mirrors)
         assert all(len(bytes.fromhex(sha256)) == 32 for sha256 in recipe.files.values())
     assert len(RECIPES) == 7 + 30
+
+
+@pytest.mark.parametrize("place", ["list_attr_celeba.txt", "Anno/list_attr_celeba.txt", "Img/list_attr_celeba.txt"])
+def test_attributes_of_celeba_are_labels_by_name(tmp_path: Path, place: str) -> None:
+    for i in range(3):
+        save(tmp_path / "Img" / "img_align_celeba" / f"{i}.png", np.full((218, 178, 3), i, np.uint8))
+    given = tmp_path / "Img" / "img_align_celeba"
+    with pytest.raises(
+        DataError, match=r"labels 'Smiling': no file of attributes\n  found: no list_attr_celeba.txt or"
+    ):
+        open_recipe("celeba", PrepareOptions(labels="Smiling"), given=given)
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text("3\nSmiling Male\n" + "".join(f"{i}.png {(i < 2) * 2 - 1} 1\n" for i in range(3)))
+    if place.startswith("list"):
+        given = tmp_path / "Img"
+    store = prepare_recipe("celeba", tmp_path / "store", PrepareOptions(labels="Smiling"), given=given, workers=0)
+    assert (store.classes, store.labels().tolist()) == (("not Smiling", "Smiling"), [1, 1, 0])
+    options = PrepareOptions(labels=f"{tmp_path / place}:Male")
+    assert prepare_recipe("celeba", tmp_path / "store", options, given=given, workers=0).labels().tolist() == [1] * 3
+    with pytest.raises(DataError, match=r"no column 'Simling'\n  found: Smiling, Male"):
+        prepare_recipe("celeba", tmp_path / "store", PrepareOptions(labels="Simling"), given=given, workers=0)
+    assert prepare_recipe("celeba", tmp_path / "plain", given=given, workers=0).labels() is None
+
+
+def test_labels_of_a_file_reach_mnist_rgb(digits: Path, tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text("".join(f"mnist_rgb[{i}],{'ab'[i % 2]}\n" for i in range(4)))
+    options = PrepareOptions(labels=str(file))
+    store = prepare_recipe("mnist_rgb", tmp_path / "store", options, given=digits, count=4, workers=0)
+    assert (store.classes, store.labels().tolist()) == (("a", "b"), [0, 1, 0, 1])
+    with pytest.raises(DataError, match=r"2 labels are of files that are not there\n  found: mnist_rgb\[2\]"):
+        prepare_recipe("mnist_rgb", tmp_path / "store", options, given=digits, count=2, workers=0)

@@ -17,7 +17,7 @@ from progan.cli import nearest
 from progan.data.cluster import dask_workers
 from progan.data.inspect import contact_sheet, inspect, store_duplicates
 from progan.data.options import PrepareOptions
-from progan.data.recipes import RECIPES, prepare_recipe
+from progan.data.recipes import RECIPES, is_known, open_recipe, prepare_recipe
 from progan.data.report import report
 from progan.data.sources import missing, open_source
 from progan.data.store import Store, prepare
@@ -36,8 +36,9 @@ class Prepare:
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
     """Folder, zip or tar of images (sub-folders are classes), MNIST idx files,
-    CIFAR-10's Python version, or the name of a data set: mnist, fashion_mnist,
-    mnist_rgb, cifar10, cifar100, svhn, celeba, lsun_bedroom and the like."""
+    CIFAR-10's Python version and others (docs/data.md), or the name of a data set:
+    mnist, fashion_mnist, mnist_rgb, cifar10, cifar100, svhn, celeba, lsun_bedroom
+    and the like, or hf:OWNER/NAME[@REVISION][:CONFIG] of the Hugging Face hub."""
     store: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="STORE")] = None
     """Folder to write. A store that is there already is replaced once the new one is complete."""
     images: tyro.conf.OmitArgPrefixes[PrepareOptions] = field(default_factory=PrepareOptions)
@@ -97,24 +98,26 @@ class Prepare:
                 f"for the data set of that name add --from PATH, or type this in another folder",
                 file=sys.stderr,
             )
-        if name in RECIPES and (self.files is not None or not is_path):
-            return name
-        if self.files is not None:
+        if self.files is not None and name not in RECIPES:
             raise ConfigError(
                 f"--from goes with the name of a data set, but {name!r} is none; {nearest(name, list(RECIPES))}"
             )
+        if is_known(name) and (self.files is not None or not is_path):
+            return name
         if not path.exists() and path.name == name:
             raise DataError(f"{missing(path)}; or the name of a data set: {nearest(name, list(RECIPES))}")
         return None
 
     def _inspect(self, recipe: str | None) -> int:
-        path = self.files if recipe else self.source
-        if path is None:
-            raise ConfigError(f"--inspect {recipe} needs --from PATH")
-        skip = self.images.on_error == "skip"
-        source = open_source(path, split=self.images.split, labels=self.images.labels, skip=skip)
-        found = inspect(source, self.images, workers=self.workers, progress=True)
-        print(report(found, str(path)))
+        path, options, source = self.source, self.images, None
+        if recipe:
+            opened = open_recipe(recipe, options, given=self.files, count=self.count, seed=self.seed)
+            path, options, source = opened.path, opened.options, opened.source
+        if source is None:
+            skip = options.on_error == "skip"
+            source = open_source(path, split=options.split, labels=options.labels, skip=skip)
+        found = inspect(source, options, workers=self.workers, progress=True)
+        print(report(found, recipe or str(path), given=str(self.files or "")))
         if found.plan is not None:
             self._save_sheet(contact_sheet(found.source, found.plan))
         return 0

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -132,7 +133,8 @@ def _from_table(path: Path, text: str, column: str) -> tuple[Values, tuple[str, 
     else:
         mark = next((mark for mark in ("\t", ",", ";") if lines and mark in lines[0]), "")
         rows = list(csv.reader(lines, delimiter=mark)) if mark else [line.split() for line in lines]
-        named = rows and PurePosixPath(rows[0][0].strip()).suffix.lower() not in IMAGE_SUFFIXES
+        first = rows[0][0].strip() if rows and rows[0] else ""
+        named = PurePosixPath(first).suffix.lower() not in IMAGE_SUFFIXES and not re.search(r"\d", first)
         header = [cell.strip() for cell in rows.pop(0)] if named else ["file", "label"]
     position = header.index(column) if column in header else 1 if not column and len(header) == 2 else 0
     if not position:

@@ -1,7 +1,7 @@
 """Parquet files with a column of encoded images, as the data sets of the Hugging Face hub come."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +42,9 @@ def parquet_source(path: Path, files: Sequence[Path], split: str) -> Source:
     """
     chosen = list(files) if path.is_file() else _choose_split(path, files, split)
     opened = [(file, _open(file)) for file in chosen]
-    column, label, classes = _columns(chosen[0], opened[0][1].schema_arrow)
-    labels = _labels(opened, label) if label else None
-    if labels is not None and not classes:
-        classes = tuple(str(i) for i in range(int(labels.max()) + 1))
-    if labels is not None and labels.max() >= len(classes):
-        raise DataError(
-            f"{chosen[0]}: label {labels.max()} in {label!r}, but only {len(classes)} classes\n"
-            f"  fix:   download it again"
-        )
+    column, label, classes = image_columns(chosen[0], opened[0][1].schema_arrow)
+    parts = [(file, lambda data=data: data.read([label])[label]) for file, data in opened]
+    labels, classes = labels_of(parts, label, classes)
     groups = [
         (file, i, data.metadata.row_group(i).num_rows) for file, data in opened for i in range(data.num_row_groups)
     ]
@@ -71,8 +65,8 @@ def parquet_source(path: Path, files: Sequence[Path], split: str) -> Source:
     return Source(
         description=f"parquet {path.resolve().name}",
         names=Names(int(ends[-1]), name),
-        labels=None if labels is None else labels.tolist(),
-        classes=classes if labels is not None else (),
+        labels=labels,
+        classes=classes,
         read=read,
     )
 
@@ -112,8 +106,16 @@ def _open(file: Path) -> Any:
         ) from error
 
 
-def _columns(file: Path, schema: Any) -> tuple[str, str | None, tuple[str, ...]]:
-    """Column of the images (with a dot, inside a struct), column of the labels if any, and the names of the classes."""
+def image_columns(file: Path, schema: Any) -> tuple[str, str | None, tuple[str, ...]]:
+    """Column of the images (with a dot, inside a struct), column of the labels if any, and the names of the classes.
+
+    Args:
+        file: for messages.
+        schema: of Arrow, perhaps with the hub's notes.
+
+    Raises:
+        DataError: if there is no column of images.
+    """
     import pyarrow.types as types
 
     def is_binary(kind: Any) -> bool:
@@ -151,29 +153,45 @@ def _features(schema: Any) -> dict[str, dict]:
         return {}
 
 
-def _labels(opened: Sequence[tuple[Path, Any]], column: str) -> np.ndarray | None:
-    """Labels int64 [N], or None if all are -1 or missing, as in test sets whose labels are secret."""
-    parts = []
-    for file, data in opened:
+def labels_of(
+    parts: Sequence[tuple[Path, Callable[[], Any]]], column: str | None, classes: tuple[str, ...]
+) -> tuple[list[int] | None, tuple[str, ...]]:
+    """Labels and classes; none if all labels are -1 or missing, as in test sets whose labels are secret.
+
+    Args:
+        parts: files, and what reads the column of each.
+        column: None if there is none.
+        classes: their names, if they are known.
+
+    Raises:
+        DataError: if some labels are missing or above the number of classes, or a file is broken.
+    """
+    if column is None:
+        return None, ()
+    arrays = []
+    for file, read in parts:
         try:
-            parts += [
-                chunk.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False)
-                for chunk in data.read([column])[column].chunks
-            ]
+            arrays += [chunk.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False) for chunk in read().chunks]
         except (ValueError, KeyError, OSError) as error:  # pyarrow's errors are among these
             raise DataError(
                 f"{file}: no labels can be read ({_first_line(error)})\n  fix:   download it again"
             ) from error
-    labels = np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
+    labels = np.concatenate(arrays).astype(np.int64) if arrays else np.empty(0, np.int64)
     if (labels < 0).all():
-        return None
+        return None, ()
     if (labels < 0).any():
         raise DataError(
-            f"{opened[0][0]}: some images have no label in {column!r}\n"
+            f"{parts[0][0]}: some images have no label in {column!r}\n"
             f"  found: {int((labels < 0).sum())} of {len(labels)}, the first is image {int((labels < 0).argmax())}\n"
             f"  fix:   --split, or name the files that are labelled"
         )
-    return labels
+    classes = classes or tuple(str(i) for i in range(int(labels.max()) + 1))
+    if labels.max() >= len(classes):
+        raise DataError(
+            f"{parts[0][0]}: label {labels.max()} in {column!r}, but only {len(classes)} classes\n"
+            f"  fix:   download it again"
+        )
+    return labels.tolist(), classes
 
 
 def _read_rows(file: Path, group: int, column: str, rows: np.ndarray) -> Iterator[Payload]:

@@ -1,5 +1,6 @@
 """The words of 'progan prepare --inspect'."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +11,8 @@ _BAR = 40  # widest bar [characters]
 _MOST = 20  # lines of a list
 
 
-def report(found: Inspection, path: str) -> str:
-    """Everything found in a source at ``path``, and the commands to type next."""
+def report(found: Inspection, path: str, *, given: str = "") -> str:
+    """Everything found in a source at ``path``, or of that name with files ``given``, and the commands to type next."""
     facts, total = found.findings, len(found.source)
     modes = ", ".join(f"{mode} {count}" for mode, count in Counter(facts.modes).most_common())
     lines = [
@@ -30,7 +31,7 @@ def report(found: Inspection, path: str) -> str:
     lines.append(f"classes      {len(counts) or 'none'}")
     lines += [f"  {line}" for line in bars(list(counts.items())[:_MOST])]
     lines += [f"  ... and {len(counts) - _MOST} more"] if len(counts) > _MOST else []
-    return "\n".join(lines + _suggestion(found, path))
+    return "\n".join(lines + _suggestion(found, path, given))
 
 
 def histogram(sizes: Sequence[tuple[int, int]]) -> list[str]:
@@ -58,15 +59,16 @@ def _listed(title: str, items: Sequence[str], what: str = "") -> list[str]:
     return [f"{title:<12} {len(items)} {what}".rstrip(), *(f"  {line}" for line in short + more)]
 
 
-def _suggestion(found: Inspection, path: str) -> list[str]:
+def _suggestion(found: Inspection, path: str, given: str) -> list[str]:
     plan = found.plan
     if plan is None:
         return ["suggestion   repair the files above; nothing can be used"]
     size = str(plan.height) if plan.height == plan.width else f"{plan.height}x{plan.width}"
     kind = {1: "grey", 3: "RGB", 4: "RGBA"}[plan.channels]
-    store = f"{Path(path).name.split('.')[0]}_{size}"
+    store = f"{re.split('[.@:]', Path(path).name)[0]}_{size}"
     unusable = len(found.findings.broken) + found.too_small
-    command = f"progan prepare {path} {store} --resolution {size}" + (" --on-error skip" if unusable else "")
+    options = (f" --from {given}" if given else "") + (" --on-error skip" if unusable else "")
+    command = f"progan prepare {path} {store} --resolution {size}{options}"
     preset = {(256, 3): "lsun_256", (32, 3): "cifar10", (1024, 3): "celebahq_1024"}.get((plan.height, plan.channels))
     lines = [
         f"suggestion   {plan.height}x{plan.width} {kind}, a store of {found.store_bytes / 1e6:.1f} MB",

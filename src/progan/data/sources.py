@@ -10,6 +10,7 @@ from tarfile import is_tarfile
 
 from progan.data.archives import TAR_SUFFIXES, as_bytes, list_tar, read_tar, shards_source, tar_source, zip_source
 from progan.data.arrays import cifar_source, idx_files, idx_source, is_cifar, is_idx
+from progan.data.hub import saved_files, saved_source
 from progan.data.labels import dataset_json, label
 from progan.data.lmdbs import lmdb_files, lmdb_source
 from progan.data.parquets import parquet_files, parquet_source
@@ -57,6 +58,8 @@ def _open(path: Path, split: str) -> Source:
         return numpy_source(path, split)
     if files := parquet_files(path):
         return parquet_source(path, files, split)
+    if saved := saved_files(path):
+        return saved_source(path, saved, split)
     return _open_folder(path, split) if path.is_dir() else _open_file(path, split)
 
 

@@ -3,13 +3,16 @@
 All SHA-256 sums are of the official files; a mirror that serves anything else is refused.
 """
 
-from concurrent.futures import Executor
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from progan.data.hub import hub_source, is_hub_name
+from progan.data.labels import KEYWORDS, label
 from progan.data.options import PrepareOptions
 from progan.data.recipes.mnist_rgb import mnist_rgb_source
+from progan.data.records import Source
 from progan.data.store import Store, prepare
 from progan.download import fetch_any
 from progan.errors import DataError
@@ -31,6 +34,8 @@ class Recipe:
     """Settings of 'prepare' that differ from the defaults."""
     folder: str = ""
     """Folder of the cache, where several data sets share files; by default the data set's name."""
+    attributes: tuple[str, ...] = ()
+    """Names of the file of labels that --labels ATTRIBUTE is looked up in."""
 
 
 _MNIST = {
@@ -102,11 +107,64 @@ RECIPES = {
         by_hand="download img_align_celeba.zip from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html (not for "
         "commercial use)",
         options={"crop": "25,57,128,128", "resolution": "128", "labels": "none"},
+        attributes=("list_attr_celeba.txt", "list_attr_celeba.csv"),
     ),
     **{f"lsun_{name}": _lsun(name, f"scenes/{name}_train_lmdb.zip") for name in _SCENES},
     **{f"lsun_{name.replace('-', '_')}": _lsun(name, f"objects/{name}.zip") for name in _OBJECTS},
 }
 """Every data set that 'progan prepare' knows by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A known data set, found and ready to be prepared or looked at."""
+
+    path: Path
+    """Its files."""
+    options: PrepareOptions
+    """Those of the user and of the recipe."""
+    source: Source | None
+    """Its images, where they are not just those of ``open_source(path)``."""
+
+
+def is_known(name: str) -> bool:
+    """Whether this is the name of a data set, of a recipe or of the hub, and not a path."""
+    return name in RECIPES or is_hub_name(name)
+
+
+def open_recipe(
+    name: str,
+    options: PrepareOptions = PrepareOptions(),  # noqa: B008, it is frozen
+    *,
+    given: Path | None = None,
+    count: int = 1_000_000,
+    seed: int = 0,
+) -> Opened:
+    """Find a data set by its name, or download it.
+
+    Args:
+        name: one of ``RECIPES``, or hf:OWNER/NAME for one of the Hugging Face hub.
+        options: settings that differ from the defaults win over those of the recipe.
+        given: its files, instead of a download.
+        count: images of mnist_rgb; other data sets have as many as they have.
+        seed: of the digits that mnist_rgb joins.
+
+    Raises:
+        DataError: if there are no files and none can be downloaded: says which, and where they go.
+    """
+    skip = options.on_error == "skip"
+    if is_hub_name(name):
+        path, source = hub_source(name, options.split)
+        return Opened(path=path, options=options, source=label(source, options.labels, skip=skip))
+    recipe = RECIPES[name]
+    plain = PrepareOptions()
+    changed = {f.name for f in fields(options) if getattr(options, f.name) != getattr(plain, f.name)}
+    options = replace(options, **{key: value for key, value in recipe.options.items() if key not in changed})
+    path = given or _download(name, recipe)
+    if recipe.attributes:
+        options = replace(options, labels=_attribute(path, recipe.attributes, options.labels))
+    source = mnist_rgb_source(path, options.split, count=count, seed=seed) if name == "mnist_rgb" else None
+    return Opened(path=path, options=options, source=source and label(source, options.labels, skip=skip))
 
 
 def prepare_recipe(
@@ -117,38 +175,35 @@ def prepare_recipe(
     given: Path | None = None,
     count: int = 1_000_000,
     seed: int = 0,
-    workers: int | None = None,
-    executor: Executor | None = None,
-    progress: bool = False,
+    **how: Any,
 ) -> Store:
-    """Prepare a data set by its name.
-
-    Args:
-        name: one of ``RECIPES``.
-        store_path: folder of the store.
-        options: settings that differ from the defaults win over those of the recipe.
-        given: its files, instead of a download.
-        count: images of mnist_rgb; other data sets have as many as they have.
-        seed: of the digits that mnist_rgb joins.
-        workers: as in ``progan.data.store.prepare``.
-        executor: as in ``progan.data.store.prepare``.
-        progress: whether to show a progress bar.
+    """Prepare a data set by its name: ``open_recipe``, then ``progan.data.store.prepare``, which takes ``how``.
 
     Raises:
-        DataError: as ``prepare``, or if there are no files and none can be downloaded: says which, and where they go.
+        DataError: as these two.
     """
-    recipe = RECIPES[name]
-    plain = PrepareOptions()
-    changed = {f.name for f in fields(options) if getattr(options, f.name) != getattr(plain, f.name)}
-    options = replace(options, **{key: value for key, value in recipe.options.items() if key not in changed})
-    path = given or _download(name, recipe, store_path)
-    source = mnist_rgb_source(path, options.split, count=count, seed=seed) if name == "mnist_rgb" else None
-    return prepare(path, store_path, options, source=source, workers=workers, executor=executor, progress=progress)
+    found = open_recipe(name, options, given=given, count=count, seed=seed)
+    return prepare(found.path, store_path, found.options, source=found.source, **how)
 
 
-def _download(name: str, recipe: Recipe, store_path: Path) -> Path:
+def _attribute(path: Path, names: Sequence[str], labels: str) -> str:
+    """FILE:ATTRIBUTE for the bare name of an attribute, if the file of attributes lies in the usual places."""
+    if labels in KEYWORDS or ":" in labels or Path(labels).exists():
+        return labels
+    places = [folder / inner / name for folder in (path, path.parent) for inner in ("", "Anno") for name in names]
+    places += [path.parent.parent / "Anno" / name for name in names]  # as in CelebA's own Img and Anno
+    if file := next((place for place in places if place.is_file()), None):
+        return f"{file}:{labels}"
+    raise DataError(
+        f"labels {labels!r}: no file of attributes\n"
+        f"  found: no {' or '.join(names)} in or beside {path}\n"
+        f"  fix:   put it there, or --labels FILE:{labels}"
+    )
+
+
+def _download(name: str, recipe: Recipe) -> Path:
     """The folder or the file of a data set in the cache, downloaded unless it is there."""
-    command = f"progan prepare {name} {store_path} --from PATH"
+    command = f"progan prepare {name} STORE --from PATH"
     if recipe.by_hand:
         raise DataError(f"{name}: is not downloaded automatically\n  fix:   {recipe.by_hand}, then {command}")
     folder = f"data/{recipe.folder or name}"
