@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -125,6 +126,25 @@ class EqualizedLinear(nn.Module):
 def leaky(x: Tensor) -> Tensor:
     """Leaky ReLU in place: the layer in front of it does not need its output."""
     return F.leaky_relu(x, LEAK, inplace=True)
+
+
+def relu(x: Tensor) -> Tensor:
+    """ReLU in place."""
+    return F.relu(x, inplace=True)
+
+
+def normalized(
+    layer: Callable[..., nn.Module],
+    norm: Callable[[int], nn.Module] | None,
+    into: int,
+    out: int,
+    *args: Any,
+    **more: Any,
+) -> nn.Module:
+    """``layer(into, out, ...)`` or, where there is a ``norm``, that layer without its bias and ``norm(out)`` behind."""
+    if norm is None:
+        return layer(into, out, *args, **more)
+    return nn.Sequential(layer(into, out, *args, **more, bias=False), norm(out))
 
 
 class LayerNorm(nn.Module):

@@ -1,0 +1,162 @@
+"""ProGAN's generator and discriminator, with the layers of all rows of the paper's table 1."""
+
+import itertools
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from progan.gans.base import WHOLE_BATCH, ImageSpec
+from progan.layers import (
+    AdaptiveNoise,
+    EqualizedConv2d,
+    EqualizedLinear,
+    LayerNorm,
+    MinibatchDiscrimination,
+    leaky,
+    normalized,
+    relu,
+)
+from progan.ops import downscale2, minibatch_stddev, pixel_norm, upscale2
+
+if TYPE_CHECKING:
+    from progan.gans.progressive import ProGANConfig
+
+
+class Generator(nn.Module):
+    """G: latents to images of any level up to the full size; all blocks exist from the start.
+
+    Shape: z [N, latent_size], labels int64 [N] -> [N, C, H, W] at ``level``, in about [-1, 1].
+    """
+
+    def __init__(self, config: "ProGANConfig", spec: ImageSpec) -> None:
+        super().__init__()
+        self.start, self.classes = spec.start, spec.classes if config.conditional else 0
+        self.latent_size = config.latent_size or config.maps(0)
+        self.options = config
+        maps = [config.maps(level + 1) for level in range(spec.levels)]
+        norm = nn.BatchNorm2d if config.generator_norm == "batch" else None
+        conv = partial(normalized, EqualizedConv2d, norm, kernel=3, equalized=config.equalized)
+        # The gain of the dense layer is the authors' (they count it as a 4x4 convolution of a constant).
+        self.dense = EqualizedLinear(
+            self.latent_size + self.classes,
+            maps[0] * math.prod(self.start),
+            gain=math.sqrt(2) / 4,
+            bias=False,
+            equalized=config.equalized,
+        )
+        self.dense_bias = None if norm else nn.Parameter(torch.zeros(maps[0]))
+        self.dense_norm = norm(maps[0]) if norm else None
+        self.first = conv(maps[0], maps[0])
+        self.blocks = nn.ModuleList(
+            nn.ModuleList([conv(i, o, upscale=True), conv(o, o)]) for i, o in itertools.pairwise(maps)
+        )
+        self.to_rgb = nn.ModuleList(
+            EqualizedConv2d(m, spec.channels, 1, gain=1, equalized=config.equalized) for m in maps
+        )
+
+    def forward(self, z: Tensor, level: int, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
+        x = before = self._features_4x4(z, labels)
+        for first, second in itertools.islice(self.blocks, level):  # type: ignore[misc]  # pairs of layers
+            before = x
+            x = self._activate(first(x))
+            x = self._activate(second(x))
+        image = self._image(x, level)
+        if alpha is None or level == 0:
+            return image
+        return torch.lerp(upscale2(self._image(before, level - 1)), image, alpha.to(image.dtype))
+
+    def _features_4x4(self, z: Tensor, labels: Tensor | None) -> Tensor:
+        if self.classes:
+            if labels is None:
+                raise ValueError(f"a generator of {self.classes} classes needs labels [N]")
+            z = torch.cat([z, F.one_hot(labels, self.classes).to(z.dtype)], 1)
+        z = pixel_norm(z) if self.options.normalize_latents else z
+        x = self.dense(z).unflatten(1, (-1, *self.start))  # [N, C, 4, 4]
+        if self.dense_bias is not None:
+            x = x + self.dense_bias.view(-1, 1, 1)
+        if self.dense_norm is not None:
+            x = self.dense_norm(x)
+        x = self._activate(x).contiguous(memory_format=torch.channels_last)
+        return self._activate(self.first(x))
+
+    def _activate(self, x: Tensor) -> Tensor:
+        x = leaky(x) if self.options.generator_activation == "leaky" else relu(x)
+        return pixel_norm(x) if self.options.generator_norm == "pixel" else x
+
+    def _image(self, x: Tensor, level: int) -> Tensor:
+        image = self.to_rgb[level](x)
+        return torch.tanh(image) if self.options.tanh else image
+
+
+Noise = Callable[[int], Tensor]
+"""Gives numbers [N, width] from N(0, 1), new ones at each call."""
+
+
+class Discriminator(nn.Module):
+    """D: images of any level to a score and, in a conditional GAN, class logits.
+
+    Args of a call:
+        group: takes the place of the configured group of samples that are compared.
+        noise: wanted where the configuration has adaptive noise.
+
+    Shape: x [N, C, H, W] at ``level`` -> [N, 1 + classes]; column 0 is the score.
+    """
+
+    def __init__(self, config: "ProGANConfig", spec: ImageSpec) -> None:
+        super().__init__()
+        self.group = WHOLE_BATCH if config.minibatch_discrimination else config.stddev_group or 1
+        self.stddev, self.fused_downscale = config.stddev_group > 0, config.fused_downscale
+        maps = [config.maps(level + 1) for level in range(spec.levels)]
+        norm = LayerNorm if config.discriminator_norm == "layer" else None
+        conv = partial(normalized, EqualizedConv2d, norm, equalized=config.equalized)
+        self.from_rgb = nn.ModuleList(conv(spec.channels, m, kernel=1) for m in maps)
+        self.blocks = nn.ModuleList(  # block k takes level k + 1 to level k
+            nn.ModuleList([conv(i, i, kernel=3), conv(i, o, kernel=3)]) for o, i in itertools.pairwise(maps)
+        )
+        self.last = conv(maps[0] + (1 if self.stddev else 0), maps[0], kernel=3)
+        features, kernels = config.maps(0), config.minibatch_discrimination
+        self.dense = normalized(
+            EqualizedLinear, norm, maps[0] * math.prod(spec.start), features, equalized=config.equalized
+        )
+        outputs = 1 + (spec.classes if config.conditional else 0)
+        self.score = EqualizedLinear(features + kernels, outputs, gain=1, equalized=config.equalized)
+        self.discrimination = MinibatchDiscrimination(features, kernels) if kernels else None
+        self.noise = AdaptiveNoise() if config.adaptive_noise else None
+
+    def forward(
+        self,
+        x: Tensor,
+        level: int,
+        alpha: Tensor | None = None,
+        group: int | None = None,
+        noise: Noise | None = None,
+    ) -> Tensor:
+        y = leaky(self.from_rgb[level](x))
+        for number in range(level, 0, -1):
+            wide, narrow = self.blocks[number - 1]  # type: ignore[misc]  # a pair of layers
+            y = leaky(wide(self._disturb(y, noise)))
+            y = self._narrow(narrow, self._disturb(y, noise))
+            if number == level and alpha is not None:
+                old = leaky(self.from_rgb[level - 1](downscale2(x)))
+                y = torch.lerp(old, y, alpha.to(y.dtype))
+        if self.stddev:
+            y = torch.cat([y, minibatch_stddev(y, group or self.group)], 1)
+        y = leaky(self.last(self._disturb(y, noise)))
+        y = leaky(self.dense(self._disturb(y, noise).flatten(1)))
+        if self.discrimination is not None:
+            y = torch.cat([y, self.discrimination(y, group or self.group).to(y.dtype)], 1)
+        return self.score(y).float()
+
+    def _disturb(self, y: Tensor, noise: Noise | None) -> Tensor:
+        return y if self.noise is None or noise is None else self.noise(y, noise(y.shape[1]))
+
+    def _narrow(self, conv: nn.Module, y: Tensor) -> Tensor:
+        if not self.fused_downscale:
+            return downscale2(leaky(conv(y)))
+        # Average, then bias and leaky ReLU; the average of a constant is that constant.
+        return leaky(downscale2(conv(y)))
