@@ -27,13 +27,20 @@ _SMALL = 1000  # images that are done before workers have started
 
 
 def make_chunks(
-    source: Source, plan: Plan, *, skip: bool, workers: int | None = None, executor: Executor | None = None
+    source: Source,
+    plan: Plan,
+    *,
+    start: int = 0,
+    skip: bool,
+    workers: int | None = None,
+    executor: Executor | None = None,
 ) -> Generator[Chunk, None, None]:
-    """All images of a source, finished and in order.
+    """All images of a source from ``start`` on, finished and in order.
 
     Args:
         source: the images.
         plan: what becomes of them.
+        start: position of the first one.
         skip: leave out what cannot be used, instead of failing.
         workers: processes; 0 or 1 works in this one. By default one for each CPU, or none for few images.
         executor: used instead of own processes if given, and not shut down; ``workers`` then says how many it has.
@@ -42,19 +49,21 @@ def make_chunks(
         DataError: if an image cannot be used, or the workers die.
     """
     limit = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (plan.height * plan.width * plan.channels)))
+    positions = range(start, len(source))
+    chunks = _split(source.records(positions), limit)
     work = functools.partial(make_chunk, plan=plan, skip=skip)
     cpus = usable_cpus()
     count = cpus if workers is None else workers
     count = min(count, cpus) if executor is None else count
-    if executor is None and (count <= 1 or (workers is None and len(source) < _SMALL)):
-        yield from map(work, _split(source, limit))
+    if executor is None and (count <= 1 or (workers is None and len(positions) < _SMALL)):
+        yield from map(work, chunks)
         return
     with contextlib.ExitStack() as stack:
         if executor is None:
             executor = _pool(count)
             stack.callback(executor.shutdown, wait=True, cancel_futures=True)
         try:
-            jobs = ((records,) for records in _split(source, limit))
+            jobs = ((records,) for records in chunks)
             yield from in_order(executor, work, jobs, in_flight=2 * max(count, 1) + 1)
         except BrokenExecutor as error:
             raise DataError(

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
+import sys
 from collections.abc import Generator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 from tqdm import tqdm
 
 from progan.data.labels import label_files
@@ -19,6 +22,7 @@ from progan.data.pipeline import make_chunks
 from progan.data.pixels import Chunk, ImageError
 from progan.data.records import Source
 from progan.data.sources import fingerprint, missing, open_source
+from progan.data.unfinished import quiet, remove_abandoned
 from progan.data.writer import HEADER_BYTES, PartialStore
 from progan.errors import DataError
 from progan.files import cache_path
@@ -122,26 +126,33 @@ def prepare(
         progress: whether to show a progress bar, if a terminal is there to show it.
 
     Raises:
-        DataError: if the source or an image of it cannot be used, or the store cannot be written. Nothing of the new
-            store is left then, and the old one is as it was.
+        DataError: if the source or an image of it cannot be used, or the store cannot be written. The old store is as
+            it was then, and finished images of the new one wait beside it, as after a kill, for the same call to go
+            on with them.
     """
     source_path, store_path = Path(source_path), Path(store_path)
     mark = _mark(source_path, options) + (f" {source.description}" if source else "")
     _check_target(store_path)
     if (same := _open_same(store_path, options, mark)) is not None:
+        remove_abandoned(store_path)
         return same
     skip = options.on_error == "skip"
     source = source or open_source(source_path, split=options.split, labels=options.labels, skip=skip)
     plan = make_plan(source, options)
     facts = {"format": _FORMAT, "version": _VERSION, "source": source.description, "fingerprint": mark}
-    with PartialStore(store_path, plan.height, plan.width, plan.channels, expected=len(source)) as partial:
-        chunks = make_chunks(source, plan, skip=skip, workers=workers, executor=executor)
-        facts |= _fill(partial, chunks, source_path, len(source), progress=progress)
+    how = dataclasses.replace(options, on_error="fail")  # what came before the first broken image is good for both
+    key = hashlib.sha256(repr((facts, how, plan, len(source), PIL.__version__)).encode()).hexdigest()[:16]
+    size = (plan.height, plan.width, plan.channels)
+    say = functools.partial(tqdm.write, file=sys.stderr) if progress else quiet
+    with PartialStore(store_path, *size, expected=len(source), key=key, say=say) as partial:
+        if (same := _open_same(store_path, options, mark)) is not None:  # another process was faster
+            return same
+        chunks = make_chunks(source, plan, start=partial.done, skip=skip, workers=workers, executor=executor)
+        facts |= _fill(partial, chunks, source_path, skip=skip, progress=progress)
         with_labels = bool(source.classes) and options.labels != "none"
         facts |= {"options": dataclasses.asdict(options), "classes": list(source.classes) if with_labels else []}
-        if (same := _open_same(store_path, options, mark)) is None:  # else another process was faster
-            partial.commit(facts, with_labels=with_labels)
-    return same or Store.open(store_path)
+        partial.commit(facts, with_labels=with_labels)
+    return Store.open(store_path)
 
 
 def cached(
@@ -180,33 +191,29 @@ def _mark(path: Path, options: PrepareOptions) -> str:
 
 
 def _fill(
-    partial: PartialStore, chunks: Generator[Chunk, None, None], path: Path, total: int, *, progress: bool
+    partial: PartialStore, chunks: Generator[Chunk, None, None], path: Path, *, skip: bool, progress: bool
 ) -> dict[str, Any]:
     """Write all images; returns the sizes of the originals and what was skipped."""
-    sizes: set[tuple[int, int]] = set()
-    skipped: list[str] = []
-    with (
-        contextlib.closing(chunks),
-        tqdm(total=total, unit=" images", desc="prepare", disable=None if progress else True) as bar,
-    ):
+    how: dict[str, Any] = {"unit": " images", "desc": "prepare", "disable": None if progress else True}
+    with contextlib.closing(chunks), tqdm(total=partial.expected, initial=partial.done, **how) as bar:
         try:
+            if partial.skipped and not skip:  # by an earlier call
+                raise ImageError(partial.skipped[0])
             for chunk in chunks:
                 partial.append(chunk)
-                sizes.update(chunk.sizes)
-                skipped += chunk.skipped
                 bar.update(len(chunk.sizes) + len(chunk.skipped))
         except ImageError as error:
             hint = "  fix:   repair or remove it, or leave such images out with --on-error skip"
             raise DataError(f"{path}: an image cannot be used\n  found: {error}\n{hint}") from error
     if not partial.count:
         raise DataError(
-            f"{path}: none of the {total} images can be used\n"
-            f"  found: {skipped[0]}\n"
+            f"{path}: none of the {partial.expected} images can be used\n"
+            f"  found: {partial.skipped[0]}\n"
             f"  fix:   --on-error fail stops at the first one; --upscale admits small ones"
         )
-    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    by_area = sorted(partial.originals, key=lambda size: (size[0] * size[1], size))
     extent = {"smallest": list(by_area[0]), "largest": list(by_area[-1]), "distinct": len(by_area)}
-    return {"sizes": extent, "skipped": skipped}
+    return {"sizes": extent, "skipped": partial.skipped}
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

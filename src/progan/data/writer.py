@@ -1,29 +1,23 @@
-"""The folder in which a store is written: it takes its place whole, or vanishes."""
+"""The folder in which a store is written: it takes its place whole, and what is written of it survives a kill."""
 
 import contextlib
 import hashlib
 import json
 import os
-import secrets
 import shutil
-import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from progan.data.pixels import Chunk, level_sizes
+from progan.data.unfinished import Unfinished, quiet, sync_folder, write_all
 from progan.errors import DataError
-
-try:
-    import fcntl
-except ImportError:  # not on Windows; abandoned folders stay there
-    fcntl = None
 
 HEADER_BYTES = 128
 """Length of the header of every array file, fixed so that the number of images can be filled in at the end."""
-_STALE_S = 60
 
 
 def npy_header(dtype: str, shape: Sequence[int]) -> bytes:
@@ -41,7 +35,9 @@ class PartialStore:
     """A store under way, in a folder of its own beside the place where it will be.
 
     Files are written with ordinary writes and not through memory maps, so that a full disk is an error and not a
-    signal. Use it in a ``with`` block: unless ``commit`` was reached, its end removes the folder.
+    signal. Use it in a ``with`` block. With a key, images that were written stay when the block ends before
+    ``commit``, and the next store with that key begins with them. Checksums are compared first, so that what a power
+    loss took is made again. Without a key nothing stays.
 
     Args:
         target: folder of the finished store.
@@ -49,55 +45,115 @@ class PartialStore:
         width: of the largest level [pixels].
         channels: of every level.
         expected: images to come, for messages.
+        key: of everything that the images depend on, hexadecimal.
+        say: told in one line what the user may want to know.
     """
 
-    def __init__(self, target: Path, height: int, width: int, channels: int, *, expected: int) -> None:
+    def __init__(
+        self,
+        target: Path,
+        height: int,
+        width: int,
+        channels: int,
+        *,
+        expected: int,
+        key: str = "",
+        say: Callable[[str], object] = quiet,
+    ) -> None:
         self.target, self.channels, self.expected = target, channels, expected
         self.sizes = level_sizes(height, width)
-        self.count = 0
         self.labels: list[int | None] = []
+        self.skipped: list[str] = []
+        """Name and reason of each image left out."""
+        self.originals: set[tuple[int, int]] = set()
+        """Heights and widths of the images of the source [pixels]."""
         self.hash = hashlib.sha256()
-        self._token = secrets.token_hex(4)
-        self.path = target.with_name(f"{target.name}.{self._token}.partial")
+        self._key, self._say = key, say
         self._files: list[BinaryIO] = []
-        self._lock = -1
+
+    @property
+    def count(self) -> int:
+        """Images written."""
+        return len(self.labels)
+
+    @property
+    def done(self) -> int:
+        """Images of the source that are written or left out."""
+        return len(self.labels) + len(self.skipped)
 
     def __enter__(self) -> "PartialStore":
         try:
-            self.target.parent.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(self.target)
-            self.path.mkdir()
-            self._lock = _try_lock(self.path)
-            for height, width in self.sizes:
-                self._files.append((self.path / f"{height}x{width}.npy").open("wb", buffering=0))
-                write_all(self._files[-1], bytes(HEADER_BYTES))
+            self._work = Unfinished(self.target, self._key, say=self._say)
         except OSError as error:
-            self.__exit__()
             raise self._failed(error) from error
+        try:
+            self.path = self._work.path / "store"
+            self.path.mkdir(exist_ok=True)
+            for name in self._names():
+                (self.path / name).touch()
+                self._files.append((self.path / name).open("r+b", buffering=0))
+                self._files[-1].seek(HEADER_BYTES)
+            self._work.go_on(self._take)
+            for file, item in zip(self._files, self._items(), strict=True):
+                file.truncate(file.seek(HEADER_BYTES + item * self.count))
+        except BaseException as error:
+            self._close(keep=True)
+            if isinstance(error, OSError):
+                raise self._failed(error) from error
+            raise
+        if self.done:
+            self._say(f"{self.target}: goes on after {self.done} of {self.expected} images")
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._close(keep=self.count > 0)
+
+    def _close(self, *, keep: bool) -> None:
         for file in self._files:
             with contextlib.suppress(OSError):
                 file.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-        shutil.rmtree(self.path, ignore_errors=True)  # gone already if it was committed
+        if self._work.close(keep=keep):
+            self._say(
+                f"{self.target}: {self.done} of {self.expected} images are kept in {self._work.path}; "
+                f"the same command goes on with them, rm -r forgets them"
+            )
 
     def append(self, chunk: Chunk) -> None:
-        """Write some images at the end of every level.
+        """Write some images at the end of every level, then note them as done.
 
         Raises:
             DataError: if the disk is full or cannot be written.
         """
+        levels = [np.ascontiguousarray(level).data for level in chunk.levels]
+        entry = {"labels": chunk.labels, "originals": sorted(set(chunk.sizes)), "skipped": chunk.skipped}
         try:
-            for file, level in zip(self._files, chunk.levels, strict=True):
-                write_all(file, np.ascontiguousarray(level).data)
+            for file, level in zip(self._files, levels, strict=True):
+                write_all(file, level)
+            self._work.log(entry | {"crc32": [zlib.crc32(level) for level in levels]})
         except OSError as error:
             raise self._failed(error) from error
-        self.hash.update(np.ascontiguousarray(chunk.levels[0]).data)
-        self.count += len(chunk.labels)
-        self.labels += chunk.labels
+        self._count(entry, levels[0])
+
+    def _take(self, entry: dict[str, Any]) -> bool:
+        """Count images that were written earlier, if every level of them is as it was then."""
+        levels = [file.read(item * len(entry["labels"])) for file, item in zip(self._files, self._items(), strict=True)]
+        if [zlib.crc32(level) for level in levels] != entry["crc32"]:
+            return False
+        self._count(entry, levels[0])
+        return True
+
+    def _count(self, entry: dict[str, Any], top: bytes | memoryview) -> None:
+        self.hash.update(top)
+        self.labels += entry["labels"]
+        self.skipped += entry["skipped"]
+        self.originals.update((height, width) for height, width in entry["originals"])
+
+    def _names(self) -> list[str]:
+        return [f"{height}x{width}.npy" for height, width in self.sizes]
+
+    def _items(self) -> list[int]:
+        """Bytes of an image of each level."""
+        return [height * width * self.channels for height, width in self.sizes]
 
     def commit(self, manifest: dict[str, Any], *, with_labels: bool) -> None:
         """Complete the files, make sure that they are on the disk, and move the folder to its place.
@@ -119,20 +175,20 @@ class PartialStore:
             with (self.path / "manifest.json").open("wb") as file:
                 write_all(file, (json.dumps(manifest | facts, indent=1) + "\n").encode())
                 _sync(file)
-            _sync_folder(self.path)
-            _swap(self.path, self.target, self._token)
+            sync_folder(self.path)
+            self._work.put(self.path)
         except OSError as error:
             raise self._failed(error) from error
 
     def _finish_levels(self) -> list[dict[str, Any]]:
         levels = []
-        for file, (height, width) in zip(self._files, self.sizes, strict=True):
+        for file, name, (height, width) in zip(self._files, self._names(), self.sizes, strict=True):
             shape = [self.count, height, width, self.channels]
             file.seek(0)
             write_all(file, npy_header("|u1", shape))
             _sync(file)
             file.close()
-            levels.append({"file": f"{height}x{width}.npy", "shape": shape})
+            levels.append({"file": name, "shape": shape})
         return levels
 
     def _finish_labels(self) -> None:
@@ -148,7 +204,7 @@ class PartialStore:
         return self.hash.hexdigest()
 
     def _failed(self, error: OSError) -> DataError:
-        needed = self.expected * self.channels * sum(h * w for h, w in self.sizes)
+        needed = self.expected * sum(self._items())
         folder = next(p for p in self.target.absolute().parents if p.exists())
         try:
             free = f"{shutil.disk_usage(folder).free / 1e9:.2f} GB free"
@@ -156,75 +212,11 @@ class PartialStore:
             free = "unknown free space"
         return DataError(
             f"{self.target}: cannot write the store ({error.strerror or error})\n"
-            f"  found: {free} in {folder}; the store needs about {needed / 1e9:.2f} GB\n"
-            f"  fix:   make room, choose another place for it, or lower --resolution"
+            f"  found: {free} in {folder}; the whole store needs about {needed / 1e9:.2f} GB\n"
+            f"  fix:   make room and type the same again, choose another place for it, or lower --resolution"
         )
-
-
-def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
-    """Write every byte; an unbuffered file may take fewer at a time."""
-    rest = memoryview(data).cast("B") if len(data) else memoryview(b"")
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        number = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
-
-
-def _swap(partial: Path, target: Path, token: str) -> None:
-    """Put a finished folder into its place; an older store there is moved aside first, and back if that fails."""
-    old = target.with_name(f"{target.name}.{token}.old.partial")
-    replaces = target.exists()
-    if replaces:
-        target.rename(old)
-        os.utime(old)  # brand new to whoever removes abandoned folders
-    try:
-        partial.rename(target)
-    except OSError:
-        if replaces:
-            old.rename(target)
-        raise
-    _sync_folder(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _try_lock(path: Path) -> int:
-    """A lock on a folder that ends with this process, however it ends; -1 if somebody else has it."""
-    if fcntl is None:
-        return -1
-    number = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(number)
-        return -1
-    return number
-
-
-def _remove_abandoned(target: Path) -> None:
-    """Remove folders of writers that were killed: nobody holds their lock, and they are not brand new.
-
-    A store that was moved aside, and whose successor did not make it into its place, comes back.
-    """
-    for path in target.parent.glob("*.partial"):
-        ours = path.name.startswith(f"{target.name}.") and path.is_dir()
-        if fcntl is None or not ours or time.time() - path.stat().st_mtime < _STALE_S:
-            continue
-        lock = _try_lock(path)
-        if lock >= 0 and path.name.endswith(".old.partial") and not target.exists():
-            path.rename(target)
-        elif lock >= 0:
-            shutil.rmtree(path, ignore_errors=True)
-        if lock >= 0:
-            os.close(lock)
