@@ -84,7 +84,7 @@ def test_mid_fade_snapshot_makes_the_images_of_the_averaged_training_generator(s
     run = Run(tmp_path / "run", trainer, store, about={})
     while trainer.images_seen < 104:  # 8 of the 32 images of the fade to 16x16
         trainer.iterate()
-    run.snapshot().save(tmp_path / "a.safetensors")
+    run.snapshot(trainer.stage).save(tmp_path / "a.safetensors")
     run.log.close()
     loaded = Snapshot.load(tmp_path / "a.safetensors")
     assert (loaded.level, loaded.alpha) == (2, 0.25)

@@ -94,6 +94,8 @@ class Snapshot:
             ConfigError: if latents, labels or level do not fit the generator.
             CheckpointError: if an image is not finite.
         """
+        if not hasattr(self.generator, "latent_size"):
+            raise ConfigError(f"a {self.gan} network makes images of other images, not of latents")
         if (z is None) == (seeds is None):
             raise ConfigError("give either latents or seeds")
         latents = self.latents(seeds) if z is None and seeds is not None else torch.as_tensor(z).float()

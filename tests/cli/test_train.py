@@ -185,7 +185,7 @@ def test_what_the_parser_refuses(args: list[str], words: list[str], store: Store
             ["--schedule.batch", "4", "8", "16", "6"],  # only at 16x16, hours later
             "schedule.batch 6 is not a multiple of gan.stddev_group 4; try --schedule.batch 4 or --gan.stddev-group 3",
         ),
-        (["--micro-batch", "2"], "micro_batch 2 is smaller than a stddev group of 4; try --micro-batch 4"),
+        (["--micro-batch", "2"], "micro_batch 2 is smaller than gan.stddev_group 4; try --micro-batch 4"),
         (["--micro-batch", "0"], "micro_batch must be at least 1, got 0"),
         (["--resolution", "24"], "resolution 24x24: the shorter side must be a power of two, at least 4; try 16 or 32"),
         (["--resolution", "big"], "resolution must look like 64 or 64x128 (height x width), got 'big'"),

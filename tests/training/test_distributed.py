@@ -111,7 +111,7 @@ def test_batch_is_split_into_as_few_parts_as_the_limit_allows(
             "16 on each of 2 processes; try --schedule.batch 32 or --gan.stddev-group 8$",
         ),
         (32, 4, None, 3, "try --schedule.batch 24$"),
-        (16, 8, 4, 1, "micro_batch 4 is smaller than a stddev group of 8"),
+        (16, 8, 4, 1, "micro_batch 4 is smaller than gan.stddev_group 8; try --micro-batch 8$"),
     ],
 )
 def test_batch_that_would_tear_a_stddev_group_is_refused(

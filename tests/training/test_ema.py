@@ -78,3 +78,12 @@ def test_average_starts_as_a_frozen_copy_and_leaves_its_source_alone() -> None:
     with torch.no_grad():
         net[0].weight.add_(1)
     assert not torch.equal(average.network[0].weight, net[0].weight)
+
+
+def test_statistics_of_batch_norm_are_averaged_too() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(3))
+    average = WeightAverage(net, decay=0.75)
+    for value in (4.0, 8.0):
+        net[0].running_mean.fill_(value)
+        average.update(1)
+    assert average.network[0].running_mean.tolist() == [0.75 * 1 + 0.25 * 8] * 3

@@ -56,8 +56,8 @@ def test_split_keeps_groups_whole(batch: int, group: int, world: int, micro: int
         (12, 4, 2, None, "schedule.batch 12 is not a multiple of gan.stddev_group 4 on each of 2 processes; "
                          "try --schedule.batch 8 or --gan.stddev-group 3"),
         (3, 4, 2, None, "schedule.batch 3 is not a multiple of gan.stddev_group 3 on each of 2 processes"),
-        (16, 4, 1, 3, "micro_batch 3 is smaller than a stddev group of 4; try --micro-batch 4"),
-        (16, 16, 1, 8, "micro_batch 8 is smaller than a stddev group of 16; try --micro-batch 16"),
+        (16, 4, 1, 3, "micro_batch 3 is smaller than gan.stddev_group 4; try --micro-batch 4"),
+        (16, 16, 1, 8, "micro_batch 8 is smaller than gan.stddev_group 16; try --micro-batch 16"),
     ],
 )  # fmt: skip
 def test_impossible_splits_say_what_to_type(

@@ -3,37 +3,33 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Generic
 
 import torch
 import tyro
 
 from progan.cli import nearest
-from progan.data.loader import Loader
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, cached
 from progan.errors import ConfigError, DataError
 from progan.evaluation.monitor import Monitor
-from progan.gans.base import ImageSpec
 from progan.images import parse_size
 from progan.metrics import METRICS
 from progan.presets import AUTO, PRESETS
 from progan.presets.progressive import auto
-from progan.training.config import RunConfig
+from progan.training import session
+from progan.training.config import AnyGAN, RunConfig
 from progan.training.distributed import Ranks, process_group
-from progan.training.loop import Trainer
 from progan.training.precision import pick_device
-from progan.training.preflight import Plan, fit_micro_batch, probe
-from progan.training.run import Run
 
 
 @dataclass(frozen=True)
-class Train:
+class Train(Generic[AnyGAN]):
     """Train a GAN. Run the same command again to go on where it stopped."""
 
     data: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATA")]
     """Store written by 'progan prepare', or any source that it reads."""
-    config: Annotated[RunConfig, tyro.conf.arg(name="")]
+    config: Annotated[RunConfig[AnyGAN], tyro.conf.arg(name="")]
     """Settings of the run."""
     resolution: str | None = None
     """Final size like 64 or 64x128 (height x width); the preset's, or the data's, when not given."""
@@ -83,7 +79,8 @@ def main(args: Sequence[str]) -> int:
 def _parse(preset: str, args: Sequence[str], default: RunConfig) -> Train:
     """The options, with those of ``default`` where none are given."""
     start = Train(data=tyro.MISSING, config=default)
-    options = tyro.cli(Train, args=list(args), default=start, prog=f"progan train {preset}")
+    kind = Train[type(default.gan)]  # so that the options are those of this GAN
+    options = tyro.cli(kind, args=list(args), default=start, prog=f"progan train {preset}")
     if options.resolution is None:
         return options
     side = min(parse_size(options.resolution))
@@ -131,28 +128,15 @@ def _side(options: Train, store: Store) -> int:
 
 
 def _train(preset: str, options: Train, store: Store, device: torch.device, ranks: Ranks) -> int:
-    config = options.config
-    side, shorter = config.schedule.resolution, min(store.height, store.width)
-    spec = ImageSpec(store.channels, store.height * side // shorter, store.width * side // shorter, len(store.classes))
-    store.level(side)  # says what is there, if this is not
-    loader = Loader(store, seed=config.seed, mirror=config.mirror, device=device)
-    config = fit_micro_batch(config, spec, device, ranks.world)
-    trainer = Trainer(config, spec, loader, device=device, ranks=ranks)
-    path = options.out / (options.name or f"{preset}-{options.data.resolve().name.split('.')[0]}")
-    watcher = _watcher(options, store, device) if ranks.first else None
-    run = None  # opened before the probe: what is wrong with the directory is said at once
-    if not options.dry_run:
-        run = Run(path, trainer, store, about={"preset": preset, "source": str(options.data)}, watcher=watcher)
-    plan = Plan([])
-    if run is None or not run.finished:
-        plan = probe(config, spec, device, world=ranks.world)
-        size = f"{spec.height}x{spec.width}x{spec.channels}"
-        text = f"{size}, {store.count} images, on {device}, {trainer.precision.kind}\n{plan.table(config.schedule)}"
-        if ranks.first:
-            print(text) if run is None else run.log.say(text)
-    if run is None:
-        return 0
-    ended_by = run.train(plan)
-    if ranks.first:
-        run.log.close()
+    name = options.name or f"{preset}-{options.data.resolve().name.split('.')[0]}"
+    ended_by = session.train(
+        options.config,
+        store,
+        options.out / name,
+        about={"preset": preset, "source": str(options.data)},
+        device=device,
+        ranks=ranks,
+        watcher=_watcher(options, store, device) if ranks.first else None,
+        dry_run=options.dry_run,
+    )
     return 128 + ended_by if ended_by else 0

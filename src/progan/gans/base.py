@@ -109,7 +109,33 @@ class GAN(Protocol):
     """Networks and the phases that train them."""
 
     networks: nn.ModuleDict
+    """The one called "generator" is averaged, kept in snapshots and sampled."""
 
     def phases(self) -> list[Phase]:
         """The steps of one iteration, in order."""
+        ...
+
+    def samples(self, generator: nn.Module, batch: Batch) -> Tensor:
+        """Images [n, C, H, W] in about [-1, 1] that show what ``generator``, the average, has learnt."""
+        ...
+
+
+WHOLE_BATCH = 1 << 30
+"""The group of networks with batch statistics."""
+
+
+class GANConfig(Protocol):
+    """A frozen dataclass with the settings of a GAN."""
+
+    @property
+    def group(self) -> int:
+        """Samples that one pass must see together, every M-th of N = M * group; 1: any, WHOLE_BATCH: all of them."""
+        ...
+
+    def make(self, spec: ImageSpec) -> GAN:
+        """Its networks for images of a data set, with fresh weights."""
+        ...
+
+    def make_generator(self, spec: ImageSpec) -> nn.Module:
+        """The network called "generator" alone."""
         ...

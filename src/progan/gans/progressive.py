@@ -1,7 +1,7 @@
 """Progressive Growing of GANs (Karras, Aila, Laine, Lehtinen, ICLR 2018): the networks and their losses."""
 
 import itertools
-import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
-from progan.gans.base import Batch, ImageSpec, Phase, Terms
-from progan.layers import EqualizedConv2d, EqualizedLinear, leaky, shared_weights
+from progan.gans.base import WHOLE_BATCH, Batch, ImageSpec, Phase, Terms
+from progan.gans.progressive_networks import Discriminator, Generator, Noise
+from progan.layers import shared_weights
 from progan.losses import ADVERSARIAL, drift, gradient_penalty
-from progan.ops import downscale2, fade_images, minibatch_stddev, pixel_norm, stddev_groups, upscale2
+from progan.ops import fade_images, stddev_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,22 @@ class ProGANConfig:
     """Components of a latent; None: as many as the 4x4 block has maps."""
     stddev_group: int = 4
     """Samples in a group of the minibatch standard deviation; 0: no such layer. The paper takes the whole batch."""
+    minibatch_discrimination: int = 0
+    """Instead of it, so many kernels of minibatch discrimination (row e* of table 1)."""
+    equalized: bool = True
+    """Scale weights at run time (section 4.1); otherwise only at their initialization."""
+    normalize_latents: bool = True
+    """Put latents on a hypersphere."""
+    generator_norm: Literal["pixel", "batch", "none"] = "pixel"
+    """Normalization in G: pixel norm behind the activations (section 4.2), or batch norm in front of them."""
+    generator_activation: Literal["leaky", "relu"] = "leaky"
+    """G's activation; D's is leaky ReLU."""
+    tanh: bool = False
+    """Whether G's images go through tanh."""
+    discriminator_norm: Literal["none", "layer"] = "none"
+    """Normalization in D, in front of the activations."""
+    adaptive_noise: bool = False
+    """Multiply D's features by noise that grows with its scores of reals (appendix B, for least squares)."""
     fused_downscale: bool = False
     """D averages before bias and leaky ReLU, as networks of the authors' TensorFlow program need it."""
     conditional: bool = False
@@ -55,104 +72,26 @@ class ProGANConfig:
                 raise ConfigError(f"gan.{name} must be at least 1, got {getattr(self, name)}")
         if self.penalty_target <= 0:
             raise ConfigError(f"gan.penalty_target must be positive, got {self.penalty_target}")
+        if self.stddev_group and self.minibatch_discrimination:
+            raise ConfigError("gan.minibatch_discrimination needs gan.stddev_group 0")
 
     def maps(self, block: int) -> int:
         """Feature maps of block 0 (latent), 1 (4x4), 2 (8x8), ..."""
         return max(min(int(self.fmap_base / 2.0 ** (block * self.fmap_decay)), self.fmap_max), 1)
 
+    @property
+    def group(self) -> int:
+        """Samples that one pass must see together."""
+        whole = self.generator_norm == "batch" or self.minibatch_discrimination
+        return WHOLE_BATCH if whole else self.stddev_group or 1
+
     def make(self, spec: ImageSpec) -> "ProGAN":
         """Both networks for images of a data set, with fresh weights."""
         return ProGAN(self, spec)
 
-    def make_generator(self, spec: ImageSpec) -> "Generator":
+    def make_generator(self, spec: ImageSpec) -> Generator:
         """The generator alone."""
         return Generator(self, spec)
-
-
-class Generator(nn.Module):
-    """G: latents to images of any level up to the full size; all blocks exist from the start.
-
-    Shape: z [N, latent_size], labels int64 [N] -> [N, C, H, W] at ``level``, in about [-1, 1].
-    """
-
-    def __init__(self, config: ProGANConfig, spec: ImageSpec) -> None:
-        super().__init__()
-        self.start, self.classes = spec.start, spec.classes if config.conditional else 0
-        self.latent_size = config.latent_size or config.maps(0)
-        maps = [config.maps(level + 1) for level in range(spec.levels)]
-        # The gain of the dense layer is the authors' (they count it as a 4x4 convolution of a constant).
-        self.dense = EqualizedLinear(
-            self.latent_size + self.classes, maps[0] * math.prod(self.start), gain=math.sqrt(2) / 4, bias=False
-        )
-        self.dense_bias = nn.Parameter(torch.zeros(maps[0]))
-        self.first = EqualizedConv2d(maps[0], maps[0], 3)
-        self.blocks = nn.ModuleList(
-            nn.ModuleList([EqualizedConv2d(i, o, 3, upscale=True), EqualizedConv2d(o, o, 3)])
-            for i, o in itertools.pairwise(maps)
-        )
-        self.to_rgb = nn.ModuleList(EqualizedConv2d(m, spec.channels, 1, gain=1) for m in maps)
-
-    def forward(self, z: Tensor, level: int, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
-        x = before = self._features_4x4(z, labels)
-        for first, second in itertools.islice(self.blocks, level):  # type: ignore[misc]  # pairs of layers
-            before = x
-            x = pixel_norm(leaky(first(x)))
-            x = pixel_norm(leaky(second(x)))
-        image = self.to_rgb[level](x)
-        if alpha is None or level == 0:
-            return image
-        return torch.lerp(upscale2(self.to_rgb[level - 1](before)), image, alpha.to(image.dtype))
-
-    def _features_4x4(self, z: Tensor, labels: Tensor | None) -> Tensor:
-        if self.classes:
-            if labels is None:
-                raise ValueError(f"a generator of {self.classes} classes needs labels [N]")
-            z = torch.cat([z, F.one_hot(labels, self.classes).to(z.dtype)], 1)
-        x = self.dense(pixel_norm(z)).unflatten(1, (-1, *self.start))  # [N, C, 4, 4]
-        x = x + self.dense_bias.view(-1, 1, 1)
-        x = pixel_norm(leaky(x)).contiguous(memory_format=torch.channels_last)
-        return pixel_norm(leaky(self.first(x)))
-
-
-class Discriminator(nn.Module):
-    """D: images of any level to a score and, in a conditional GAN, class logits.
-
-    ``group``, if given, takes the place of the configured stddev group.
-
-    Shape: x [N, C, H, W] at ``level`` -> [N, 1 + classes]; column 0 is the score.
-    """
-
-    def __init__(self, config: ProGANConfig, spec: ImageSpec) -> None:
-        super().__init__()
-        self.group, self.fused_downscale = config.stddev_group, config.fused_downscale
-        maps = [config.maps(level + 1) for level in range(spec.levels)]
-        self.from_rgb = nn.ModuleList(EqualizedConv2d(spec.channels, m, 1) for m in maps)
-        self.blocks = nn.ModuleList(  # block k takes level k + 1 to level k
-            nn.ModuleList([EqualizedConv2d(i, i, 3), EqualizedConv2d(i, o, 3)]) for o, i in itertools.pairwise(maps)
-        )
-        self.last = EqualizedConv2d(maps[0] + (1 if self.group else 0), maps[0], 3)
-        self.dense = EqualizedLinear(maps[0] * math.prod(spec.start), config.maps(0))
-        self.score = EqualizedLinear(config.maps(0), 1 + (spec.classes if config.conditional else 0), gain=1)
-
-    def forward(self, x: Tensor, level: int, alpha: Tensor | None = None, group: int | None = None) -> Tensor:
-        y = leaky(self.from_rgb[level](x))
-        for number in range(level, 0, -1):
-            wide, narrow = self.blocks[number - 1]  # type: ignore[misc]  # a pair of layers
-            y = leaky(wide(y))
-            y = self._narrow(narrow, y)
-            if number == level and alpha is not None:
-                old = leaky(self.from_rgb[level - 1](downscale2(x)))
-                y = torch.lerp(old, y, alpha.to(y.dtype))
-        if self.group:
-            y = torch.cat([y, minibatch_stddev(y, group or self.group)], 1)
-        y = leaky(self.last(y))
-        return self.score(leaky(self.dense(y.flatten(1)))).float()
-
-    def _narrow(self, conv: nn.Module, y: Tensor) -> Tensor:
-        if not self.fused_downscale:
-            return downscale2(leaky(conv(y)))
-        # Average, then bias and leaky ReLU; the average of a constant is that constant.
-        return leaky(downscale2(conv(y)))
 
 
 class ProGAN:
@@ -167,12 +106,19 @@ class ProGAN:
         self.adversarial = ADVERSARIAL[config.loss]
 
     def phases(self) -> list[Phase]:
+        after = None if self.discriminator.noise is None else self.discriminator.noise.update
         if self.config.simultaneous:
-            return [Phase("both", ("discriminator", "generator"), self.joint_loss)]
+            return [Phase("both", ("discriminator", "generator"), self.joint_loss, after_step=after)]
+        repeats = self.config.n_critic
         return [
-            Phase("discriminator", ("discriminator",), self.discriminator_loss, repeats=self.config.n_critic),
+            Phase("discriminator", ("discriminator",), self.discriminator_loss, repeats, after_step=after),
             Phase("generator", ("generator",), self.generator_loss, shows_images=False),
         ]
+
+    def samples(self, generator: nn.Module, batch: Batch) -> Tensor:
+        z = batch.normal("latent", self.generator.latent_size)
+        labels = torch.arange(len(z), device=z.device) % self.spec.classes if self.config.conditional else None
+        return generator(z, batch.level, batch.alpha, labels)
 
     def discriminator_loss(self, batch: Batch) -> Terms:
         """Terms of D on reals and on fakes that carry no graph."""
@@ -204,6 +150,8 @@ class ProGAN:
         with shared_weights():
             on_real, on_fake = self._scores(batch, real, fake)
             penalty = self._penalty(batch, real, fake) if config.penalty_weight else None
+        if self.discriminator.noise is not None:
+            self.discriminator.noise.add(on_real[:, 0])
         terms = self.adversarial.critic(on_real[:, 0], on_fake[:, 0])
         if config.drift_weight:
             terms["drift"] = config.drift_weight * drift(on_real[:, 0])
@@ -215,26 +163,40 @@ class ProGAN:
         return terms
 
     def _scores(self, batch: Batch, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """D on reals and on fakes in one pass, interleaved such that both keep their own stddev groups."""
-        group = stddev_groups(len(real), self.config.stddev_group or len(real))[0]
-        dealt = [x.unflatten(0, (group, -1)) for x in (real, fake)]  # [G, M, C, H, W]
-        both = torch.stack(dealt, 1).flatten(0, 2).contiguous(memory_format=torch.channels_last)  # [G * 2 * M, ...]
-        scores = self.discriminator(both, batch.level, batch.alpha, group).unflatten(0, (group, 2, -1))
+        """D on reals and on fakes in one pass, interleaved such that each are compared among themselves."""
+        group = stddev_groups(len(real), self.discriminator.group)[0]
+
+        def interleaved(*both: Tensor) -> Tensor:
+            dealt = [x.unflatten(0, (group, -1)) for x in both]  # [G, M, ...]
+            return torch.stack(dealt, 1).flatten(0, 2)  # [G * 2 * M, ...]
+
+        draws = self._noise(batch, "real"), self._noise(batch, "fake")
+        images = interleaved(real, fake).contiguous(memory_format=torch.channels_last)
+        scores = self.discriminator(
+            images, batch.level, batch.alpha, group, lambda width: interleaved(*(draw(width) for draw in draws))
+        ).unflatten(0, (group, 2, -1))
         return scores[:, 0].flatten(0, 1), scores[:, 1].flatten(0, 1)
 
+    def _noise(self, batch: Batch, name: str) -> Noise:
+        """Numbers for D's noise in one pass."""
+        streams = (f"noise_{name}_{number}" for number in itertools.count())
+        return lambda width: batch.normal(next(streams), width)
+
     def _generator_terms(self, batch: Batch, fake: Tensor) -> Terms:
-        on_fake = self.discriminator(fake, batch.level, batch.alpha)
+        on_fake = self.discriminator(fake, batch.level, batch.alpha, noise=self._noise(batch, "generator"))
         terms = self.adversarial.generator(on_fake[:, 0])
         if self.config.conditional:
             terms["class_fake"] = F.cross_entropy(on_fake[:, 1:], batch.labels, reduction="none")
         return terms
 
     def _penalty(self, batch: Batch, real: Tensor, fake: Tensor) -> Tensor:
-        mix = batch.uniform("mix", 1).view(-1, 1, 1, 1)
+        mix, noise = batch.uniform("mix", 1).view(-1, 1, 1, 1), self._noise(batch, "penalty")
         missing = self.spec.levels - 1 - batch.level
-        with torch.autocast(real.device.type, enabled=False):  # squares of gradients do not fit 16 bits
+        kind = real.device.type
+        full = torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+        with full:  # squares of gradients do not fit 16 bits
             return gradient_penalty(
-                lambda x: self.discriminator(x, batch.level, batch.alpha)[:, 0],
+                lambda x: self.discriminator(x, batch.level, batch.alpha, noise=noise)[:, 0],
                 *(real, fake, mix),
                 target=self.config.penalty_target,
                 enlarged=2.0**missing,

@@ -1,19 +1,21 @@
 """Everything one training run is made of, as one frozen value."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from progan.errors import ConfigError
 from progan.gans import ProGANConfig
-from progan.gans.base import ImageSpec
+from progan.gans.base import WHOLE_BATCH, GANConfig, ImageSpec
 from progan.schedule import ScheduleConfig, at_resolution
+
+AnyGAN = TypeVar("AnyGAN", bound=GANConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(Generic[AnyGAN]):
     """Settings of a training run; a preset is a function that returns one."""
 
-    gan: ProGANConfig = field(default_factory=ProGANConfig)
+    gan: AnyGAN = field(default_factory=ProGANConfig)  # type: ignore[assignment]  # the most wanted one
     """Networks and objective."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     """When the networks grow."""
@@ -90,24 +92,26 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 def split_batch(config: RunConfig, batch: int, world: int) -> int:
     """Number of micro-batches into which each of ``world`` ranks splits its share of a batch.
 
-    Samples are dealt out in turn, so a stddev group stays whole when the number of parts divides the number of groups.
+    Samples are dealt out in turn, so a group stays whole when the number of parts divides the number of groups.
 
     Raises:
         ConfigError: if no such split exists.
     """
-    group = min(config.gan.stddev_group, batch) or 1
+    group = min(config.gan.group, batch)
     if batch % (group * world):
         shared = f" on each of {world} processes" if world > 1 else ""
         raise ConfigError(
-            f"schedule.batch {batch} is not a multiple of gan.stddev_group {group}{shared}; "
-            f"try {_suggestion(batch, group, world)}"
+            f"schedule.batch {batch} is not a multiple of {_group_name(config)} {group}{shared}; "
+            f"try {_suggestion(config, batch, world)}"
         )
     groups = batch // group
     per_rank = groups // world
     limit = config.micro_batch or batch
     fitting = [n for n in range(1, per_rank + 1) if per_rank % n == 0 and batch // world // n <= limit]
     if not fitting:
-        raise ConfigError(f"micro_batch {limit} is smaller than a stddev group of {group}; try --micro-batch {group}")
+        raise ConfigError(
+            f"micro_batch {limit} is smaller than {_group_name(config)} {group}; try --micro-batch {group}"
+        )
     return fitting[0]
 
 
@@ -121,9 +125,16 @@ def check(config: RunConfig, spec: ImageSpec, world: int) -> None:
         split_batch(config, at_resolution(config.schedule.batch, 4 << level), world)
 
 
-def _suggestion(batch: int, group: int, world: int) -> str:
+def _group_name(config: RunConfig) -> str:
+    return "gan.stddev_group" if hasattr(config.gan, "stddev_group") else "the samples that one pass must see,"
+
+
+def _suggestion(config: RunConfig, batch: int, world: int) -> str:
     """Settings near those given that ``world`` processes can share."""
+    if config.gan.group == WHOLE_BATCH:
+        return "one process, because batch statistics are those of a whole batch"
+    group = min(config.gan.group, batch)
     step = group * world
     fitting = [g for g in range(1, group) if batch % (g * world) == 0]
-    other = f" or --gan.stddev-group {max(fitting)}" if fitting else ""
+    other = f" or --gan.stddev-group {max(fitting)}" if fitting and hasattr(config.gan, "stddev_group") else ""
     return f"--schedule.batch {max(batch // step, 1) * step}{other}"

@@ -1,6 +1,7 @@
 """One training iteration of any GAN: the file to read first."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -84,9 +85,11 @@ class Trainer:
         for name, network in self.gan.networks.items():
             network.requires_grad_(name in phase.trains)
         parts = split_batch(self.config, stage.batch, self.ranks.world)
-        for part in range(parts):
+        ranks = self.ranks
+        for part in range(parts):  # samples are dealt out in turn, so that groups stay whole
+            batch = self._batch(phase.name, stage, first, ranks.rank + ranks.world * part, ranks.world * parts)
             with self.precision.autocast():
-                terms = phase.loss(self._batch(phase, stage, first, part, parts))
+                terms = phase.loss(batch)
             means = {name: term.mean() / parts for name, term in terms.items()}
             self.precision.scaled(torch.stack(list(means.values())).sum()).backward()
             for name, mean in means.items():
@@ -102,13 +105,17 @@ class Trainer:
         if phase.after_step:
             phase.after_step()
 
-    def _batch(self, phase: Phase, stage: Stage, first: int, part: int, parts: int) -> Batch:
-        """This rank's samples of one micro-batch: dealt out in turn, so that stddev groups stay whole."""
-        offset, stride = self.ranks.rank + self.ranks.world * part, self.ranks.world * parts
+    @torch.no_grad()
+    def samples(self, stage: Stage, count: int) -> Tensor:
+        """What the averaged generator shows at a stage, [count, C, H, W] in about [-1, 1]; always of the same draws."""
+        return self.gan.samples(self.ema.network, self._batch("samples", replace(stage, batch=count), 0, 0, 1))
+
+    def _batch(self, name: str, stage: Stage, first: int, offset: int, stride: int) -> Batch:
+        """Every ``stride``-th sample of the batch that begins at ``first``; ``name`` makes its draws its own."""
 
         def drawn(make: Callable[..., np.ndarray]) -> Callable[[str, int], Tensor]:
             def draw(stream: str, width: int) -> Tensor:
-                rows = make(self.config.seed, f"{phase.name}/{stream}", first, stage.batch, width)[offset::stride]
+                rows = make(self.config.seed, f"{name}/{stream}", first, stage.batch, width)[offset::stride]
                 return torch.from_numpy(rows.astype(np.float32)).to(self.device, non_blocking=True)
 
             return draw

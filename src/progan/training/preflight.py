@@ -1,22 +1,23 @@
 """Before a run: parameters, memory and time of every stage, from a short probe of the real training step."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
-from progan.gans.base import ImageSpec
+from progan.gans.base import Batch, ImageSpec
 from progan.schedule import ScheduleConfig, at_resolution, spans
 from progan.training.config import RunConfig, split_batch
 from progan.training.distributed import Ranks
 from progan.training.log import clock
 from progan.training.loop import Trainer
-
-PASSES = 18  # forward passes of D that an iteration is worth, for stages too slow to probe
 
 
 @dataclass
@@ -25,17 +26,19 @@ class StageCost:
 
     level: int
     parameters: int
-    """Of G and D, those in use at this level."""
+    """Of all networks, those in use at this level."""
     flops: float
-    """Multiplications and additions of an iteration, for each real image."""
+    """Multiplications and additions of an iteration, for each image of a batch; NaN: unknown, so that it is probed."""
+    batches: int = 1
+    """Batches of real images that an iteration shows."""
     features: float = 0.0
-    """Numbers that D's layers put out, for each image."""
+    """Numbers that the layers put out, for each image of a batch."""
     image_s: float = 0.0
-    """Seconds of an iteration for each image ..."""
+    """Seconds of an iteration for each image of a batch ..."""
     step_s: float = 0.0
     """... and besides, whatever the batch."""
     image_bytes: float = 0.0
-    """Kept for backward passes, for each image."""
+    """Kept for backward passes, for each image of a batch."""
     seconds_per_kimg: float = 0.0
     memory: int = 0
     """Bytes on the device; about."""
@@ -109,23 +112,23 @@ def probe(config: RunConfig, spec: ImageSpec, device: torch.device, *, budget_s:
         for cost in [costs[-1], *costs[:-1]] if cuda else costs:
             whole = at_resolution(config.schedule.batch, 4 << cost.level)
             batch = whole // world // split_batch(config, whole, world)
-            small = min(config.gan.stddev_group or 1, batch)
+            small = min(config.gan.group, batch)
             slow = not cuda and batch > 2 * small and cost.flops * batch / rate > budget_s / 8
             sizes = [small, 2 * small] if slow else [batch]
             expected = 3 * cost.flops * sum(sizes) / rate
             if time.monotonic() - begin + expected > budget_s and not (cuda and cost is costs[-1]):
                 continue
             _measure(trainer, cost, sizes)
-            rate = cost.flops / cost.image_s
+            rate = rate if math.isnan(cost.flops) else cost.flops / cost.image_s
     known = max((c for c in costs if c.probed), key=lambda c: c.level, default=None)
     for cost in costs:
         if not cost.probed:
             cost.image_s = known.image_s * cost.flops / known.flops if known else cost.flops / rate
             cost.step_s = known.step_s if known else 0.0
-            each = known.image_bytes / known.features if known else 4 * PASSES
+            each = known.image_bytes / known.features if known else 4
             cost.image_bytes = each * cost.features
         whole = at_resolution(config.schedule.batch, 4 << cost.level)
-        cost.seconds_per_kimg = 1000 * (cost.step_s / whole + cost.image_s / world)
+        cost.seconds_per_kimg = 1000 * (cost.step_s / whole + cost.image_s / world) / cost.batches
         cost.memory = round(
             _state_bytes(trainer) + cost.image_bytes * whole / world / split_batch(config, whole, world)
         )
@@ -138,7 +141,7 @@ def fit_micro_batch(config: RunConfig, spec: ImageSpec, device: torch.device, wo
         return config
     batch = at_resolution(config.schedule.batch, config.schedule.resolution)
     tries = sorted({batch // world // n for n in range(1, batch // world + 1) if batch // world % n == 0}, reverse=True)
-    for size in [s for s in tries if s % min(config.gan.stddev_group or 1, batch) == 0]:
+    for size in [s for s in tries if s % min(config.gan.group, batch) == 0]:
         try:
             trainer = Trainer(config, spec, _RandomImages(spec, device), device=device)
             _iterate(trainer, spec.levels - 1, size)
@@ -191,29 +194,45 @@ def _state_bytes(trainer: Trainer) -> float:
 
 
 def _count(config: RunConfig, spec: ImageSpec, level: int) -> StageCost:
-    """Parameters in use, arithmetic and features at a level, from D's forward pass on no device."""
-    group, features = config.gan.stddev_group or 1, [0]
+    """Parameters in use, arithmetic and features of an iteration at a level, carried out on no device."""
+    n = min(config.gan.group, at_resolution(config.schedule.batch, 4 << level))
 
-    def count(module: nn.Module, args: object, output: Tensor) -> None:
-        features[0] += output.numel()
+    def blank(stream: str, width: int) -> Tensor:
+        return torch.empty(n, width, device="meta")
+
+    def load() -> tuple[Tensor, Tensor]:
+        images = torch.empty(n, spec.channels, *spec.size(level), device="meta")
+        return images, torch.empty(n, dtype=torch.int64, device="meta")
 
     with torch.device("meta"):
         gan = config.gan.make(spec)
-        for module in gan.discriminator.modules():
-            if not list(module.children()):
-                module.register_forward_hook(count)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            gan.discriminator(torch.empty(group, spec.channels, *spec.size(level)), level)
-    sizes = {n: p.numel() for n, p in gan.networks.named_parameters() if not _later(n, level)}
-    return StageCost(level, sum(sizes.values()), PASSES * counter.get_total_flops() / group, features[0] / group)
+    batch = Batch(level=level, alpha=None, load=load, normal=blank, uniform=blank)
+    batches = sum(phase.repeats for phase in gan.phases() if phase.shows_images)
+    flops = features = 0
+    try:
+        for phase in gan.phases():
+            for name, network in gan.networks.items():
+                network.requires_grad_(name in phase.trains)
+            with _Arithmetic() as counted:
+                torch.stack([term.mean() for term in phase.loss(batch).values()]).sum().backward()
+            flops, features = flops + phase.repeats * counted.flops, max(features, counted.features)
+    except (NotImplementedError, RuntimeError):  # a loss that looks at values, as JPEG compression does
+        return StageCost(level, sum(p.numel() for p in gan.networks.parameters()), math.nan, batches)
+    used = sum(p.numel() for p in gan.networks.parameters() if p.grad is not None)
+    return StageCost(level, used, flops / n, batches, features / n)
 
 
-def _later(name: str, level: int) -> bool:
-    """Whether a parameter belongs to a block above ``level``, or to the head of another level."""
-    _, part, number, *_ = [*name.split("."), ""]
-    if part == "blocks":
-        return int(number) >= level
-    return part in ("to_rgb", "from_rgb") and int(number) != level
+class _Arithmetic(TorchDispatchMode):
+    """Counts the arithmetic of convolutions and matrix products, and the numbers that they put out."""
+
+    flops = features = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if (count := flop_registry.get(func.overloadpacket)) is not None:
+            self.flops += count(*args, **(kwargs or {}), out_val=out)
+            self.features += sum(x.numel() for x in (out if isinstance(out, tuple) else [out]) if x is not None)
+        return out
 
 
 @contextmanager

@@ -5,19 +5,21 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import Image
 
 from progan import draws
 from progan.data.store import Store
 from progan.errors import CheckpointError, ConfigError
 from progan.files import replacing
-from progan.images import save_png, sheet
-from progan.schedule import Stage, spans, stage_at
+from progan.gans import GANS
+from progan.images import save_png, sheet, to_uint8
+from progan.schedule import Stage, spans
 from progan.snapshot import Snapshot
 from progan.training import checkpoint
 from progan.training.config import changes
@@ -79,6 +81,7 @@ class Run:
                 self.log.say(f"stopped at {self.kimg:.1f} kimg; the same command goes on from there")
             elif self.writes:
                 self._write_growth()
+                self.log.say(f"done: {self.path}/samples, {self.path}/snapshots")
         return ended_by
 
     def _train(self, plan: Plan) -> int | None:
@@ -113,12 +116,11 @@ class Run:
             checkpoint.save(self.path, {"trainer": self.trainer.state_dict()})
         self.trainer.ranks.wait()
 
-    def snapshot(self, stage: Stage | None = None) -> Snapshot:
-        """The averaged generator as it is now, or as it is at the end of ``stage``."""
-        now = stage_at(self.config.schedule, self.trainer.images_seen)
-        level, alpha = (now.level, now.alpha) if stage is None or now.key == stage.key else (stage.level, 1.0)
-        network, spec = self.trainer.ema.network, self.trainer.spec
-        return Snapshot(network, "progan", self.config.gan, spec, level, alpha, self.kimg, self.store.classes)
+    def snapshot(self, stage: Stage) -> Snapshot:
+        """The averaged generator as it is now, in ``stage``."""
+        network, spec, gan = self.trainer.ema.network, self.trainer.spec, self.config.gan
+        name = next(name for name, kind in GANS.items() if type(gan) is kind)
+        return Snapshot(network, name, gan, spec, stage.level, stage.alpha, self.kimg, self.store.classes)
 
     def _record(self, stage: Stage, before: int, *, over: bool) -> None:
         """Statistics, samples and snapshots that are due after an iteration that began at ``before`` images."""
@@ -130,13 +132,15 @@ class Run:
         due = {name: over or before // n != self.trainer.images_seen // n for name, n in intervals.items()}
         if due["log"]:
             self._write_row(stage)
+        after = self.trainer.stage
+        shown = after if after.key == stage.key else replace(stage, alpha=1.0)
         if self.writes and due["sample"]:
-            save_png(self._sample_sheet(self.snapshot(stage)), self.path / f"samples/{now:011.3f}.png")
+            save_png(self._samples(shown), self.path / f"samples/{now:011.3f}.png")
         if self.writes and due["keep"]:
-            self.snapshot(stage).save(self.path / f"snapshots/{now:011.3f}.safetensors")
+            self.snapshot(shown).save(self.path / f"snapshots/{now:011.3f}.safetensors")
         if self.writes and self.watcher is not None and due["measure"]:
             start = time.monotonic()
-            watch(self.watcher, self.snapshot(stage), self.log)
+            watch(self.watcher, self.snapshot(shown), self.log)
             self.tick = (self.tick[0] + time.monotonic() - start, self.tick[1])  # the rates are those of training
 
     def _write_row(self, stage: Stage) -> None:
@@ -165,12 +169,14 @@ class Run:
             run_left_s=sum(times),
         )
 
-    def _sample_sheet(self, snapshot: Snapshot) -> Any:
+    def _samples(self, stage: Stage) -> Image:
         """A sheet of the same latents every time; small images are enlarged, not smoothed."""
-        count = 64 if self.trainer.spec.shorter <= 128 else 16
-        z = draws.normal(self.config.seed, "samples", 0, count, snapshot.latent_size)
-        images = snapshot.generate(z, batch=16)
-        return sheet(images)
+        images = self.trainer.samples(stage, 64 if self.trainer.spec.shorter <= 128 else 16)
+        if not torch.isfinite(images).all():
+            raise CheckpointError(
+                f"{self.path}: the generator at {self.kimg:.1f} kimg makes images that are not finite"
+            )
+        return sheet(to_uint8(images).cpu())
 
     def _say_start(self, resumed: bool, warnings: list[str]) -> None:
         for warning in warnings:
@@ -191,6 +197,8 @@ class Run:
 
     def _write_growth(self) -> None:
         """growth.png: the same latents at the end of every resolution, one row each."""
+        if not hasattr(self.trainer.ema.network, "latent_size"):
+            return  # it makes images of images
         newest: dict[int, Snapshot] = {}
         for file in sorted((self.path / "snapshots").glob("*.safetensors")):
             try:
@@ -202,12 +210,12 @@ class Run:
                 newest[snapshot.level] = snapshot
         rows = []
         for level, snapshot in sorted(newest.items()):
-            z = draws.normal(self.config.seed, "samples", 0, 12, snapshot.latent_size)
+            z = draws.normal(self.config.seed, "samples/latent", 0, 12, snapshot.latent_size)
             factor = (1 << (self.trainer.spec.levels - 1 - level)) * max(1, 64 // self.trainer.spec.shorter)
             rows.append(snapshot.generate(z).repeat_interleave(factor, 2).repeat_interleave(factor, 3))
         if rows:
             save_png(sheet(torch.cat(rows), columns=12), self.path / "growth.png")
-        self.log.say(f"done: {self.path}/growth.png, {self.path}/samples, {self.path}/snapshots")
+            self.log.say(f"the growth of 12 latents: {self.path}/growth.png")
 
     def _describe(self) -> dict[str, Any]:
         data = {"hash": self.store.hash, "count": self.store.count, "spec": asdict(self.trainer.spec)}
