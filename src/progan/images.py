@@ -59,6 +59,27 @@ def to_uint8(images: Tensor) -> Tensor:
     return images.float().add(1).mul(255 / 2).round().clamp(0, 255).to(torch.uint8)
 
 
+def opaque(images: Tensor) -> Tensor:
+    """RGBA composited over white, as 'prepare' does; grey and RGB as they are. uint8 [N, C, H, W]."""
+    if images.shape[1] != 4:
+        return images
+    alpha = images[:, 3:].float() / 255
+    return (images[:, :3].float() * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
+
+
+def scaled(images: Tensor, size: tuple[int, int], *, smooth: bool = False) -> Tensor:
+    """Images brought to another height and width, by the nearest pixel or, smooth, by Lanczos' filter.
+
+    Shape: uint8 [N, 1 or 3, H, W] -> uint8 [N, 1 or 3, *size] on the CPU.
+    """
+    if tuple(images.shape[2:]) == size:
+        return images.cpu()
+    how = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
+    pictures = [to_pil(pixels).resize((size[1], size[0]), how) for pixels in images.cpu().permute(0, 2, 3, 1).numpy()]
+    pixels = np.stack([np.asarray(picture) for picture in pictures])
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:3], -1)).permute(0, 3, 1, 2)
+
+
 def sheet(images: Tensor, columns: int | None = None, *, gap: int = 2, enlarge: int | None = None) -> Image.Image:
     """One picture of many images, row by row, with white gaps.
 

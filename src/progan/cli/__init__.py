@@ -10,7 +10,10 @@ COMMANDS = {
     "prepare": "a folder, archive or known data set becomes a store of all resolutions",
     "train": "train a GAN; the same command again goes on where it stopped",
     "generate": "make images with a trained generator",
+    "video": "film a walk through the latents of a generator, or the training of a run",
+    "analyse": "look at what a generator has learnt: its nearest neighbours in a data set",
     "metric": "measure generated images: SWD, MS-SSIM, FID, KID, Inception score, precision and recall, modes",
+    "reproduce": "train and measure a table or figure of the paper; ours beside the paper's",
     "dedup": "find near duplicates in a store, and write a store without them",
 }
 

@@ -50,7 +50,7 @@ class Generate:
         self._check()
         snapshot = Snapshot.load(self.snapshot, device=pick_device(self.device))
         names, inputs = self._inputs(snapshot)
-        level = None if self.resolution is None else _level(self.resolution, snapshot)
+        level = None if self.resolution is None else level_of(self.resolution, snapshot)
         as_sheet = self.grid or self.out.suffix.lower() == ".png"
         sheets, written = [], 0
         for i in tqdm(
@@ -139,7 +139,12 @@ def read_latents(path: Path, size: int) -> np.ndarray:
     return latents
 
 
-def _level(resolution: int, snapshot: Snapshot) -> int:
+def level_of(resolution: int, snapshot: Snapshot) -> int:
+    """The level that makes images of a shorter side [pixels].
+
+    Raises:
+        ConfigError: if there is none.
+    """
     sides = [4 << level for level in range(snapshot.level + 1)]
     if resolution not in sides:
         raise ConfigError(f"resolution {resolution} is not one this generator makes; try {', '.join(map(str, sides))}")

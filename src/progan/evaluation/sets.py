@@ -14,7 +14,7 @@ from progan import draws
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, cached
 from progan.errors import CheckpointError, ConfigError, DataError
-from progan.images import parse_size
+from progan.images import opaque, parse_size
 from progan.snapshot import Snapshot, find
 
 ENDLESS = 2**31
@@ -132,7 +132,7 @@ def of_array(images: np.ndarray, *, name: str, hash: str = "", seed: int = 0) ->
     order = draws.permutation(seed, "metric/order", 0, count)
 
     def read(first: int, count: int) -> Tensor:
-        return _without_alpha(torch.from_numpy(images[order[first : first + count]]).permute(0, 3, 1, 2))
+        return opaque(torch.from_numpy(images[order[first : first + count]]).permute(0, 3, 1, 2))
 
     return ImageSet(
         name=name,
@@ -168,7 +168,7 @@ def of_snapshot(
         seeds = range(start, start + count)
         labels = [i % snapshot.spec.classes for i in range(first, first + count)] if snapshot.conditional else None
         full = None if level == snapshot.level else level
-        return _without_alpha(snapshot.generate(seeds=seeds, label=labels, level=full, batch=batch))
+        return opaque(snapshot.generate(seeds=seeds, label=labels, level=full, batch=batch))
 
     return ImageSet(
         name=name,
@@ -212,14 +212,6 @@ def _resize(store: Store) -> str:
     how = ", ".join(str(options[key]) for key in ("crop", "fit", "filter") if options.get(key) not in (None, "none"))
     padded = large[0] <= size[0] and large[1] <= size[1] and not options.get("upscale")
     return "" if padded else f"{sources} to {size[0]}x{size[1]} ({how})"
-
-
-def _without_alpha(images: Tensor) -> Tensor:
-    """RGBA composited over white, as 'prepare' does; others as they are."""
-    if images.shape[1] != 4:
-        return images
-    alpha = images[:, 3:].float() / 255
-    return (images[:, :3].float() * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
 
 
 def open_pair(

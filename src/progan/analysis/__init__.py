@@ -1,0 +1,1 @@
+"""What a trained network has learnt, looked at image by image."""

@@ -1,0 +1,144 @@
+"""The command 'progan analyse': 'analyse neighbours'."""
+
+import inspect
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from torch import Tensor
+
+from progan.analysis.neighbours import Crop, Features, nearest, neighbours_sheet, pixels
+from progan.analysis.neighbours import Neighbours as Found
+from progan.cli import nearest as nearest_name
+from progan.cli.generate import level_of, parse_seeds
+from progan.data.store import Store
+from progan.errors import ConfigError, DataError
+from progan.images import save_png
+from progan.metrics.extractors import load_extractor
+from progan.snapshot import Snapshot
+from progan.training.precision import pick_device
+
+_NETWORKS = {"lite0": "efficientnet_lite0", "inception": "inception"}
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Show the training images that are nearest to generated ones (ProGAN figure 10).
+
+    Compared is the middle of the images, outlined in the picture. The paper's distance is one of VGG features.
+    """
+
+    snapshot: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SNAPSHOT")]
+    """A .safetensors file, a shared folder, or a run directory (its newest snapshot)."""
+    store: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="STORE")]
+    """Store of the images that it was trained on."""
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
+    """PNG file for the picture: a generated image in each row, its neighbours beside it."""
+    seeds: str = "0-7"
+    """Seeds of the generated images, like 0-7 or 3,7,20-29."""
+    count: int = 7
+    """Neighbours of each."""
+    by: Literal["lite0", "inception", "pixels"] = "lite0"
+    """Distance between features of EfficientNet-Lite0 or Inception, or between pixels."""
+    crop: float = 0.5
+    """Part of each side that is compared; 1 compares whole images."""
+    mirror: bool = True
+    """Whether training images also count mirrored."""
+    label: int | None = None
+    """Class of all images, for conditional generators; seed modulo classes when not given."""
+    resolution: int | None = None
+    """Shorter side at which to compare, if smaller than what was trained last [pixels]."""
+    weights: Path | None = None
+    """Weights of the network, if they are not in the cache."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+    batch: int = 32
+    """Images made at once."""
+    device: str = "auto"
+    """cuda, mps, cpu, or auto."""
+
+    def run(self) -> int:
+        """Make images, compare, draw and print."""
+        crop, seeds = self._check()
+        snapshot, store = Snapshot.load(self.snapshot, device=pick_device(self.device)), Store.open(self.store)
+        level = None if self.resolution is None else level_of(self.resolution, snapshot)
+        fakes = snapshot.generate(seeds=seeds, label=self.label, level=level, batch=self.batch)
+        reals = _level_like(store, fakes)
+        features = self._features(str(snapshot.device))
+        found = nearest(fakes, reals, features=features, crop=crop, count=self.count, mirror=self.mirror, progress=True)
+        try:
+            save_png(neighbours_sheet(fakes, reals, found, crop), self.out)
+        except OSError as error:
+            raise DataError(f"{self.out}: cannot be written ({error.strerror or error})") from error
+        print(json.dumps(self._report(seeds, found)) if self.json else self._table(seeds, found))
+        return 0
+
+    def _check(self) -> tuple[Crop, list[int]]:
+        """What can be wrong before anything is read."""
+        for name in ("count", "batch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.out.suffix.lower() != ".png":
+            raise ConfigError(f"{self.out}: the picture is written as PNG; name a .png file")
+        if self.weights and self.by == "pixels":
+            raise ConfigError("--weights are those of a network; leave them away, or say --by lite0")
+        return Crop(self.crop), parse_seeds(self.seeds)
+
+    def _features(self, device: str) -> Features:
+        if self.by == "pixels":
+            return pixels
+        extractor = load_extractor(_NETWORKS[self.by], self.weights, device)
+        return lambda images: extractor(images).features
+
+    def _report(self, seeds: list[int], found: Found) -> dict:
+        rows = [
+            {"seed": seed, "index": index.tolist(), "distance": distance.tolist(), "mirrored": mirrored.tolist()}
+            for seed, index, distance, mirrored in zip(seeds, found.index, found.distance, found.mirrored, strict=True)
+        ]
+        settings = {"by": self.by, "crop": self.crop, "mirror": self.mirror}
+        return {"snapshot": str(self.snapshot), "store": str(self.store), **settings, "neighbours": rows}
+
+    def _table(self, seeds: list[int], found: Found) -> str:
+        nearest_first = zip(seeds, found.index[:, 0], found.distance[:, 0], found.mirrored[:, 0], strict=True)
+        lines = ["seed  nearest  distance"]
+        lines += [
+            f"{seed:>4}  {index:>7}  {far:>8.4g}{'  mirrored' * bool(flip)}" for seed, index, far, flip in nearest_first
+        ]
+        return "\n".join([*lines, str(self.out)])
+
+
+def _level_like(store: Store, fakes: Tensor) -> np.ndarray:
+    """The level of a store that has the size of generated images."""
+    _, channels, height, width = fakes.shape
+    level = store.level(min(height, width))
+    if level.shape[1:] != (height, width, channels):
+        found = "x".join(map(str, level.shape[1:]))
+        raise DataError(
+            f"{store.path}: no images of {height}x{width}x{channels} (height x width x channels), as generated\n"
+            f"  found: {found}\n"
+            f"  fix:   name the store that the generator was trained on"
+        )
+    return level
+
+
+_ANALYSES = {"neighbours": Neighbours}
+
+
+def main(args: Sequence[str]) -> int:
+    """Parse and run."""
+    if not args or args[0] in ("-h", "--help"):
+        print("usage: progan analyse ANALYSIS ...     progan analyse ANALYSIS --help tells more\n")
+        print(
+            "\n".join(
+                f"  {name:<12} {inspect.cleandoc(kind.__doc__ or '').splitlines()[0]}"
+                for name, kind in _ANALYSES.items()
+            )
+        )
+        return 0 if args else 2
+    if args[0] not in _ANALYSES:
+        raise ConfigError(f"unknown analysis {args[0]!r}; {nearest_name(args[0], list(_ANALYSES))}")
+    return tyro.cli(_ANALYSES[args[0]], args=list(args[1:]), prog=f"progan analyse {args[0]}").run()

@@ -1,0 +1,1 @@
+"""Walks through the space of latents, and films of them."""

@@ -1,0 +1,134 @@
+"""Frames of films: a walk through a generator's latents, and a generator's training."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from progan.errors import CheckpointError, ConfigError
+from progan.images import opaque, scaled, sheet
+from progan.latent.walks import Walk
+from progan.snapshot import Snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screen:
+    """Where the images of one moment stand in a frame."""
+
+    columns: int
+    rows: int
+    size: tuple[int, int]
+    """Height and width to which each image is brought [pixels]."""
+    smooth: bool = False
+    """Lanczos filtering instead of repeated pixels."""
+
+    @property
+    def cells(self) -> int:
+        """Number of images."""
+        return self.columns * self.rows
+
+    def frame(self, images: Tensor, caption: str | None = None) -> np.ndarray:
+        """Images uint8 [cells, C, H, W] with white gaps, over a line of text if there is one; uint8 [H, W, 3]."""
+        picture = sheet(scaled(opaque(images), self.size, smooth=self.smooth), self.columns, enlarge=1).convert("RGB")
+        if caption is None:
+            return np.asarray(picture)
+        height = max(16, picture.height // 24)
+        canvas = Image.new("RGB", (picture.width, picture.height + height), "white")
+        canvas.paste(picture)
+        font = ImageFont.load_default(height * 0.7)
+        ImageDraw.Draw(canvas).text((4, picture.height + height // 2), caption, "black", font, anchor="lm")
+        return np.asarray(canvas)
+
+
+def interpolation(
+    snapshot: Snapshot,
+    walk: Walk,
+    screen: Screen,
+    *,
+    label: int | None = None,
+    level: int | None = None,
+    batch: int = 32,
+) -> Iterator[np.ndarray]:
+    """Frames uint8 [H, W, 3] of a walk; a conditional generator shows one class in each cell, in turn.
+
+    Args:
+        snapshot: makes the images.
+        walk: has as many cells as the screen.
+        screen: where they stand.
+        label: one class for all cells.
+        level: a smaller level than the newest.
+        batch: images made at once.
+    """
+    labels = _labels(snapshot, screen.cells, label)
+    step = max(1, batch // screen.cells)  # frames
+    for block in walk.blocks():
+        for i in range(0, len(block), step):
+            z = block[i : i + step]
+            images = snapshot.generate(
+                z.reshape(-1, walk.components), label=labels and labels * len(z), level=level, batch=batch
+            )
+            yield from map(screen.frame, images.split(screen.cells))
+
+
+def training(
+    files: Sequence[Path],
+    screen: Screen,
+    *,
+    frames: int,
+    seed: int = 0,
+    label: int | None = None,
+    caption: bool = True,
+    batch: int = 32,
+    device: object = "cpu",
+) -> Iterator[np.ndarray]:
+    """Frames uint8 [H, W, 3] of the same latents in all snapshots of a run, each for the same time.
+
+    Args:
+        files: snapshots in order; one is in memory at a time.
+        screen: the images of each are enlarged to its size.
+        frames: length of the film, at least one for each snapshot.
+        seed: the images are those of seeds ``seed``, ``seed + 1`` and so on.
+        label: one class for all cells.
+        caption: whether to write thousands of images, resolution and fade below.
+        batch: images made at once.
+        device: where to make them.
+    """
+    for i, file in enumerate(files):
+        snapshot = Snapshot.load(file, device=device)  # type: ignore[arg-type]
+        images = snapshot.generate(
+            seeds=range(seed, seed + screen.cells), label=_labels(snapshot, screen.cells, label), batch=batch
+        )
+        frame = screen.frame(images, _caption(snapshot) if caption else None)
+        for _ in range(frames * i // len(files), frames * (i + 1) // len(files)):
+            yield frame
+
+
+def snapshots_of(run: Path) -> list[Path]:
+    """All snapshots of a run directory, in order.
+
+    Raises:
+        CheckpointError: if there are none.
+    """
+    files = sorted((run / "snapshots").glob("*.safetensors"))
+    if not files:
+        found = "is a file" if run.is_file() else "has no snapshots" if run.is_dir() else "does not exist"
+        raise CheckpointError(f"{run}: {found}; a film of training needs a run directory, as 'progan train' makes it")
+    return files
+
+
+def _labels(snapshot: Snapshot, cells: int, label: int | None) -> list[int] | None:
+    """The class of each cell."""
+    if not snapshot.conditional:
+        if label is not None:
+            raise ConfigError("this generator was trained without labels; leave the label away")
+        return None
+    return [cell % snapshot.spec.classes if label is None else label for cell in range(cells)]
+
+
+def _caption(snapshot: Snapshot) -> str:
+    height, width = snapshot.spec.size(snapshot.level)
+    fade = f", fading in: {snapshot.alpha:.0%}" if snapshot.alpha < 1 else ""
+    return f"{snapshot.kimg:.1f} kimg, {height}x{width}{fade}"
