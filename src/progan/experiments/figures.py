@@ -1,0 +1,109 @@
+"""Pictures of an experiment: a sheet of all rows, curves, neighbours, films."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from progan.analysis.neighbours import Crop, nearest, neighbours_sheet, pixels
+from progan.data.store import Store
+from progan.errors import ProganError
+from progan.evaluation.sets import of_store, open_images
+from progan.experiments.curves import compare, measure_snapshots, plot, read_curve
+from progan.experiments.results import Results
+from progan.experiments.rows import Job, unmeasurable
+from progan.images import save_png, sheet
+from progan.latent.films import Screen, interpolation
+from progan.latent.video import save_film
+from progan.latent.walks import SIGMA_S, Walk
+from progan.metrics.extractors import load_extractor
+from progan.snapshot import Snapshot
+from progan.training.precision import pick_device
+
+COLUMNS = 12
+"""Images of each row in a sheet."""
+FPS = 60
+CURVE_COUNT, CURVE_LEAST = 2048, 64  # images for each point of a curve, at the paper's scale and at least
+
+
+def rows_sheet(jobs: Sequence[Job], folder: Path) -> list[str]:
+    """rows.png: real images, then some of each row; the same latents wherever the networks take equal ones."""
+    lines, names = [], []
+    for job in jobs:
+        fake = open_images(job.run)
+        if not lines or job.row.data:
+            real = of_store(Store.open(job.store), resolution=f"{fake.height}x{fake.width}")
+            lines.append(real.read(0, min(COLUMNS, real.count)))
+            names.append(f"real {job.row.data}".strip())
+        lines.append(fake.read(0, len(lines[0])))
+        names.append(job.row.name)
+    save_png(sheet(torch.cat(lines), columns=len(lines[0])), folder / "rows.png")
+    return [f"rows.png, from above: {', '.join(names)}"]
+
+
+def growing(jobs: Sequence[Job], folder: Path) -> list[str]:
+    """growing.png: SWD of all snapshots, each at its own resolution, and images shown against time for all rows."""
+    for job in jobs:
+        store = Store.open(job.store)
+        count = min(max(round(CURVE_COUNT * job.scale.count), CURVE_LEAST), store.count)
+        device = str(pick_device(job.device))
+        measure_snapshots(job.run, store, count=count, mirror=job.row.config().mirror, device=device)
+    curves = {job.row.name: read_curve(job.run) for job in jobs}
+    plot(curves, folder / "growing.png")
+    return compare(curves) if len(curves) == 2 else []
+
+
+def walk(jobs: Sequence[Job], folder: Path) -> list[str]:
+    """interpolation.mp4: a walk through the latents of the first row, 10 s at 60 Hz, or less at a small scale."""
+    job = jobs[0]
+    snapshot = Snapshot.load(job.run, device=pick_device(job.device))
+    side, frames = min(snapshot.spec.size(snapshot.level)), max(round(10 * FPS * job.scale.count), FPS)
+    size = tuple(pixels * max(1, 256 // side) for pixels in snapshot.spec.size(snapshot.level))
+    screen = Screen(columns=4, rows=2, size=size)  # type: ignore[arg-type]  # two numbers
+    steps = Walk(frames=frames, cells=screen.cells, components=snapshot.latent_size, sigma=SIGMA_S * FPS)
+    save_film(interpolation(snapshot, steps, screen), folder / "interpolation.mp4", fps=FPS)
+    return [f"interpolation.mp4: {frames / FPS:.3g} s, seed 0"]
+
+
+def neighbours(jobs: Sequence[Job], folder: Path) -> list[str]:
+    """neighbours.png: generated images of the first row, and the real images nearest to them."""
+    job = jobs[0]
+    snapshot, device = Snapshot.load(job.run), str(pick_device(job.device))
+    fakes = snapshot.generate(seeds=range(8))
+    reals = Store.open(job.store).level(min(fakes.shape[2:]))
+    missing = unmeasurable(["fd_lite0"], device)
+    extractor = None if missing else load_extractor("efficientnet_lite0", None, device)
+    features = pixels if extractor is None else lambda images: extractor(images).features
+    found = nearest(fakes, reals, features=features, mirror=job.row.config().mirror, progress=True)
+    save_png(neighbours_sheet(fakes, reals, found, Crop()), folder / "neighbours.png")
+    by = "pixels" if missing else "features of EfficientNet-Lite0 (not those of the paper's network)"
+    return [f"neighbours.png: seeds 0 to 7 and the five nearest real images by {by} of the middle"]
+
+
+FIGURES: dict[str, tuple[str, Callable[[Sequence[Job], Path], list[str]]]] = {
+    "rows": ("rows.png", rows_sheet),
+    "growing": ("growing.png", growing),
+    "neighbours": ("neighbours.png", neighbours),
+    "walk": ("interpolation.mp4", walk),
+}
+"""What can be drawn of an experiment's jobs: the file, and a function that makes it and returns remarks."""
+
+
+def draw(names: Sequence[str], jobs: Sequence[Job], folder: Path, results: Results) -> None:
+    """Make figures of first seeds and name them in the results; one that cannot be made is a remark."""
+    there = [job for job in jobs if job.seed == 0 and _trained(job, results)]
+    for name in names if there else ():
+        file, make = FIGURES[name]
+        try:
+            results["remarks"] += make(there, folder)
+            results["figures"].append(file)
+        except ProganError as error:
+            text = f"no {file}: {'; '.join(line.strip() for line in str(error).splitlines())}"
+            results["remarks"].append(text)
+            tqdm.write(text, file=sys.stderr)
+
+
+def _trained(job: Job, results: Results) -> bool:
+    return any(r["row"] == job.row.name and r["seed"] == 0 and r["measured"] for r in results["records"])

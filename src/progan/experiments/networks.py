@@ -1,0 +1,78 @@
+"""Layers and parameters of networks, without making their weights (ProGAN table 2)."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from progan.experiments.base import Row
+from progan.experiments.results import markdown
+from progan.experiments.rows import Record, empty
+from progan.gans.base import ImageSpec
+
+CHANNELS = 3
+
+
+def count_parameters(rows: list[Row]) -> list[Record]:
+    """A record for each row whose values are the parameters of every network."""
+    return [_record(row) for row in rows]
+
+
+def layers(row: Row) -> str:
+    """Both networks of a row at full size as Markdown tables: what each layer puts out, and its parameters."""
+    networks, spec = _networks(row)
+    level = spec.levels - 1
+    with torch.device("meta"):
+        z = torch.empty(_batch(row), networks["generator"].latent_size)  # type: ignore[arg-type]
+        images = torch.empty(_batch(row), spec.channels, spec.height, spec.width)
+    called = {"generator": (z, level), "discriminator": (images, level)}
+    return "\n\n".join(_layers(f"{row.name}, {name}", networks[name], *args) for name, args in called.items())
+
+
+def _record(row: Row) -> Record:
+    networks, _ = _networks(row)
+    values: dict[str, Any] = {name: _size(network) for name, network in networks.items()}
+    return {**empty(row.name), "measured": {"parameters": {"values": values, "real": {}}}}
+
+
+def _networks(row: Row) -> tuple[nn.ModuleDict, ImageSpec]:
+    config = row.config()
+    side = config.schedule.resolution
+    spec = ImageSpec(CHANNELS, side, side)
+    with torch.device("meta"):
+        return config.gan.make(spec).networks, spec
+
+
+def _batch(row: Row) -> int:
+    """Samples that every layer accepts: a whole group."""
+    return min(row.config().gan.group, 16)
+
+
+def _layers(title: str, network: nn.Module, *inputs: Any) -> str:
+    """One line for each layer in the order in which it is used; heads of other resolutions in one line."""
+    lines = [[title, "output", "parameters"]]
+    names = {module: name for name, module in network.named_modules()}
+    seen: set[nn.Module] = set()
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and module not in seen:
+            seen.add(module)
+            lines.append([names[module], "x".join(map(str, output.shape[1:])), f"{_size(module):,}"])
+
+    leaves = [module for module in network.modules() if not list(module.children()) and _size(module)]
+    hooks = [leaf.register_forward_hook(note) for leaf in leaves]
+    with torch.no_grad():
+        network(*inputs)
+    for hook in hooks:
+        hook.remove()
+    rest = _size(network) - sum(_size(module) for module in seen)
+    lines += [
+        ["what else there is (heads of other resolutions)", "", f"{rest:,}"],
+        ["total", "", f"{_size(network):,}"],
+    ]
+    return markdown(lines)
+
+
+def _size(module: nn.Module) -> int:
+    return sum(math.prod(p.shape) for p in module.parameters())

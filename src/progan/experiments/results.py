@@ -1,0 +1,221 @@
+"""Ours beside the paper's: what an experiment gave, as JSON and as a table that says what differs."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+
+import progan
+from progan.errors import DataError
+from progan.experiments.base import Experiment, Value
+from progan.experiments.rows import Record
+from progan.experiments.scale import Scale
+from progan.files import replacing
+from progan.metrics import METRICS
+
+FORMAT = "progan results 1"
+FILE = "results.json"
+_NONE = "-"
+
+Results = dict[str, Any]
+
+
+def collect(experiment: Experiment, scale: Scale, records: Sequence[Record], *, command: str, data: str) -> Results:
+    """All that results.json holds; ``data`` describes the images."""
+    return {
+        "format": FORMAT,
+        "experiment": experiment.name,
+        "scale": asdict(scale),
+        "command": command,
+        "data": data,
+        "machine": machine(),
+        "date": time.strftime("%Y-%m-%d"),
+        "version": progan.__version__,
+        "records": list(records),
+        "figures": [],
+        "remarks": [],
+    }
+
+
+def save(results: Results, path: Path) -> None:
+    """Write results.json."""
+    with replacing(path) as file:
+        file.write(f"{json.dumps(results, indent=1)}\n".encode())
+
+
+def read(path: Path) -> Results:
+    """Results that 'progan reproduce' wrote; ``path`` is the file or its folder.
+
+    Raises:
+        DataError: if there are none.
+    """
+    path = path / FILE if path.is_dir() else path
+    try:
+        results = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); wanted a {FILE} that 'progan reproduce' wrote") from error
+    if not isinstance(results, dict) or results.get("format") != FORMAT:
+        raise DataError(f"{path}: not of 'progan reproduce' (format {FORMAT!r} wanted)")
+    return results
+
+
+def machine() -> str:
+    """What the times depend on, in words."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    cpu = models[0] if models else platform.processor() or platform.machine()
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return f"{os.cpu_count()} cores {cpu}, {', '.join(gpus) or 'no GPU'}; torch {torch.__version__}"
+
+
+def report(experiment: Experiment, results: Results) -> str:
+    """The table in Markdown, which terminals show as well, and below it what differs from the paper and why cells are
+    empty.
+    """
+    rows = [name for name in (row.name for row in experiment.rows) if _of(results, name)]
+    differing = _differing(experiment, results)
+    loud = [f"**SCALED ({results['scale']['name']}): NOT comparable with the paper's numbers, only with each other.**"]
+    missing = {name: why for record in results["records"] for name, why in record["missing"].items()}
+    notes = [f"- {name} was not measured: {why}" for name, why in missing.items()]
+    notes += [f"- row {r['row']}, seed {r['seed']}: {note}" for r in results["records"] for note in r["notes"]]
+    parts = [
+        loud if _is_scaled(results) else [],
+        [markdown(_lines(experiment, results, rows))],
+        ["What differs from the paper:", "", *differing] if differing else [],
+        ["Notes:", "", *notes] if notes else [],
+        [f"- {remark}" for remark in results["remarks"]],
+        [f"`{results['command']}`, {results['machine']}; {results['date']}, progan {results['version']}."],
+        [f"![{experiment.title}]({file})" for file in results["figures"] if file.endswith(".png")],
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def expected(experiment: Experiment) -> str:
+    """The paper's numbers alone, where nothing was measured yet."""
+    names = list(dict.fromkeys(key for row in experiment.rows for key in row.paper))
+    lines = [["row", "", *names]]
+    for row in experiment.rows:
+        if row.paper:
+            lines.append([row.name, row.title, *(cell(row.paper.get(name)) for name in names)])
+    return markdown(lines) if len(lines) > 1 else ""
+
+
+def value_of(records: Iterable[Record], name: str) -> Value | None:
+    """Mean over the runs of a row, with deviation (n - 1) and best if there are several."""
+    found = [v for r in records for m in r["measured"].values() if (v := m["values"].get(name)) is not None]
+    if not found:
+        return None
+    better = next((metric.higher_is_better for metric in METRICS.values() if metric.key == name), None)
+    best = None if better is None else max(found) if better else min(found)
+    return Value(mean(found), stdev(found), best) if len(found) > 1 else Value(found[0])
+
+
+def cell(value: float | Value | None, *, best: bool = True) -> str:
+    """A number for a table.
+
+    >>> cell(9.28), cell(Value(8.56, 0.06, 8.8)), cell(23079115), cell(None)
+    ('9.28', '8.56 ± 0.06 (best 8.8)', '23,079,115', '-')
+    """
+    if value is None:
+        return _NONE
+    value = value if isinstance(value, Value) else Value(value)
+    text = f"{value.mean:,}" if isinstance(value.mean, int) else f"{value.mean:.4g}"
+    text += "" if value.deviation is None else f" ± {value.deviation:.3g}"
+    return text + (f" (best {value.best:.4g})" if best and value.best is not None else "")
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with columns as wide as they must be; the first line is the heading.
+
+    >>> print(markdown([["a", "b"], ["1", "22"]]))
+    | a | b  |
+    |---|----|
+    | 1 | 22 |
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines]
+    return "\n".join([text[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *text[1:]])
+
+
+def _of(results: Results, row: str) -> list[Record]:
+    return [record for record in results["records"] if record["row"] == row]
+
+
+def _lines(experiment: Experiment, results: Results, rows: Sequence[str]) -> list[list[str]]:
+    """Ours above the paper's for every row, and the real images' values last."""
+    paper = [key for row in rows for key in experiment.row(row).paper]
+    every = [m for record in results["records"] for m in record["measured"].values()]
+    ours = [key for m in every for key in m["values"] if "_std" not in key]
+    absent = [METRICS[name].key for record in results["records"] for name in record["missing"]]
+    names, times = list(dict.fromkeys([*paper, *ours, *absent])), ["kimg", "hours"] if experiment.trains else []
+    lines = [["row", "", *names, *times]]
+    for name in rows:
+        records, row = _of(results, name), experiment.row(name)
+        ran = [record for record in records if record["kimg"]]
+        runs = f"ours, {len(ran)} runs" if len(ran) > 1 else "ours"
+        costs = [f"{mean(r['kimg'] for r in ran):.4g}", f"{mean(r['train_s'] for r in ran) / 3600:.3g}"] if ran else []
+        cells = [_cell(records, key, best=experiment.best) for key in names]
+        lines.append([name, runs, *cells, *(costs or [_NONE] * 2)[: len(times)]])
+        if row.paper:
+            lines.append(["", "paper", *(cell(row.paper.get(key)) for key in names), *[""] * len(times)])
+        if row.data:
+            lines.append(_real_line("", records, names, len(times)))
+    if not experiment.row(rows[-1]).data and any(m["real"] for m in every):
+        lines.append(_real_line("real images", results["records"], names, len(times)))
+    return lines
+
+
+def _real_line(name: str, records: Sequence[Record], names: Sequence[str], empty: int) -> list[str]:
+    """The same metrics of real images in place of the fakes."""
+    real = {key: value for r in records for m in r["measured"].values() for key, value in m["real"].items()}
+    return [name, "real", *(cell(real.get(key)) for key in names), *[""] * empty]
+
+
+def _cell(records: Sequence[Record], key: str, *, best: bool) -> str:
+    """Ours, or that a metric could not be measured."""
+    missing = any(METRICS[name].key == key for record in records for name in record["missing"])
+    value = value_of(records, key)
+    return "not measured" if missing and value is None else cell(value, best=best)
+
+
+def _counts(results: Results) -> list[tuple[str, dict[str, Any]]]:
+    return list({name: m for r in results["records"] for name, m in r["measured"].items() if name in METRICS}.items())
+
+
+def _is_scaled(results: Results) -> bool:
+    fewer = any(m["fakes"] < METRICS[name].paper_count for name, m in _counts(results))
+    return fewer or any(record["differences"] for record in results["records"])
+
+
+def _differing(experiment: Experiment, results: Results) -> list[str]:
+    """What is not as in the paper, one line each."""
+    found: dict[str, list[str]] = {}
+    for record in results["records"]:
+        for text in record["differences"]:
+            found.setdefault(text, []).append(record["row"])
+    every = {record["row"] for record in results["records"]}
+    whose = {text: "" if set(rows) == every else f"{', '.join(dict.fromkeys(rows))}: " for text, rows in found.items()}
+    lines = [f"{rows}{text}" for text, rows in whose.items()]
+    for name, m in _counts(results):
+        wanted, times = METRICS[name].paper_count, m["plan"][0]
+        if m["fakes"] != wanted or times != experiment.repeats:
+            often = f"{times} times " if times > 1 else ""
+            instead = f"{experiment.repeats} times {wanted:,}" if experiment.repeats > 1 else f"{wanted:,}"
+            reals = f" and {m['reals']:,} real ones" if m["reals"] not in (0, m["fakes"]) else ""
+            lines.append(f"{name} of {often}{m['fakes']:,} images{reals} instead of {instead}")
+        if m["note"]:
+            lines.append(f"{name}: {m['note']}")
+    if experiment.trains:
+        lines.append(f"data: {results['data']}; the paper's: {experiment.data}")
+    runs = max((len(_of(results, row)) for row in every), default=1)
+    if experiment.trains and runs < experiment.seeds:
+        lines.append(f"{runs} {'run' if runs == 1 else 'runs'} of each row instead of {experiment.seeds}")
+    return [f"- {line}" for line in lines]

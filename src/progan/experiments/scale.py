@@ -1,0 +1,146 @@
+"""Experiments made smaller in a stated way: fewer images shown, narrower networks, fewer images measured."""
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+from progan.errors import ConfigError
+from progan.metrics import METRICS
+from progan.training.config import RunConfig
+
+HALF_LIFE_KIMG = 11.1
+"""Of the paper's average of G: 0.999 for each step of 16 images (appendix A.1) ..."""
+HALF_LIFE_SHARE = 0.02
+"""... and at most this share of a shortened run, which would else end with an average of its beginning."""
+FEWEST_MAPS = 4
+_MOST = {"log_kimg": 500, "sample_kimg": 10, "snapshot_kimg": 20}  # lines, sheets and snapshots of a shortened run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """By how much an experiment is smaller than in the paper; 1 is the paper's."""
+
+    name: str = "paper"
+    kimg: float = 1.0
+    """Of the images shown."""
+    maps: float = 1.0
+    """Of the feature maps of growing networks; those of MNIST-1K are tiny already and stay as they are."""
+    count: float = 1.0
+    """Of the images that metrics are measured with."""
+    resolution: int | None = None
+    """Most pixels of the shorter side."""
+    seeds: int | None = None
+    """Most runs of each row."""
+
+    def __post_init__(self) -> None:
+        for name in ("kimg", "maps", "count"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ConfigError(f"scale: {name} must be above 0 and at most 1, got {getattr(self, name)}")
+        if self.seeds is not None and self.seeds < 1:
+            raise ConfigError(f"seeds must be at least 1, got {self.seeds}")
+
+    @property
+    def as_paper(self) -> bool:
+        """Whether numbers may be compared with the paper's as far as this scale is concerned."""
+        return self.kimg == self.maps == self.count == 1 and self.resolution is None
+
+
+SCALES = {
+    "smoke": Scale(name="smoke", kimg=1e-5, maps=1 / 32, count=1 / 256, resolution=32, seeds=1),
+    "small": Scale(name="small", kimg=1 / 100, maps=1 / 8, count=1 / 8, resolution=64, seeds=1),
+    "paper": Scale(),
+}
+"""smoke: does it run at all, seconds for each row. small: laptop hours. paper: as it was."""
+
+
+def parse_scale(text: str, **changes: Any) -> Scale:
+    """The scale of a name, or of a number: that share of the images shown, and all else as in the paper.
+
+    Args:
+        text: smoke, small, paper, or a number like 0.01 or 1/100.
+        changes: other values of fields; None leaves one as it is.
+
+    >>> parse_scale("1/50").kimg, parse_scale("small", maps=0.25).name
+    (0.02, 'small-maps0.25')
+    """
+    if text in SCALES:
+        scale = SCALES[text]
+    else:
+        try:
+            share = float(Fraction(text))
+        except (ValueError, ZeroDivisionError):
+            raise ConfigError(f"scale must be {', '.join(SCALES)} or a number like 0.01, got {text!r}") from None
+        scale = SCALES["paper"] if share == 1 else Scale(name=f"{share:g}", kimg=share)
+    given = {name: value for name, value in changes.items() if value is not None}
+    name = "-".join([scale.name, *(f"{n}{v:g}" for n, v in given.items() if n in ("maps", "resolution"))])
+    return replace(scale, name=name, **given)
+
+
+def scaled(config: RunConfig, scale: Scale) -> RunConfig:
+    """The run at another scale: the same value at the paper's, else with a shorter timetable and narrower networks.
+
+    A growing run still grows, and one that does not grow still starts at its full size. The moving average of G keeps
+    its half-life, up to a share of the run, because an average of the whole run would tell of its beginning.
+    """
+    if scale.as_paper:
+        return config
+    before = config.schedule
+    side = min(before.resolution, scale.resolution or before.resolution)
+    start = side if before.start_resolution == before.resolution else min(before.start_resolution, side)
+    schedule = replace(before, resolution=side, start_resolution=start)
+    config = replace(config, schedule=schedule, gan=_narrower(config.gan, scale.maps))
+    if scale.kimg == 1:
+        return config
+    times = {name: getattr(before, name) * scale.kimg for name in ("hold_kimg", "fade_kimg", "total_kimg")}
+    total = times["total_kimg"]
+    intervals = {name: max(getattr(config, name) * scale.kimg, total / most) for name, most in _MOST.items()}
+    if config.ema_decay > 0:
+        intervals["ema_kimg"] = min(config.ema_kimg or HALF_LIFE_KIMG, HALF_LIFE_SHARE * total)
+    return replace(config, schedule=replace(schedule, **times), **intervals)
+
+
+def _narrower(gan: Any, share: float) -> Any:
+    """Settings of a GAN with fewer feature maps, where it has the settings for it."""
+    if share == 1 or not hasattr(gan, "fmap_max"):
+        return gan
+    fewer = {name: max(round(getattr(gan, name) * share), FEWEST_MAPS) for name in ("fmap_base", "fmap_max")}
+    return replace(gan, **fewer)
+
+
+def images_measured(metric: str, scale: Scale, repeats: int = 1) -> tuple[int, int]:
+    """How often a metric is measured, and with how many images each time; repeats are saved on before images.
+
+    >>> [images_measured("modes", Scale(count=count), 10) for count in (1, 0.25, 0.1, 0.01)]
+    [(10, 25600), (2, 25600), (1, 25600), (1, 2560)]
+    """
+    times = max(int(repeats * scale.count), 1)
+    share = min(repeats * scale.count / times, 1)
+    return times, max(round(METRICS[metric].paper_count * share), METRICS[metric].least)
+
+
+def differences(paper: RunConfig, ours: RunConfig) -> list[str]:
+    """What a scaled run has less of than the paper's, in words; empty if they are equal."""
+    found, a, b = [], paper.schedule, ours.schedule
+    if a.total_kimg != b.total_kimg:
+        found.append(
+            f"{b.total_kimg:,.6g} thousand images shown instead of {a.total_kimg:,.6g} "
+            f"({share_text(b.total_kimg / a.total_kimg)})"
+        )
+    if a.resolution != b.resolution:
+        found.append(f"{b.resolution} pixels a side instead of {a.resolution}")
+    wide, narrow = getattr(paper.gan, "fmap_max", 0), getattr(ours.gan, "fmap_max", 0)
+    if paper.gan != ours.gan:
+        found.append(f"at most {narrow} feature maps instead of {wide} ({share_text(narrow / wide)})")
+    if paper.ema_kimg != ours.ema_kimg:
+        found.append(f"average of G with a half-life of {ours.ema_kimg:.3g} thousand images")
+    return found
+
+
+def share_text(share: float) -> str:
+    """A share for people.
+
+    >>> share_text(0.01), share_text(0.3)
+    ('1/100', '0.3')
+    """
+    whole = round(1 / share)
+    return f"1/{whole:,}" if abs(whole * share - 1) < 1e-3 else f"{share:.3g}"

@@ -1,0 +1,24 @@
+"""Tiny random data, so that every experiment can be tried without any."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from progan.data.options import PrepareOptions
+from progan.data.store import Store, prepare
+
+COUNT, SIDE, CLASSES = 128, 32, 2
+
+
+def tiny_store(folder: Path) -> Store:
+    """A store "synthetic" of smooth random RGB images of 32x32 in two classes, made in ``folder`` or found there."""
+    images = folder / "synthetic-images"
+    rng = np.random.default_rng(0)
+    for i in range(COUNT):
+        path = images / f"class{i % CLASSES}/{i:03}.png"
+        rough = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rough.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(path)
+    return prepare(images, folder / "synthetic", PrepareOptions(resolution=str(SIDE)), workers=0)
