@@ -5,6 +5,7 @@ downloaded. Distances between its features are no FID: they have their own scale
 Definition: github.com/tensorflow/tpu, models/official/efficientnet/lite; Tan and Le, arXiv:1905.11946.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -101,19 +102,24 @@ class Lite0:
         self.classes = state["_fc.weight"].to(device), state["_fc.bias"].to(device)
 
     def __call__(self, images: Tensor) -> Outputs:
-        x = self.run(STEM, self.scaled(images))
-        for block in BLOCKS:
-            inner = x
-            for conv in block:
-                inner = self.run(conv, inner)
-            x = x + inner if x.shape == inner.shape else inner
+        *_, x = self.maps(self.scaled(images))
         features = self.run(HEAD, x).mean((2, 3))
         return Outputs(features=features, probabilities=F.linear(features, *self.classes).softmax(1))
 
     def scaled(self, images: Tensor) -> Tensor:
         """Images uint8 [N, 3, H, W], resized with smoothing, as the first layer sees them [N, 3, 224, 224]."""
-        x = F.interpolate(images.float(), (_SIDE, _SIDE), mode="bilinear", antialias=True)
-        return ((x - 127) / 128).contiguous(memory_format=torch.channels_last)
+        return normalized(F.interpolate(images.float(), (_SIDE, _SIDE), mode="bilinear", antialias=True))
+
+    def maps(self, x: Tensor) -> Iterator[Tensor]:
+        """Maps after the first layer and after each of the 16 blocks, from images of any size after ``normalized``."""
+        x = self.run(STEM, x)
+        yield x
+        for block in BLOCKS:
+            inner = x
+            for conv in block:
+                inner = self.run(conv, inner)
+            x = x + inner if x.shape == inner.shape else inner
+            yield x
 
     def run(self, conv: Conv, x: Tensor) -> Tensor:
         """One convolution, padded as TensorFlow's "SAME": with stride 2 and even sides more at the far end."""
@@ -126,6 +132,11 @@ class Lite0:
             x = F.pad(x, (near, conv.kernel - 2 - near) * 2)
             x = F.conv2d(x, weight, bias, stride=2, groups=groups)
         return x.clamp_(0, 6) if conv.relu6 else x
+
+
+def normalized(pixels: Tensor) -> Tensor:
+    """Pixels 0 ... 255 as the first layer sees them, in channels_last memory format."""
+    return ((pixels - 127) / 128).contiguous(memory_format=torch.channels_last)
 
 
 def load(weights: Path | None = None, device: str = "cpu") -> FrozenExtractor:

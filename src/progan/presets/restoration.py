@@ -1,0 +1,59 @@
+"""The two restoration networks of CelebA-HQ (ProGAN appendix C), as in their papers and small for a CPU."""
+
+from progan.gans.artefacts import ArtefactsConfig
+from progan.gans.super_resolution import SuperResolutionConfig
+from progan.schedule import ScheduleConfig
+from progan.training.config import RunConfig
+
+
+def artefacts() -> RunConfig:
+    """JPEG artefact removal by RED30 (Mao et al. 2016) on parts of 256x256 photographs; the length is ours."""
+    return RunConfig(
+        gan=ArtefactsConfig(),
+        schedule=_fixed(256, batch=64, lr=1e-4, total_kimg=10_000),
+        beta1=0.9,
+        beta2=0.999,
+    )
+
+
+def artefacts_small() -> RunConfig:
+    """The same with 10 layers of 32 maps on parts of 128x128 photographs: about 10 minutes on one core."""
+    return RunConfig(
+        gan=ArtefactsConfig(maps=32, depth=5, crop=48),
+        schedule=_fixed(128, batch=8, lr=5e-4, total_kimg=16),
+        beta1=0.9,
+        beta2=0.999,
+        ema_kimg=0.5,
+        log_kimg=0.4,
+        sample_kimg=2,
+        snapshot_kimg=5,
+    )
+
+
+def super_resolution() -> RunConfig:
+    """4x super-resolution by SRGAN (Ledig et al. 2017): a million steps of SRResNet, then 200,000 of the GAN."""
+    return RunConfig(
+        gan=SuperResolutionConfig(),
+        schedule=_fixed(256, batch=16, lr=1e-4, total_kimg=19_200),
+        beta1=0.9,
+        beta2=0.999,
+    )
+
+
+def super_resolution_small() -> RunConfig:
+    """The same with 4 blocks of 32 maps on parts of 128x128 photographs: about 20 minutes on one core."""
+    return RunConfig(
+        gan=SuperResolutionConfig(maps=32, blocks=4, critic_maps=16, crop=48, pretrain_steps=1500),
+        schedule=_fixed(128, batch=8, lr=5e-4, total_kimg=18),
+        beta1=0.9,
+        beta2=0.999,
+        ema_kimg=0.5,
+        log_kimg=0.4,
+        sample_kimg=2,
+        snapshot_kimg=5,
+    )
+
+
+def _fixed(resolution: int, *, batch: int, lr: float, total_kimg: float) -> ScheduleConfig:
+    """No growing."""
+    return ScheduleConfig(resolution=resolution, start_resolution=resolution, batch=batch, lr=lr, total_kimg=total_kimg)
