@@ -1,4 +1,6 @@
+import io
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -6,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from progan.data.mats import mat_matrices
 from progan.data.options import PrepareOptions
 from progan.data.sources import open_source
 from progan.data.store import prepare
@@ -59,9 +62,101 @@ def test_bad_mat_files_are_named(svhn: Path, monkeypatch) -> None:
         scipy.io.savemat(file, arrays)
         with pytest.raises(DataError, match=r"not SVHN's cropped digits\n  found: .*; wanted X uint8 \[32, 32, 3, N\]"):
             open_source(svhn)
-    monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(DataError, match=r"pip install 'progan\[svhn\]'"):
+    file.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(400))
+    with pytest.raises(DataError, match=r"not a readable .mat file .*HDF5; save it with -v7"):
         open_source(svhn)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_variables_of_mat_files_equal_those_of_scipy(tmp_path: Path, packed: bool) -> None:
+    arrays = {
+        "small": np.array([[1, 2, 3]], np.uint8),  # in the small format, of up to 4 bytes
+        "a_longer_name": RNG.normal(size=(3, 4, 5)),
+        "words": "text",
+        "whole": np.arange(24, dtype=np.int16).reshape(2, 3, 4),
+        "complex": np.array([[1j]]),
+    }
+    scipy.io.savemat(tmp_path / "a.mat", arrays, do_compression=packed)
+    found = mat_matrices(tmp_path / "a.mat")
+    assert list(found) == list(arrays)
+    for name in ("small", "a_longer_name", "whole"):
+        rows = list(found[name].rows.read(range(arrays[name].shape[-1])))
+        np.testing.assert_array_equal(np.stack(rows, -1), arrays[name])
+        assert found[name].shape == arrays[name].shape
+        (last,) = found[name].rows.read([arrays[name].shape[-1] - 1])
+        np.testing.assert_array_equal(last, arrays[name][..., -1])
+    assert (found["words"].rows, found["complex"].rows) == (None, None)
+
+
+PEAK = """
+import resource, sys
+import progan.data.sources, progan.data.options
+unit = 1 if sys.platform == "darwin" else 1024
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+for path in sys.argv[1:]:
+    source = progan.data.sources.open_source(path)
+    progan.data.options.make_plan(source, progan.data.options.PrepareOptions())
+    total = sum(int(record.data[0, 0, 0]) for record in source)
+    print(len(source), total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before)
+"""
+
+
+def test_large_arrays_do_not_come_into_memory(tmp_path: Path) -> None:
+    images = np.zeros((600, 128, 128, 3), np.uint8)  # 29 MB
+    images[:, 0, 0, 0] = np.arange(600) % 256
+    np.savez_compressed(tmp_path / "packed.npz", images=images)
+    np.savez(tmp_path / "plain.npz", images=images)
+    arrays = {"X": images.transpose(1, 2, 3, 0), "y": np.ones((600, 1), np.uint8)}
+    scipy.io.savemat(tmp_path / "packed.mat", arrays, do_compression=True)
+    files = [tmp_path / name for name in ("packed.npz", "plain.npz", "packed.mat")]
+    done = subprocess.run([sys.executable, "-c", PEAK, *files], capture_output=True, text=True, check=True)
+    for line in done.stdout.splitlines():
+        count, total, peak = map(int, line.split())
+        assert (count, total) == (600, int((np.arange(600) % 256).sum()))
+        assert peak < 12e6
+
+
+def test_damage_within_a_compressed_array_spoils_what_follows_alone(tmp_path: Path) -> None:
+    images = RNG.integers(0, 256, (40, 64, 64, 3), np.uint8)
+    np.savez_compressed(tmp_path / "a.npz", images=images)
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
+    (tmp_path / "a.npz").write_bytes(data)
+    payloads = [record.data for record in open_source(tmp_path / "a.npz")]
+    np.testing.assert_array_equal(np.stack(payloads[:19]), images[:19])
+    assert len(payloads) == 40
+    assert isinstance(payloads[-1], DataError)
+    with pytest.raises(DataError, match=r"images\[\d+\]: damaged, or behind something damaged"):
+        prepare(tmp_path / "a.npz", tmp_path / "store")
+    kept = prepare(tmp_path / "a.npz", tmp_path / "store", PrepareOptions(on_error="skip")).count
+    assert 19 <= kept < 40
+
+
+def test_some_rows_of_a_compressed_array(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", x_train=RGB, x_test=RGB[:, :4])
+    source = open_source(tmp_path / "a.npz", split="all")
+    for positions in ([0], [1, 3, 7], [4, 5], [9], []):
+        for i, record in zip(positions, source.records(positions), strict=True):
+            np.testing.assert_array_equal(record.data, RGB[i] if i < 5 else RGB[i - 5, :4])
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"shape": (1, 60000, 60000)}, "one row unpacks to 3600000000 bytes"),
+        ({"shape": (7, 8, 8)}, "has not the length that its header tells"),
+        ({"descr": "|O"}, "it holds objects, which could run code"),
+    ],
+)
+def test_headers_of_packed_arrays_are_not_believed(tmp_path: Path, header: dict, message: str, monkeypatch) -> None:
+    content = io.BytesIO()
+    whole = {"descr": "|u1", "fortran_order": False, "shape": (5, 8, 8)} | header
+    np.lib.format.write_array_header_1_0(content, whole)
+    make_zip(tmp_path / "a.npz", {"images.npy": content.getvalue() + bytes(320)})
+    if "unpacks" in message:
+        monkeypatch.setattr("math.prod", lambda shape: 320)
+    with pytest.raises(DataError, match=rf"a.npz: not a readable file of arrays \(.*{message}"):
+        open_source(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize(

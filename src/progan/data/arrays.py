@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from progan.data.pickles import load_arrays
-from progan.data.records import Source
+from progan.data.records import Source, image_kind
 from progan.errors import DataError
 
 _IDX_NAME = re.compile(r"(?P<stem>.*)-images[-.]idx3-ubyte(\.gz)?")
@@ -209,5 +209,5 @@ def _array_source(
     def read(positions: Sequence[int]) -> Iterator[np.ndarray]:
         return (pixels[i] for i in positions)
 
-    numbers = None if labels is None else labels.tolist()
-    return Source(description=description, names=names, labels=numbers, classes=classes, default_fit=fit, read=read)
+    facts = {"labels": None if labels is None else labels.tolist(), "classes": classes, "default_fit": fit}
+    return Source(description=description, names=names, read=read, alike=image_kind(pixels.shape[1:]), **facts)

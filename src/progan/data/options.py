@@ -120,7 +120,8 @@ def _auto_side(source: Source, box: tuple[int, int, int, int] | None, *, round_u
     if box:
         median = min(box[2:])
     else:
-        sides = [min(size) for _, size in _peek_all(source.sample(_SAMPLE))]
+        kinds = [source.alike] if source.alike else _peek_all(source.sample(_SAMPLE))
+        sides = [min(size) for _, size in kinds]
         if not sides:
             raise DataError(
                 f"{source.description}: none of the sampled images can be opened\n"
@@ -137,7 +138,7 @@ def _auto_side(source: Source, box: tuple[int, int, int, int] | None, *, round_u
 
 def _auto_channels(source: Source) -> int:
     """1 if every image is grey; stops reading at the first colored one."""
-    return 1 if all(grey for grey, _ in _peek_all(source)) else 3
+    return 1 if all(grey for grey, _ in ([source.alike] if source.alike else _peek_all(source))) else 3
 
 
 def _peek_all(records: Iterable[Record]) -> Iterator[tuple[bool, tuple[int, int]]]:

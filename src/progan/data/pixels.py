@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from progan.data.colors import GREY_MODES, to_srgb
-from progan.data.records import Payload, Record
+from progan.data.records import Payload, Record, image_kind
 from progan.errors import DataError
 
 _FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
@@ -125,7 +125,7 @@ def peek(data: Payload) -> tuple[bool, tuple[int, int]]:
         DataError: if it cannot be read.
     """
     if isinstance(data, np.ndarray):
-        return data.ndim == 2, (data.shape[0], data.shape[1])
+        return image_kind(data.shape)
     with _open(data) as image:
         return image.mode in GREY_MODES, (image.height, image.width)
 

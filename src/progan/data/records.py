@@ -18,6 +18,15 @@ Payload = Path | bytes | np.ndarray | DataError
 """A file to open, an encoded image, uint8 pixels [H, W] or [H, W, 3 or 4], or why a member cannot be read."""
 
 
+def image_kind(shape: Sequence[int]) -> tuple[bool, tuple[int, int]]:
+    """Whether pixels [H, W] or [H, W, C] are grey, and their height and width.
+
+    >>> image_kind((4, 6)), image_kind((4, 6, 3))
+    ((True, (4, 6)), (False, (4, 6)))
+    """
+    return len(shape) == 2, (shape[0], shape[1])
+
+
 @dataclass(frozen=True)
 class Record:
     """One image of a source, not decoded yet."""
@@ -63,6 +72,8 @@ class Source:
     """How images come to the wanted size when the user does not say: 'crop' or 'pad'."""
     read: Callable[[Sequence[int]], Iterator[Payload]]
     """Payloads of the images at the given ascending positions."""
+    alike: tuple[bool, tuple[int, int]] | None = None
+    """Whether the images are grey, and their height and width, if that is known of all of them without reading."""
     own_labels: Callable[[], Mapping[str, str | int] | None] | None = None
     """Reads the labels that lie beside the images, by name; it gives None if there are none."""
 

@@ -1,28 +1,32 @@
 """Data sets whose images are arrays in one file: SVHN's .mat files, NumPy's .npy and .npz files."""
 
+import contextlib
+import math
+import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 
-from progan.data.records import Names, Payload, Source
+from progan.data.mats import MAT_HEAD, mat_matrices
+from progan.data.records import Names, Payload, Source, image_kind
+from progan.data.rows import WHOLE_BYTES, Readable, Rows, array_rows, stream_rows
 from progan.errors import DataError
 
-_MAT_HEAD, _NPY_HEAD = b"MATLAB ", b"\x93NUMPY"
+_NPY_HEAD = b"\x93NUMPY"
 _PARTS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
 _IMAGES = ("images", "image", "imgs", "x", "data", "arr_0")
 _LABELS = ("labels", "label", "y", "targets", "arr_1")
-_CHUNK = 256  # images looked at together
 
 
 def mat_files(path: Path) -> list[Path]:
     """SVHN's ..._32x32.mat files right inside a folder, or the file itself if it is one of MATLAB."""
     if path.is_dir():
         return sorted(file for file in path.glob("*_32x32.mat") if file.is_file())
-    return [path] if path.suffix == ".mat" or _head(path).startswith(_MAT_HEAD) else []
+    return [path] if path.suffix == ".mat" or _head(path).startswith(MAT_HEAD[:8]) else []
 
 
 def mat_source(path: Path, files: Sequence[Path], split: str) -> Source:
@@ -48,26 +52,24 @@ def mat_source(path: Path, files: Sequence[Path], split: str) -> Source:
     return _source(f"SVHN {path.resolve().name}", parts, tuple("0123456789"))
 
 
-def _read_mat(file: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_mat(file: Path) -> tuple[Rows, np.ndarray]:
     """Pixels [N, H, W, 3] and digits [N]."""
     try:
-        import scipy.io
-    except ImportError:
-        raise DataError(f"{file}: .mat files need one more package\n  fix:   pip install 'progan[svhn]'") from None
-    try:
-        kinds = {name: (kind, shape) for name, shape, kind in scipy.io.whosmat(file)}
-        pixels, digits = kinds.get("X", ("no X", ())), kinds.get("y", ("no y", ()))
-        fits = pixels[0] == "uint8" and len(pixels[1]) == 4 and pixels[1][2] == 3
-        if fits and digits[0] in ("uint8", "double") and digits[1] == (pixels[1][3], 1):
-            arrays = scipy.io.loadmat(file, variable_names=["X", "y"])
-            labels = arrays["y"][:, 0]
-            if np.isin(labels, range(11)).all():
-                return arrays["X"].transpose(3, 0, 1, 2), labels.astype(np.int64) % 10
-    except Exception as error:  # a broken file makes the reader raise almost anything
+        matrices = mat_matrices(file)
+        pixels, digits = matrices.get("X"), matrices.get("y")
+        if pixels and digits and pixels.rows and digits.rows:
+            fits = pixels.kind == "uint8" and len(pixels.shape) == 4 and pixels.shape[2] == 3
+            if fits and digits.kind in ("uint8", "double") and digits.shape == (pixels.shape[3], 1):
+                (labels,) = digits.rows.read([0])
+                if isinstance(labels, DataError):
+                    raise labels
+                if np.isin(labels, range(11)).all():
+                    return pixels.rows, labels.astype(np.int64) % 10
+    except (OSError, ValueError, zlib.error, struct.error, DataError) as error:
         raise DataError(
             f"{file}: not a readable .mat file ({type(error).__name__}: {error})\n  fix:   download it again"
         ) from error
-    found = ", ".join(f"{name} {kind} {list(shape)}" for name, (kind, shape) in kinds.items())
+    found = ", ".join(f"{name} {matrix.kind} {list(matrix.shape)}" for name, matrix in matrices.items())
     raise DataError(
         f"{file}: not SVHN's cropped digits\n"
         f"  found: {found or 'no arrays'}; wanted X uint8 [32, 32, 3, N] and y [N, 1] of 0 ... 10\n"
@@ -90,7 +92,7 @@ def numpy_files(path: Path) -> list[Path]:
 
 
 def numpy_source(path: Path, split: str) -> Source:
-    """Images of a .npy file, which stays on the disk, or of a .npz file, which is read into memory.
+    """Images of a .npy file, which stays on the disk, or of a .npz file, which is unpacked while it is read.
 
     Images are [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1, 3 or 4; where both orders would do, C is last.
     uint8 is taken as it is. Other numbers must lie in 0 ... 1, -1 ... 1 or 0 ... 255, the first of these ranges that
@@ -101,14 +103,14 @@ def numpy_source(path: Path, split: str) -> Source:
     Raises:
         DataError: if the file is broken, or its arrays are of another kind.
     """
-    with_splits: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+    with_splits: dict[str, tuple[Rows, np.ndarray | None]] = {}
     try:
         if _head(path).startswith(_NPY_HEAD):
-            with_splits[""] = np.load(path, mmap_mode="r", allow_pickle=False), None
+            with_splits[""] = array_rows(np.load(path, mmap_mode="r", allow_pickle=False)), None
         else:
-            with np.load(path, allow_pickle=False) as archive:
+            with zipfile.ZipFile(path) as archive:
                 with_splits = _choose_arrays(path, archive, split)
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise DataError(
             f"{path}: not a readable file of arrays ({error})\n"
             f"  found: {path.stat().st_size} bytes\n"
@@ -119,9 +121,10 @@ def numpy_source(path: Path, split: str) -> Source:
     return _source(f"NumPy {path.name}", parts, ())
 
 
-def _choose_arrays(path: Path, archive: Mapping[str, Any], split: str) -> dict[str, tuple[np.ndarray, Any]]:
+def _choose_arrays(path: Path, archive: zipfile.ZipFile, split: str) -> dict[str, tuple[Rows, np.ndarray | None]]:
     """Images and labels of each part of a split, or of all if there are no splits."""
-    names = {name.lower(): name for name in archive}
+    members = [name.removesuffix(".npy") for name in archive.namelist()]
+    names = {name.lower(): f"{name}.npy" for name in members}
 
     def find(part: str, roles: Sequence[str]) -> str | None:
         wanted = [word for role in roles for word in (f"{role}_{part}", f"{part}_{role}")] if part else roles
@@ -132,26 +135,76 @@ def _choose_arrays(path: Path, archive: Mapping[str, Any], split: str) -> dict[s
     if lacking := [part or "images" for part, name in parts.items() if name is None]:
         raise DataError(
             f"{path}: no array of the name {', '.join(lacking)}\n"
-            f"  found: {', '.join(archive)}; wanted images, x, data or arr_0, or x_train, x_test, ...\n"
+            f"  found: {', '.join(members)}; wanted images, x, data or arr_0, or x_train, x_test, ...\n"
             f"  fix:   numpy.savez(..., images=..., labels=...), or choose another --split"
         )
     labels = {part: find(part, _LABELS) for part in parts}
     return {
-        name: (archive[name], None if (label := labels[part]) is None else archive[label])
+        name.removesuffix(".npy"): (
+            _member_rows(path, archive, name),
+            None if (label := labels[part]) is None else _load(archive, label),
+        )
         for part, name in parts.items()
         if name
     }
 
 
-def _oriented(path: Path, images: np.ndarray) -> np.ndarray:
+def _member_rows(path: Path, archive: zipfile.ZipFile, name: str) -> Rows:
+    """Rows of an array in a .npz file, unpacked while they are read; in Fortran's order it is read whole."""
+    with archive.open(name) as file:
+        shape, fortran, dtype = _npy_header(file)
+        start = file.tell()
+    if archive.getinfo(name).file_size != start + math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name} has not the length that its header tells")
+    if fortran:
+        return array_rows(_load(archive, name))
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Readable]:
+        with zipfile.ZipFile(path) as again, again.open(name) as file:
+            file.read(start)
+            yield file
+
+    return stream_rows(opened, shape, dtype) if shape else Rows(shape=(), dtype=dtype, read=lambda _: iter(()))
+
+
+def _load(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    if (size := archive.getinfo(name).file_size) > WHOLE_BYTES:
+        raise ValueError(f"{name} of {size} bytes would have to be read whole; save it with numpy.ascontiguousarray")
+    with archive.open(name) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether it is in Fortran's order, and type of an array."""
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f"version {version} of the .npy format")
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("it holds objects, which could run code")
+    return shape, fortran and len(shape) > 1, dtype
+
+
+def _oriented(path: Path, images: Rows) -> Rows:
     """Images as [N, H, W] or [N, H, W, C]."""
-    if images.dtype.kind in "uif" and images.size:
-        if images.ndim == 3:
+    n, *one = images.shape or (0,)
+    if images.dtype.kind in "uif" and math.prod(images.shape):
+        if len(one) == 2:
             return images
-        if images.ndim == 4 and images.shape[3] in (1, 3, 4):
-            return images[..., 0] if images.shape[3] == 1 else images
-        if images.ndim == 4 and images.shape[1] in (1, 3, 4):
-            return images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
+        first = len(one) == 3 and one[2] not in (1, 3, 4)
+        height, width, channels = (*one[1:], one[0]) if first else one if len(one) == 3 else (0, 0, 0)
+        if channels in (1, 3, 4):
+
+            def turned(row: np.ndarray | DataError) -> np.ndarray | DataError:
+                if isinstance(row, DataError):
+                    return row
+                row = row.transpose(1, 2, 0) if first else row
+                return row[..., 0] if channels == 1 else row
+
+            shape = (n, height, width) if channels == 1 else (n, height, width, channels)
+            return Rows(shape=shape, dtype=images.dtype, read=lambda positions: map(turned, images.read(positions)))
     raise DataError(
         f"{path}: not an array of images\n"
         f"  found: {images.dtype} of shape {list(images.shape)}\n"
@@ -176,7 +229,7 @@ def _numbers(path: Path, labels: np.ndarray | None, count: int) -> np.ndarray | 
     )
 
 
-def _source(description: str, parts: Sequence[tuple[str, np.ndarray, np.ndarray | None]], classes: tuple) -> Source:
+def _source(description: str, parts: Sequence[tuple[str, Rows, np.ndarray | None]], classes: tuple) -> Source:
     """The source of parts: a name, images [N, H, W] or [N, H, W, C] of any numbers, and labels [N] or None."""
     ends = np.cumsum([0, *(len(images) for _, images, _ in parts)])
     scales = [_scale(name, images) for name, images, _ in parts]
@@ -184,36 +237,42 @@ def _source(description: str, parts: Sequence[tuple[str, np.ndarray, np.ndarray 
     joined = np.concatenate(known) if len(known) == len(parts) else None
     if joined is not None and not classes:
         classes = tuple(str(i) for i in range(int(joined.max()) + 1))
-
-    def place(i: int) -> tuple[int, int]:
-        part = int(ends.searchsorted(i, "right")) - 1
-        return part, i - int(ends[part])
+    shapes = {images.shape[1:] for _, images, _ in parts}
 
     def name(i: int) -> str:
-        part, row = place(i)
-        return f"{parts[part][0]}[{row}]"
+        part = int(ends.searchsorted(i, "right")) - 1
+        return f"{parts[part][0]}[{i - int(ends[part])}]"
 
     def read(positions: Sequence[int]) -> Iterator[Payload]:
-        for part, row in map(place, positions):
-            yield _to_uint8(parts[part][1][row], scales[part])
+        wanted = np.asarray(positions, np.int64)
+        for part, (_, images, _) in enumerate(parts):
+            rows = wanted[(wanted >= ends[part]) & (wanted < ends[part + 1])] - ends[part]
+            for row in images.read(rows.tolist()):
+                yield row if isinstance(row, DataError) else _to_uint8(row, scales[part])
 
-    labels = None if joined is None else joined.tolist()
-    return Source(description=description, names=Names(int(ends[-1]), name), labels=labels, classes=classes, read=read)
+    return Source(
+        description=description,
+        names=Names(int(ends[-1]), name),
+        labels=None if joined is None else joined.tolist(),
+        classes=classes if joined is not None else (),
+        read=read,
+        alike=image_kind(shapes.pop()) if len(shapes) == 1 else None,
+    )
 
 
-def _scale(name: str, images: np.ndarray) -> tuple[float, float]:
+def _scale(name: str, images: Rows) -> tuple[float, float]:
     """Offset and factor that bring numbers to 0 ... 255; (0, 1) for uint8."""
     if images.dtype == np.uint8:
         return 0.0, 1.0
     low, high = np.inf, -np.inf
-    for start in range(0, len(images), _CHUNK):
-        chunk = images[start : start + _CHUNK]
-        least, most = float(chunk.min()), float(chunk.max())
+    for i, row in enumerate(images.read(range(len(images)))):
+        if isinstance(row, DataError):  # reported, or skipped, when its turn comes
+            continue
+        least, most = float(row.min()), float(row.max())
         if not np.isfinite([least, most]).all():
-            broken = start + int(np.isfinite(chunk.reshape(len(chunk), -1)).all(1).argmin())
             raise DataError(
                 f"{name}: not all pixels are numbers\n"
-                f"  found: NaN or infinity in image {broken} (counted from 0)\n"
+                f"  found: NaN or infinity in image {i} (counted from 0)\n"
                 f"  fix:   save the array without this image"
             )
         low, high = min(low, least), max(high, most)

@@ -53,6 +53,7 @@ def mnist_rgb_source(path: Path, split: str, *, count: int, seed: int) -> Source
         labels=labels,  # type: ignore[arg-type]
         classes=tuple(f"{i:03d}" for i in range(1000)),
         default_fit="pad",
+        alike=(False, pixels.shape[1:]),
         read=read,
     )
 
