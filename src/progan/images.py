@@ -101,6 +101,14 @@ def sheet(images: Tensor, columns: int | None = None, *, gap: int = 2, enlarge: 
     return to_pil(canvas)
 
 
+def beside(left: Image.Image, right: Image.Image, *, gap: int = 16) -> Image.Image:
+    """Two pictures in one, with a white gap [pixels]."""
+    canvas = Image.new("RGB", (left.width + gap + right.width, max(left.height, right.height)), "white")
+    canvas.paste(left)
+    canvas.paste(right, (left.width + gap, 0))
+    return canvas
+
+
 def to_pil(pixels: np.ndarray) -> Image.Image:
     """A Pillow image of uint8 pixels [H, W, C], C 1, 3 or 4."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)

@@ -1,7 +1,7 @@
 """A trained generator in one safetensors file, with all that is needed to use it again in its header."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,13 @@ class Snapshot:
 
     @property
     def latent_size(self) -> int:
-        """Components of a latent."""
+        """Components of a latent.
+
+        Raises:
+            ConfigError: if it makes images of other images.
+        """
+        if not hasattr(self.generator, "latent_size"):
+            raise ConfigError(f"a {self.gan} network makes images of other images, not of latents")
         return self.generator.latent_size  # type: ignore[return-value]
 
     @property
@@ -68,7 +74,6 @@ class Snapshot:
         rows = [draws.normal(seed, "generate", 0, 1, self.latent_size) for seed in seeds]
         return torch.from_numpy(np.concatenate(rows))
 
-    @torch.no_grad()
     def generate(
         self,
         z: Tensor | np.ndarray | None = None,
@@ -94,8 +99,19 @@ class Snapshot:
             ConfigError: if latents, labels or level do not fit the generator.
             CheckpointError: if an image is not finite.
         """
-        if not hasattr(self.generator, "latent_size"):
-            raise ConfigError(f"a {self.gan} network makes images of other images, not of latents")
+        return torch.cat(list(self.batches(z, seeds=seeds, label=label, level=level, batch=batch)))
+
+    @torch.no_grad()
+    def batches(
+        self,
+        z: Tensor | np.ndarray | None = None,
+        *,
+        seeds: Sequence[int] | None = None,
+        label: int | Sequence[int] | None = None,
+        level: int | None = None,
+        batch: int = 32,
+    ) -> Iterator[Tensor]:
+        """The images of ``generate``, one batch after another, for more of them than memory holds."""
         if (z is None) == (seeds is None):
             raise ConfigError("give either latents or seeds")
         latents = self.latents(seeds) if z is None and seeds is not None else torch.as_tensor(z).float()
@@ -107,7 +123,6 @@ class Snapshot:
             raise ConfigError(f"level must be 0 ... {self.level} (4 ... {4 << self.level} pixels), got {level}")
         labels = self._labels(label, range(len(latents)) if seeds is None else seeds)
         fade = torch.tensor(self.alpha, device=self.device) if level is None and self.alpha < 1 else None
-        images = []
         for i in range(0, len(latents), batch):
             some = None if labels is None else labels[i : i + batch].to(self.device)
             out = self.generator(
@@ -115,8 +130,7 @@ class Snapshot:
             )
             if not torch.isfinite(out).all():
                 raise CheckpointError(f"the generator at {self.kimg:.1f} kimg makes images that are not finite (NaN)")
-            images.append(to_uint8(out).cpu())
-        return torch.cat(images)
+            yield to_uint8(out).cpu()
 
     def _labels(self, label: int | Sequence[int] | None, numbers: Sequence[int]) -> Tensor | None:
         """One class for each image; ``numbers`` (seeds, or places in a row) decide where no label is given."""

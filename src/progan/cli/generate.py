@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +11,12 @@ import numpy as np
 import torch
 import tyro
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from progan.errors import ConfigError, DataError
-from progan.images import save_png, sheet, to_pil
+from progan.evaluation.sets import open_images
+from progan.images import beside, opaque, save_png, sheet, to_pil
 from progan.snapshot import Snapshot
 from progan.training.precision import pick_device
 
@@ -38,6 +41,8 @@ class Generate:
     """One sheet instead of single images."""
     columns: int | None = None
     """Images in a row of the sheet."""
+    beside: Path | None = None
+    """Store, or anything that 'prepare' reads: as many of its images, drawn at random, at the right of the sheet."""
     resolution: int | None = None
     """Shorter side of the images, if smaller than what was trained last [pixels]."""
     batch: int = 32
@@ -51,30 +56,29 @@ class Generate:
         snapshot = Snapshot.load(self.snapshot, device=pick_device(self.device))
         names, inputs = self._inputs(snapshot)
         level = None if self.resolution is None else level_of(self.resolution, snapshot)
-        as_sheet = self.grid or self.out.suffix.lower() == ".png"
-        sheets, written = [], 0
-        for i in tqdm(
-            range(0, len(names), self.batch), unit="batch", disable=None if len(names) > self.batch else True
-        ):
-            some = inputs[i : i + self.batch]
-            label = self.label
-            if label is None and self.latents is not None and snapshot.conditional:  # in turn over all batches
-                label = [n % snapshot.spec.classes for n in range(i, i + len(some))]
-            z, seeds = (None, some) if isinstance(some, list) else (some, None)
-            images = snapshot.generate(z, seeds=seeds, label=label, level=level, batch=self.batch)
-            if as_sheet:
-                sheets.append(images)
-                continue
-            for name, pixels in zip(names[i:], images.permute(0, 2, 3, 1).numpy(), strict=False):
-                _write(to_pil(pixels), self.out / f"{name}.png")
-                written += 1
-        if as_sheet:
+        z, seeds = (None, inputs) if isinstance(inputs, list) else (inputs, None)
+        images = chain.from_iterable(snapshot.batches(z, seeds=seeds, label=self.label, level=level, batch=self.batch))
+        images = tqdm(images, total=len(names), unit=" images", disable=None if len(names) > self.batch else True)
+        if self._as_sheet:
             path = self.out if self.out.suffix.lower() == ".png" else self.out / "grid.png"
-            _write(sheet(torch.cat(sheets), self.columns), path)
+            _write(self._sheet(torch.stack(list(images))), path)
             print(path)
         else:
-            print(f"{written} images in {self.out}")
+            for name, image in zip(names, images, strict=True):
+                _write(to_pil(image.permute(1, 2, 0).numpy()), self.out / f"{name}.png")
+            print(f"{len(names)} images in {self.out}")
         return 0
+
+    @property
+    def _as_sheet(self) -> bool:
+        return self.grid or self.out.suffix.lower() == ".png"
+
+    def _sheet(self, fakes: Tensor) -> Image.Image:
+        """All images in one picture, and as many real ones at their right if they are wanted."""
+        if self.beside is None:
+            return sheet(fakes, self.columns)
+        reals = open_images(self.beside, resolution="x".join(map(str, fakes.shape[2:]))).read(0, len(fakes))
+        return beside(sheet(opaque(fakes), self.columns), sheet(reals, self.columns))
 
     def _check(self) -> None:
         """What can be wrong before anything is read."""
@@ -85,6 +89,8 @@ class Generate:
             raise ConfigError(f"{self.out}: images are written as PNG; name a .png file or a folder")
         if self.seeds is not None and self.latents is not None:
             raise ConfigError("give either --seeds or --latents")
+        if self.beside is not None and not self._as_sheet:
+            raise ConfigError("--beside needs a sheet: say --grid, or name a .png file")
 
     def _inputs(self, snapshot: Snapshot) -> tuple[list[str], list[int] | np.ndarray]:
         """File names of all images, and their seeds or latents."""

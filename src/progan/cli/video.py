@@ -118,8 +118,8 @@ class Video:
                 raise ConfigError(f"{name} must be more than 0 seconds, got {value}")
         if not 0 <= self.crf <= 51:
             raise ConfigError(f"crf must be 0 ... 51, got {self.crf}")
-        if self.seed < 0:
-            raise ConfigError(f"seed must be at least 0, got {self.seed}")
+        if not 0 <= self.seed < 2**62:
+            raise ConfigError(f"seed must be 0 ... 2^62 - 1, got {self.seed}")
         if self.kind == "training" and self.resolution is not None:
             raise ConfigError("a film of training shows every resolution; leave --resolution away")
         match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", self.grid)
