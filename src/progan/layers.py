@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from progan import winograd
-from progan.ops import stddev_groups, upscale2
+from progan.ops import no_autocast, stddev_groups, upscale2
 
 _sharing: dict[tuple[int, str, bool], Tensor] | None = None
 
@@ -202,7 +202,7 @@ class MinibatchDiscrimination(nn.Module):
     def _distances(self, x: Tensor, size: int, groups: int) -> Tensor:
         """Distances between all samples of each group, [G, G, M, K]."""
         weight = F.normalize(self.weight, dim=2) * self.log_length.exp().unsqueeze(2)
-        with torch.autocast(x.device.type, enabled=False):
+        with no_autocast(x):
             x = x.to(torch.promote_types(x.dtype, torch.float32))
             points = torch.einsum("nf,kdf->nkd", x, weight).unflatten(0, (size, groups))  # [G, M, K, D]
         return (points.unsqueeze(0) - points.unsqueeze(1)).abs().sum(-1)

@@ -1,5 +1,6 @@
 """Pure tensor functions of the networks: scaling by two, fading, minibatch standard deviation, pixel norm."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -97,3 +98,9 @@ def _inverse_length(x: Tensor) -> Tensor:
     dtype = torch.promote_types(x.dtype, torch.float32)
     length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=dtype)
     return torch.rsqrt(length.square() / x.shape[1] + 1e-8)
+
+
+def no_autocast(x: Tensor) -> AbstractContextManager:
+    """Inside, operations on the device of ``x`` keep the dtypes of their inputs."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()

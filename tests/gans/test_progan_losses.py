@@ -38,8 +38,14 @@ class Case:
         config = ProGANConfig(**options, conditional=self.classes > 0)
         gan = config.make(ImageSpec(self.channels, self.height, self.width, self.classes))
         rng = np.random.default_rng(0)
-        for p in gan.networks.parameters():
-            p.data = torch.from_numpy(rng.standard_normal(p.shape)).float()
+        for name, p in gan.networks.named_parameters():
+            size = 0.2 if name.endswith("weight") and not config.equalized else 1
+            p.data = torch.from_numpy(size * rng.standard_normal(p.shape)).float()
+        if config.minibatch_discrimination:
+            gan.discriminator.discrimination.log_length.data -= 2  # such that closeness is neither 0 nor 1
+            gan.discriminator.discrimination.started.fill_(True)
+        if config.adaptive_noise:
+            gan.discriminator.noise.average.fill_(0.9)
         return gan
 
     @cached_property
@@ -64,7 +70,8 @@ class Case:
     @property
     def batch(self) -> Batch:
         def draw(stream: str, width: int) -> Tensor:
-            values = torch.from_numpy(self.arrays[stream]).float()
+            values = self.noise(stream, width) if stream.startswith("noise") else self.arrays[stream]
+            values = torch.from_numpy(values).float()
             assert values.shape == (self.n, width)
             return values
 
@@ -74,18 +81,28 @@ class Case:
             level=self.level, alpha=self.alpha_tensor, load=lambda: (images, labels), normal=draw, uniform=draw
         )
 
+    def noise(self, stream: str, width: int) -> np.ndarray:
+        return np.random.default_rng(list(stream.encode())).standard_normal((self.n, width)).astype(np.float32)
+
     def weights(self, name: str) -> dict[str, np.ndarray]:
         return {k: v.detach().double().numpy() for k, v in self.gan.networks[name].named_parameters()}
 
     # The same in numpy.
 
     def images_of(self, weights: dict[str, np.ndarray]) -> np.ndarray:
-        start, z = self.gan.spec.start, self.arrays["latent"]
-        return reference.generator(weights, z, self.level, self.alpha, self.labels, classes=self.classes, start=start)
+        config, start, z = self.gan.config, self.gan.spec.start, self.arrays["latent"]
+        options = {"norm": config.generator_norm, "activation": config.generator_activation, "tanh": config.tanh}
+        options |= {"equalized": config.equalized, "normalize_latents": config.normalize_latents}
+        options |= {"classes": self.classes, "start": start}
+        return reference.generator(weights, z, self.level, self.alpha, self.labels, **options)
 
-    def outputs_for(self, weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    def outputs_for(self, weights: dict[str, np.ndarray], x: np.ndarray, noise: str = "generator") -> np.ndarray:
         config = self.gan.config
-        options = {"group": config.stddev_group, "fused": config.fused_downscale}
+        options = {"group": config.stddev_group, "fused": config.fused_downscale, "equalized": config.equalized}
+        options |= {"kernels": config.minibatch_discrimination}
+        if config.adaptive_noise:
+            draw = lambda i, width: self.noise(f"noise_{noise}_{i}", width).astype(np.float64)  # noqa: E731
+            options |= {"noise": draw, "average": 0.9}
         return reference.discriminator(weights, x, self.level, self.alpha, **options)
 
     @property
@@ -96,7 +113,7 @@ class Case:
     def discriminator_terms(self, weights: dict[str, np.ndarray], fake: np.ndarray) -> dict[str, np.ndarray]:
         """All but the penalty."""
         config = self.gan.config
-        on_real, on_fake = (self.outputs_for(weights, x) for x in (self.reals, fake))
+        on_real, on_fake = self.outputs_for(weights, self.reals, "real"), self.outputs_for(weights, fake, "fake")
         real, fake = losses.CRITIC[config.loss](on_real[:, 0], on_fake[:, 0])
         terms = {"real": real, "fake": fake, "drift": config.drift_weight * on_real[:, 0] ** 2}
         if self.classes:
@@ -107,7 +124,7 @@ class Case:
     def penalty(self, weights: dict[str, np.ndarray], fake: np.ndarray, missing: int) -> np.ndarray:
         config = self.gan.config
         options = {"target": config.penalty_target, "missing": missing}
-        score = lambda x: self.outputs_for(weights, x)[..., 0]  # noqa: E731
+        score = lambda x: self.outputs_for(weights, x, "penalty")[..., 0]  # noqa: E731
         return config.penalty_weight * losses.penalty(score, self.reals, fake, self.arrays["mix"], **options)
 
     def generator_terms(self, weights: dict[str, np.ndarray], fake: np.ndarray) -> dict[str, np.ndarray]:
@@ -117,6 +134,16 @@ class Case:
             terms["class_fake"] = losses.cross_entropy(on_fake[:, 1:], self.labels)
         return terms
 
+
+ROW_D = {"stddev_group": 0, "equalized": False, "generator_norm": "none"}
+ROW_A = {
+    **ROW_D,
+    "generator_norm": "batch",
+    "discriminator_norm": "layer",
+    "generator_activation": "relu",
+    "tanh": True,
+    "normalize_latents": False,
+}
 
 CASES = {
     "full": Case(8, 8, level=1),
@@ -140,6 +167,16 @@ CASES = {
     "least_squares": Case(4, 4, level=0, options={"loss": "least_squares", "drift_weight": 0.3}),
     "non_saturating": Case(4, 4, level=0, options={"loss": "non_saturating", "penalty_weight": 2.0}),
     "hinge": Case(4, 4, level=0, options={"loss": "hinge"}),
+    "table1_a": Case(8, 8, level=1, options=ROW_A),
+    "table1_b_fading_in": Case(8, 8, level=1, alpha=0.25, channels=1, options=ROW_A),
+    "table1_d": Case(8, 8, level=1, options=ROW_D),
+    "table1_a_4x4": Case(4, 4, level=0, channels=1, n=2, options=ROW_A),
+    "table1_e_star": Case(4, 4, level=0, channels=1, options={**ROW_D, "minibatch_discrimination": 3}),
+    "table1_f": Case(8, 8, level=1, alpha=0.25, options={**ROW_D, "equalized": True, "stddev_group": 4}),
+    "noise": Case(8, 8, level=1, alpha=0.25, channels=1, options={"adaptive_noise": True}),
+    "noise_least_squares": Case(
+        4, 4, level=0, channels=1, n=2, options={"adaptive_noise": True, "loss": "least_squares"}
+    ),
 }
 
 
@@ -205,7 +242,20 @@ def check_gradients(
         np.testing.assert_allclose((got[name] * direction).sum() / size, want / size, rtol=0, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["4x4_of_8x8", "fading_in", "labels_4x4", "fused", "target_750", "hinge"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "4x4_of_8x8",
+        "fading_in",
+        "labels_4x4",
+        "fused",
+        "target_750",
+        "hinge",
+        "table1_a_4x4",
+        "table1_e_star",
+        "noise_least_squares",
+    ],
+)
 def test_gradients_of_d_are_those_of_the_reference(name: str) -> None:
     """The penalty's by finite differences of its exact value: double backward through all of D."""
     case = CASES[name]
@@ -221,7 +271,13 @@ def test_gradients_of_d_are_those_of_the_reference(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["full", "8x8_of_16x16_fading_in", "rgba", "wide", "labels", "fused", "least_squares"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("full", "8x8_of_16x16_fading_in", "rgba", "wide", "labels", "fused", "least_squares"),
+        *("table1_b_fading_in", "table1_d", "table1_e_star", "noise"),
+    ],
+)
 def test_gradients_of_g_are_those_of_the_reference(name: str) -> None:
     case = CASES[name]
     case.gan.networks.zero_grad()

@@ -48,7 +48,7 @@ def multiply_noise(x, noise, average):
     """Every map times 1 + noise * strength * sqrt(C), with appendix B's strength for D's average score."""
     strength = 0.2 * max(0.0, average - 0.5) ** 2
     factor = 1 + noise * strength * np.sqrt(noise.shape[-1])
-    return x * factor.reshape(*factor.shape, *[1] * (x.ndim - factor.ndim))
+    return x * (factor[..., None, None] if x.ndim >= 4 else factor)
 
 
 def score_average(batches):

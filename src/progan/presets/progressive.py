@@ -45,8 +45,28 @@ def _celebahq(batch: dict[int, int], lr: dict[int, float]) -> RunConfig:
     return RunConfig(schedule=ScheduleConfig(batch=batch, lr=lr, hold_kimg=600, fade_kimg=600, total_kimg=12_000))
 
 
+def celebahq_1024_no_growing() -> RunConfig:
+    """The same as in the paper, but at 1024x1024 from the start, at batch 3 (figure 4c)."""
+    return without_growing(celebahq_1024_paper())
+
+
+def celebahq_1024_lsgan() -> RunConfig:
+    """The same as in the paper with least squares and noise in D instead of WGAN-GP (appendix B)."""
+    run = celebahq_1024_paper()
+    gan = replace(run.gan, loss="least_squares", adaptive_noise=True, penalty_weight=0.0, drift_weight=0.0)
+    return replace(run, gan=gan)
+
+
+def without_growing(run: RunConfig) -> RunConfig:
+    """The same run at its full size from the start (figure 4)."""
+    return replace(run, schedule=replace(run.schedule, start_resolution=run.schedule.resolution))
+
+
 def lsun_256() -> RunConfig:
-    """One LSUN category at 256x256 (paper, appendix G), 20,000 kimg; bedroom and dog were trained with --no-mirror."""
+    """One of 30 LSUN categories at 256x256 (paper, appendix G), 20,000 kimg.
+
+    Bedroom and dog were trained on all images with --no-mirror, the others on 100,000 images, mirrored.
+    """
     return RunConfig(
         gan=ProGANConfig(stddev_group=WHOLE_BATCH),
         schedule=ScheduleConfig(resolution=256, hold_kimg=800, fade_kimg=800, total_kimg=20_000),
@@ -62,6 +82,12 @@ def cifar10() -> RunConfig:
         schedule=ScheduleConfig(resolution=32, hold_kimg=400, fade_kimg=400, total_kimg=20_000),
         mirror=False,
     )
+
+
+def cifar10_conditional() -> RunConfig:
+    """CIFAR-10 with its labels: G gets them, and D classifies (AC-GAN)."""
+    run = cifar10()
+    return replace(run, gan=replace(run.gan, conditional=True))
 
 
 def demo() -> RunConfig:
