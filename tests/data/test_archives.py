@@ -13,6 +13,7 @@ import pytest
 from progan.data import archives
 from progan.data.pixels import decode
 from progan.data.sources import open_source
+from progan.data.store import prepare
 from progan.errors import DataError
 from references.image_files import encoded, make_tar, make_zip, noise
 
@@ -128,3 +129,17 @@ def test_folder_that_may_not_be_listed_is_an_error(tmp_path: Path, pets: dict, m
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(DataError, match=r"dog: cannot be listed \(Permission denied\)\n  fix:   chmod u\+rx"):
         open_source(tmp_path / "pets")
+
+
+def test_several_zips_in_a_folder_are_classes(tmp_path: Path) -> None:
+    images = [encoded(noise(8, 8, seed=i)) for i in range(4)]
+    (tmp_path / "pets").mkdir()
+    make_zip(tmp_path / "pets" / "dog.zip", {"a/1.png": images[0], "b/2.png": images[1]})
+    assert (open_source(tmp_path / "pets").classes, len(open_source(tmp_path / "pets"))) == ((), 2)
+    make_zip(tmp_path / "pets" / "cat.zip", {"1.png": images[2], "2.png": images[3]})
+    source = open_source(tmp_path / "pets")
+    assert (source.classes, source.labels) == (("cat", "dog"), [0, 0, 1, 1])
+    assert source.names[1:3] == ["cat.zip/2.png", "dog.zip/a/1.png"]
+    assert [record.data for record in source] == [images[i] for i in (2, 3, 0, 1)]
+    assert [record.data for record in source.records([1, 3])] == [images[3], images[1]]
+    assert prepare(tmp_path / "pets", tmp_path / "store").classes == ("cat", "dog")

@@ -36,12 +36,17 @@ def deep_png(pixels: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def deep_tiff(pixels: np.ndarray) -> bytes:
-    """Uncompressed little-endian TIFF [H, W, C] of 16 bits or float32."""
+def deep_tiff(pixels: np.ndarray, *, bits: int = 0, maximum: int = 0, white_is_zero: bool = False) -> bytes:
+    """Uncompressed little-endian TIFF [H, W, C] of 12 (packed) or 16 bits, or of float32."""
     height, width, channels = pixels.shape
-    data, bits = pixels.tobytes(), 8 * pixels.dtype.itemsize
-    entries = [(256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, 2 if channels == 3 else 1)]
+    data, bits = pixels.tobytes(), bits or 8 * pixels.dtype.itemsize
+    if bits == 12:  # two samples in three bytes
+        a, b = pixels.reshape(-1, 2).astype(int).T
+        data = np.stack([a >> 4, (a & 15) << 4 | b >> 8, b & 255], 1).astype(np.uint8).tobytes()
+    color = 2 if channels == 3 else 0 if white_is_zero else 1
+    entries = [(256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, color)]
     entries += [(273, 4, 300), (277, 3, channels), (278, 4, height), (279, 4, len(data))]
+    entries += [(281, 3, maximum)] if maximum else []
     entries += [(339, 3, 3 if pixels.dtype.kind == "f" else 1)]
     table = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
     if channels == 3:  # three numbers of bits do not fit into the entry
@@ -64,6 +69,27 @@ def test_16_bits_grey_to_nearest_and_color_by_the_upper_byte(write) -> None:
     np.testing.assert_array_equal(np.asarray(grey), np.rint(deep[:, :, 0] / 257))
     np.testing.assert_array_equal(np.asarray(decode(write(deep))), deep >> 8)
     assert peek(write(deep[:, :, :1])) == (True, (16, 16))
+
+
+@pytest.mark.parametrize(
+    ("bits", "maximum", "white"),
+    [(12, 0, 4095), (16, 4095, 4095), (16, 1023, 1023), (16, 4000, 65535), (16, 65535, 65535), (12, 100, 4095)],
+)
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_grey_of_fewer_bits_reaches_white(bits: int, maximum: int, white: int, white_is_zero: bool) -> None:
+    deep = np.random.default_rng(0).integers(0, white + 1, (16, 16, 1), np.uint16)
+    deep[0, :2, 0] = 0, white
+    if bits == 12 and white_is_zero:
+        pytest.skip("Pillow does not read it")
+    found = np.asarray(decode(deep_tiff(deep, bits=bits, maximum=maximum, white_is_zero=white_is_zero)))
+    wanted = np.rint(deep[:, :, 0] * 255.0 / white)
+    np.testing.assert_array_equal(found, 255 - wanted if white_is_zero else wanted)
+    assert (found.min(), found.max()) == (0, 255)
+
+
+def test_colors_of_fewer_bits_in_16_are_refused() -> None:
+    with pytest.raises(DataError, match="colors of 16 bits that only reach 4095; save it with 8 or 16 bits"):
+        decode(deep_tiff(np.zeros((8, 8, 3), np.uint16), maximum=4095))
 
 
 def test_alpha_of_16_bits_is_kept() -> None:

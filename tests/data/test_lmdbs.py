@@ -13,7 +13,7 @@ from progan.data.pixels import decode
 from progan.data.sources import fingerprint, open_source
 from progan.data.store import prepare
 from progan.errors import DataError
-from references.image_files import encoded, noise
+from references.image_files import encoded, make_zip, noise
 
 KEYS = [f"{7919 * i % 997:040x}".encode() for i in range(6)]  # like the SHA-1 of LSUN, not sorted
 
@@ -127,3 +127,48 @@ def test_missing_package_is_named(lsun: Path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "lmdb", None)
     with pytest.raises(DataError, match=r"needs one more package\n  fix:   pip install 'progan\[lmdb\]'"):
         open_source(lsun)
+
+
+def test_categories_in_one_folder_are_classes(tmp_path: Path, values: dict) -> None:
+    for i, name in enumerate(("tower_train_lmdb", "bridge_train_lmdb", "bridge_val_lmdb", "bridge_note")):
+        folder = tmp_path / "lsun" / name
+        folder.mkdir(parents=True)
+        if name != "bridge_note":
+            write(folder, dict(list(values.items())[i : i + 3]))
+    source = open_source(tmp_path / "lsun")
+    assert (source.classes, source.labels) == (("bridge", "tower"), [0, 0, 0, 1, 1, 1])
+    assert source.names[2:4] == [
+        f"bridge_train_lmdb/{sorted(KEYS[1:4])[2].decode()}",
+        f"tower_train_lmdb/{sorted(KEYS[0:3])[0].decode()}",
+    ]
+    assert [record.data for record in source.records([2, 3])] == [
+        values[sorted(KEYS[1:4])[2]],
+        values[sorted(KEYS[0:3])[0]],
+    ]
+    test = open_source(tmp_path / "lsun", split="test")
+    assert (len(test), test.labels) == (3, None)  # one class is none
+    both = open_source(tmp_path / "lsun", split="all")
+    assert (both.classes, both.labels) == (("bridge", "tower"), [0] * 6 + [1] * 3)
+    shutil.rmtree(tmp_path / "lsun" / "bridge_val_lmdb")
+    with pytest.raises(DataError, match=r"no LMDB of the split 'test'\n  found: bridge_train_lmdb, tower_train_lmdb"):
+        open_source(tmp_path / "lsun", split="test")
+
+
+def test_folders_of_any_name_belong_to_every_split(tmp_path: Path, values: dict) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "lsun").mkdir(exist_ok=True)
+        write(tmp_path / "lsun" / name, values)
+    for split in ("train", "test", "all"):
+        assert open_source(tmp_path / "lsun", split=split).classes == ("cat", "dog")
+
+
+def test_lmdb_within_a_zip_is_to_be_unzipped(lsun: Path, tmp_path: Path) -> None:
+    make_zip(tmp_path / "church.zip", {"church_train_lmdb/data.mdb": (lsun / "data.mdb").read_bytes()})
+    with pytest.raises(
+        DataError, match=r"(?s)an LMDB cannot be read inside a zip.*unzip church.zip.*church_train_lmdb"
+    ):
+        open_source(tmp_path / "church.zip")
+    (tmp_path / "zips").mkdir()
+    (tmp_path / "church.zip").rename(tmp_path / "zips" / "church.zip")
+    with pytest.raises(DataError, match=r"unzip church.zip"):
+        open_source(tmp_path / "zips")

@@ -39,6 +39,12 @@ def zip_source(path: Path) -> Source:
     except _BROKEN_ZIP as error:
         raise _broken(path, "zip", error) from error
     _refuse_escapes(path, members)
+    if databases := [name for name in members if PurePosixPath(name).name == "data.mdb"]:
+        raise DataError(
+            f"{path}: an LMDB cannot be read inside a zip\n"
+            f"  found: {databases[0]}, {members[databases[0]].file_size / 1e9:.1f} GB unpacked\n"
+            f"  fix:   unzip {path.name}, then name the folder {PurePosixPath(databases[0]).parent}"
+        )
     names = pick_images(path, members)
 
     def read_names(wanted: Iterable[str]) -> Iterator[Payload]:

@@ -13,18 +13,41 @@ GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;
 _SAME_COLOR = 2  # profiles of sRGB differ by this much in rounding [of 255]
 
 
-def to_srgb(image: Image.Image) -> Image.Image:
+_BITS, _PHOTOMETRIC, _MAXIMUM = 258, 262, 281  # numbers of TIFF's tags
+
+
+def grey_range(image: Image.Image) -> tuple[int, int]:
+    """Black and white of an opened image, if it is grey of more than 8 bits: 0 and 65535, unless TIFF's tags differ.
+
+    White is that of BitsPerSample, or MaxSampleValue if it is 2^k - 1 for fewer bits k, as cameras of 10 to 14 bits
+    write it; other maxima are statistics. Black and white change places where white is zero.
+
+    Raises:
+        DataError: if a color image has fewer bits than its samples, because only their upper bytes are read.
+    """
+    tags = getattr(image, "tag_v2", {})
+    bits, maximum = (min(np.ravel(tags[tag]).tolist()) if tags.get(tag) else 16 for tag in (_BITS, _MAXIMUM))
+    white = (1 << min(bits, 16)) - 1
+    if 255 <= maximum < white and maximum & (maximum + 1) == 0:
+        white = maximum
+        if bits > 8 and image.mode not in GREY_MODES:
+            raise DataError(f"colors of {bits} bits that only reach {maximum}; save it with 8 or 16 bits")
+    return (white, 0) if tags.get(_PHOTOMETRIC) == 0 else (0, white)
+
+
+def to_srgb(image: Image.Image, ends: tuple[int, int] = (0, 65535)) -> Image.Image:
     """An image of mode L, LA, RGB or RGBA with 8 bits per channel, converted if its color profile is not sRGB's.
 
     Args:
         image: of any mode, loaded.
+        ends: black and white of grey images of more than 8 bits.
 
     Raises:
         DataError: if its pixels have no fixed range.
     """
     profile = image.info.get("icc_profile")
     if image.mode != "CMYK":
-        image = _to_simple_mode(image)
+        image = _to_simple_mode(image, ends)
     if profile:
         alpha = image.getchannel("A") if image.mode == "LA" else None
         color = image.convert("L") if alpha else image
@@ -32,7 +55,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
             color = transform.apply(color)
             color = color.getchannel("G") if alpha or image.mode == "L" else color  # red, green and blue are equal
             return Image.merge("LA", (color, alpha)) if alpha else color
-    return _to_simple_mode(image)
+    return _to_simple_mode(image, ends)
 
 
 @functools.lru_cache(maxsize=16)  # the pictures of one camera or program share their profile
@@ -53,7 +76,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     return transform if np.abs(change).max() > _SAME_COLOR else None
 
 
-def _to_simple_mode(image: Image.Image) -> Image.Image:
+def _to_simple_mode(image: Image.Image, ends: tuple[int, int]) -> Image.Image:
     transparent = "transparency" in image.info
     if image.mode in ("P", "PA"):
         return image.convert("RGBA" if transparent or image.mode == "PA" else "RGB")
@@ -66,15 +89,17 @@ def _to_simple_mode(image: Image.Image) -> Image.Image:
     if image.mode in ("La", "RGBa"):
         return image.convert(image.mode.upper())
     if image.mode.startswith("I"):
-        return _to_8_bit(image)
+        return _to_8_bit(image, *ends)
     if image.mode == "F":
         raise DataError("floating-point pixels have no fixed range; save it with 8 or 16 bits")
     return image.convert("RGB")
 
 
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits, 0 ... 65535, to the nearest of 0 ... 255 (65535 = 257 * 255)."""
+def _to_8_bit(image: Image.Image, black: int, white: int) -> Image.Image:
+    """Grey of more than 8 bits to the nearest of 0 ... 255; what is beyond white is white."""
     pixels = np.asarray(image).astype(np.int64)
     if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 65535:
         raise DataError("pixels of more than 16 bits have no fixed range; save it with 8 or 16 bits")
-    return Image.fromarray(((pixels + 128) // 257).astype(np.uint8))
+    most = max(black, white)
+    pixels = pixels.clip(max=most) if white else most - pixels.clip(max=most)
+    return Image.fromarray(((pixels * 255 + most // 2) // most).astype(np.uint8))

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import itertools
-import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from progan.data.options import PrepareOptions, make_plan
+from progan.data.pipeline import usable_cpus
 from progan.data.pixels import Plan, decode, level_sizes, to_pixels
 from progan.data.records import Record, Source
 from progan.data.store import Store
@@ -177,7 +177,7 @@ def inspect(
     Args:
         source: the images.
         options: what the suggestion starts from.
-        workers: threads; by default one for each CPU. Decoding and hashing run outside Python's lock.
+        workers: threads; by default one for each usable CPU. Decoding and hashing run outside Python's lock.
         progress: whether to show a progress bar, if a terminal is there to show it.
 
     Raises:
@@ -185,7 +185,7 @@ def inspect(
     """
     found = Findings()
     with tqdm(total=len(source), unit=" images", desc="inspect", disable=None if progress else True) as bar:
-        for part in _examine_all(source, max(1, (os.cpu_count() or 1) if workers is None else workers)):
+        for part in _examine_all(source, max(1, usable_cpus() if workers is None else workers)):
             found.add(part)
             bar.update(len(part.names) + len(part.broken))
     exact = groups_of(found.digests)

@@ -1,5 +1,6 @@
 """LMDB databases of encoded images, as LSUN comes: read where they are, by key."""
 
+import re
 import weakref
 from array import array
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from progan.errors import DataError
 _MAGIC, _MAGIC_AT = b"\xde\xc0\xef\xbe", 16  # behind the header of the first page
 _NOT_IMAGES = frozenset({b"length", b"__len__", b"__keys__", b"num-samples"})
 """Keys under which some programs note how many images there are."""
+_SPLIT = re.compile(r"(_train|_val|_test)?(_lmdb)?$")
 _OPEN: weakref.WeakValueDictionary[tuple[int, ...], Any] = weakref.WeakValueDictionary()
 
 
@@ -23,6 +25,30 @@ def lmdb_files(path: Path) -> list[Path]:
     with path.open("rb") as file:
         head = file.read(_MAGIC_AT + 4)
     return [path] if head.endswith(_MAGIC) or path.suffix == ".mdb" else []
+
+
+def lmdb_categories(path: Path, split: str) -> list[tuple[str, Path]]:
+    """Category and folder of each LMDB right inside a folder: bedroom of bedroom_train_lmdb.
+
+    Those called ..._val_lmdb are the split 'test'; folders that tell no split belong to every one.
+
+    Raises:
+        DataError: if there are LMDBs, but none of that split.
+    """
+    if not path.is_dir():
+        return []
+    found = [folder for folder in sorted(path.iterdir()) if (folder / "data.mdb").is_file()]
+    ends = {"train": ("val", "test"), "test": ("train",), "all": ()}[split]
+    chosen = [
+        folder for folder in found if not folder.name.removesuffix("_lmdb").endswith(tuple(f"_{e}" for e in ends))
+    ]
+    if found and not chosen:
+        raise DataError(
+            f"{path}: no LMDB of the split {split!r}\n"
+            f"  found: {', '.join(folder.name for folder in found[:8])}\n"
+            f"  fix:   choose another --split"
+        )
+    return [(_SPLIT.sub("", folder.name), folder) for folder in chosen]
 
 
 def lmdb_source(path: Path, files: Sequence[Path]) -> Source:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from progan.data.colors import GREY_MODES, to_srgb
+from progan.data.colors import GREY_MODES, grey_range, to_srgb
 from progan.data.records import Payload, Record, image_kind
 from progan.errors import DataError
 
@@ -141,7 +141,7 @@ def decode(data: Payload) -> Image.Image:
     with _open(data) as image:
         try:
             image.load()
-            return to_srgb(_upright(image))
+            return to_srgb(_upright(image), grey_range(image))
         except DataError:
             raise
         except Exception as error:  # a broken file makes Pillow raise almost anything

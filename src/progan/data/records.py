@@ -94,6 +94,33 @@ class Source:
         return self.records(positions.tolist())
 
 
+def joined(description: str, parts: Sequence[tuple[str, str, Source]]) -> Source:
+    """Several sources one after the other, as classes.
+
+    Args:
+        description: kind and name.
+        parts: the name in front of those of the images, the class, and the images of each; of one class there may be
+            several, and if all are of one class there are no labels.
+    """
+    ends = np.cumsum([0, *(len(source) for _, _, source in parts)])
+    classes = tuple(sorted({kind for _, kind, _ in parts}))
+    numbers = [classes.index(kind) for _, kind, _ in parts]
+
+    def name(i: int) -> str:
+        part = int(ends.searchsorted(i, "right")) - 1
+        return f"{parts[part][0]}/{parts[part][2].names[i - int(ends[part])]}"
+
+    def read(positions: Sequence[int]) -> Iterator[Payload]:
+        wanted = np.asarray(positions, np.int64)
+        for part, (_, _, source) in enumerate(parts):
+            rows = wanted[(wanted >= ends[part]) & (wanted < ends[part + 1])] - ends[part]
+            yield from source.read(rows.tolist()) if len(rows) else ()
+
+    labels = np.repeat(numbers, np.diff(ends)).tolist() if len(classes) > 1 else None
+    facts = {"labels": labels, "classes": classes if labels is not None else ()}
+    return Source(description=description, names=Names(int(ends[-1]), name), read=read, **facts)
+
+
 def is_hidden(name: str) -> bool:
     """Whether a path inside a source belongs to the system that packed it and not to the data."""
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)

@@ -12,9 +12,9 @@ from progan.data.archives import TAR_SUFFIXES, as_bytes, list_tar, read_tar, sha
 from progan.data.arrays import cifar_source, idx_files, idx_source, is_cifar, is_idx
 from progan.data.hub import saved_files, saved_source
 from progan.data.labels import dataset_json, label
-from progan.data.lmdbs import lmdb_files, lmdb_source
+from progan.data.lmdbs import lmdb_categories, lmdb_files, lmdb_source
 from progan.data.parquets import parquet_files, parquet_source
-from progan.data.records import IMAGE_SUFFIXES, Source, folder_labels, is_hidden, pick_images
+from progan.data.records import IMAGE_SUFFIXES, Source, folder_labels, is_hidden, joined, pick_images
 from progan.data.tables import mat_files, mat_source, numpy_files, numpy_source
 from progan.data.tfrecords import tfrecord_files, tfrecord_source
 from progan.errors import DataError
@@ -52,6 +52,9 @@ def _open(path: Path, split: str) -> Source:
         return tfrecord_source(path, files)
     if files := lmdb_files(path):
         return lmdb_source(path, files)
+    if categories := lmdb_categories(path, split):
+        parts = [(folder.name, name, lmdb_source(folder, lmdb_files(folder))) for name, folder in categories]
+        return joined(f"LMDBs {path.resolve().name}", parts)
     if files := mat_files(path):
         return mat_source(path, files, split)
     if numpy_files(path):
@@ -76,9 +79,12 @@ def _open_folder(path: Path, split: str) -> Source:
         if is_cifar(list(batches)):
             return cifar_source(folder, batches, split)
     files = [name for name in walk(path) if not is_hidden(name)]
-    tars = [name for name in files if name.lower().endswith(TAR_SUFFIXES)]
-    if tars and not any(PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES for name in files):
-        return shards_source(path, tars)
+    if not any(PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES for name in files):
+        if tars := [name for name in files if name.lower().endswith(TAR_SUFFIXES)]:
+            return shards_source(path, tars)
+        if zips := [name for name in files if name.lower().endswith(".zip")]:
+            parts = [(name, PurePosixPath(name).stem, zip_source(path / name)) for name in zips]
+            return joined(f"zips {path.resolve().name}", parts)
     names = pick_images(path, files)
     labels, classes = folder_labels(names)
 
