@@ -1,6 +1,7 @@
 """Pictures of an experiment: a sheet of all rows, curves, neighbours, films."""
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -31,8 +32,11 @@ CURVE_COUNT, CURVE_LEAST = 2048, 64  # images for each point of a curve, at the 
 def rows_sheet(jobs: Sequence[Job], folder: Path) -> list[str]:
     """rows.png: real images, then some of each row; the same latents wherever the networks take equal ones."""
     lines, names = [], []
-    for job in jobs:
-        fake = open_images(job.run)
+    fakes = [open_images(job.run) for job in jobs]
+    largest = max(fake.height for fake in fakes)
+    for job, fake in zip(jobs, fakes, strict=True):
+        if fake.height < largest:  # a run that ended in an earlier stage
+            continue
         if not lines or job.row.data:
             real = of_store(Store.open(job.store), resolution=f"{fake.height}x{fake.width}")
             lines.append(real.read(0, min(COLUMNS, real.count)))
@@ -99,7 +103,9 @@ def draw(names: Sequence[str], jobs: Sequence[Job], folder: Path, results: Resul
         try:
             results["remarks"] += make(there, folder)
             results["figures"].append(file)
-        except ProganError as error:
+        except Exception as error:  # the table is worth more than its pictures
+            if not isinstance(error, ProganError):
+                traceback.print_exc()
             text = f"no {file}: {'; '.join(line.strip() for line in str(error).splitlines())}"
             results["remarks"].append(text)
             tqdm.write(text, file=sys.stderr)

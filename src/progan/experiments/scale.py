@@ -13,7 +13,8 @@ HALF_LIFE_KIMG = 11.1
 HALF_LIFE_SHARE = 0.02
 """... and at most this share of a shortened run, which would else end with an average of its beginning."""
 FEWEST_MAPS = 4
-_MOST = {"log_kimg": 500, "sample_kimg": 10, "snapshot_kimg": 20}  # lines, sheets and snapshots of a shortened run
+_MOST = {"log_kimg": 500, "sample_kimg": 20, "snapshot_kimg": 20}  # lines, sheets and snapshots of a shortened run
+_LEAST_KIMG = {"log_kimg": 0.0, "sample_kimg": 0.2, "snapshot_kimg": 0.1}  # between two of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ class Scale:
 
 
 SCALES = {
-    "smoke": Scale(name="smoke", kimg=1e-5, maps=1 / 32, count=1 / 256, resolution=32, seeds=1),
+    "smoke": Scale(name="smoke", kimg=5e-5, maps=1 / 32, count=1 / 256, resolution=16, seeds=1),
     "small": Scale(name="small", kimg=1 / 100, maps=1 / 8, count=1 / 8, resolution=64, seeds=1),
     "paper": Scale(),
 }
@@ -93,7 +94,9 @@ def scaled(config: RunConfig, scale: Scale) -> RunConfig:
         return config
     times = {name: getattr(before, name) * scale.kimg for name in ("hold_kimg", "fade_kimg", "total_kimg")}
     total = times["total_kimg"]
-    intervals = {name: max(getattr(config, name) * scale.kimg, total / most) for name, most in _MOST.items()}
+    intervals = {
+        name: max(getattr(config, name) * scale.kimg, total / most, _LEAST_KIMG[name]) for name, most in _MOST.items()
+    }
     if config.ema_decay > 0:
         intervals["ema_kimg"] = min(config.ema_kimg or HALF_LIFE_KIMG, HALF_LIFE_SHARE * total)
     return replace(config, schedule=replace(schedule, **times), **intervals)
