@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -64,14 +64,14 @@ def save_film(frames: Iterable[np.ndarray], path: Path, *, fps: int, crf: int = 
                 save_png(Image.fromarray(frame), path / f"{i:06d}.png")
         else:
             with replacing(path) as file:
-                write(iter(frames), file, fps, crf)
+                write(iter(frames), file.name, fps, crf)  # by name: FFmpeg then tells why a disk refuses
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
-def _write_mp4(frames: Iterator[np.ndarray], file: BinaryIO, fps: int, crf: int) -> None:
+def _write_mp4(frames: Iterator[np.ndarray], file: str, fps: int, crf: int) -> None:
     av, first = _av(), next(frames)
-    with av.open(file, "w", format="mp4") as container:
+    with av.open(file, "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "x264-params": _EVEN})
         stream.height, stream.width = (side + side % 2 for side in first.shape[:2])
         codec = stream.codec_context
@@ -84,7 +84,7 @@ def _write_mp4(frames: Iterator[np.ndarray], file: BinaryIO, fps: int, crf: int)
         container.mux(stream.encode())
 
 
-def _write_gif(frames: Iterator[np.ndarray], file: BinaryIO, fps: int, _crf: int) -> None:
+def _write_gif(frames: Iterator[np.ndarray], file: str, fps: int, _crf: int) -> None:
     """Each frame with the 256 colors that suit it best."""
     av, first = _av(), next(frames)
     with av.open(file, "w", format="gif") as container:
@@ -139,7 +139,7 @@ def _av() -> Any:
     return av
 
 
-_WRITERS: dict[str, Callable[[Iterator[np.ndarray], BinaryIO, int, int], None]] = {
+_WRITERS: dict[str, Callable[[Iterator[np.ndarray], str, int, int], None]] = {
     ".mp4": _write_mp4,
     ".gif": _write_gif,
 }
