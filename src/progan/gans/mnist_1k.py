@@ -1,0 +1,222 @@
+"""The discrete mode test (ProGAN appendix E, after Metz et al. 2017): small networks, and a D that is smaller still.
+
+One convolution at each resolution. The paper crippled D on purpose ("K/2" of about 2000 parameters, "K/4" of about
+500), so that how many of 1000 kinds of images G covers tells ways of training apart.
+"""
+
+import functools
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from progan.errors import ConfigError
+from progan.gans.base import WHOLE_BATCH, Batch, ImageSpec, Phase, Terms
+from progan.layers import EqualizedConv2d, EqualizedLinear
+from progan.losses import ADVERSARIAL, Scorer, gradient_penalty
+from progan.ops import fade_images, minibatch_stddev, pixel_norm, upscale2
+
+LATENT = 64  # components of a latent, and maps of G at 4x4
+LEAK_G, LEAK_D = 0.3, 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class MNIST1KConfig:
+    """Networks and objective of the discrete mode test; the defaults are the first column of the paper's table 4."""
+
+    shrink: int = 2
+    """D has 8, 16 and 32 maps at 32, 16 and 8 pixels, divided by this: K/2 or K/4."""
+    loss: Literal["wgan", "non_saturating"] = "non_saturating"
+    """Adversarial loss; wgan comes with the gradient penalty."""
+    n_critic: int = 1
+    """Steps of D for each step of G."""
+    unrolled: int = 0
+    """Steps of D that G looks ahead, and through which its gradient goes."""
+    unrolled_lr: float = 0.05
+    """Rate of those steps, which are plain gradient descent."""
+    normalization: Literal["batch", "ours"] = "batch"
+    """Batch norm after He's initialization; or the paper's: equalized learning rate, and pixel norm in G."""
+    stddev: bool = False
+    """Minibatch standard deviation of the whole batch, as a further map in front of D's dense layer."""
+
+    def __post_init__(self) -> None:
+        if self.shrink not in (1, 2, 4, 8):
+            raise ConfigError(f"gan.shrink must be 1, 2, 4 or 8, got {self.shrink}")
+        for name, least in (("n_critic", 1), ("unrolled", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"gan.{name} must be at least {least}, got {getattr(self, name)}")
+
+    @property
+    def group(self) -> int:
+        """Samples that one pass must see together."""
+        return WHOLE_BATCH if self.stddev or self.normalization == "batch" else 1
+
+    def make(self, spec: ImageSpec) -> "MNIST1K":
+        """Both networks for images of a data set, with fresh weights."""
+        return MNIST1K(self, spec)
+
+    def make_generator(self, spec: ImageSpec) -> "Generator":
+        """The generator alone."""
+        return Generator(self, spec)
+
+
+class Generator(nn.Module):
+    """G: a dense layer to 4x4, then nearest-neighbour upscaling and one 3x3 convolution for each resolution.
+
+    64 maps at 4x4 and half as many at each further resolution; 1x1 convolutions and tanh make images.
+
+    Shape: z [N, 64] -> [N, C, H, W] at ``level``, in [-1, 1].
+    """
+
+    def __init__(self, config: MNIST1KConfig, spec: ImageSpec) -> None:
+        super().__init__()
+        self.latent_size, self.start, ours = LATENT, spec.start, config.normalization == "ours"
+        maps = [max(LATENT >> level, 1) for level in range(spec.levels)]
+        self.dense = EqualizedLinear(LATENT, LATENT * math.prod(spec.start), bias=ours, equalized=ours)
+        self.convs = nn.ModuleList(
+            EqualizedConv2d(i, o, 3, bias=ours, equalized=ours) for i, o in itertools.pairwise(maps)
+        )
+        self.norms = nn.ModuleList([] if ours else (nn.BatchNorm2d(m) for m in maps))
+        self.to_rgb = nn.ModuleList(EqualizedConv2d(m, spec.channels, 1, gain=1, equalized=ours) for m in maps)
+
+    def forward(self, z: Tensor, level: int, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
+        x = self.dense(z).unflatten(1, (-1, *self.start)).contiguous(memory_format=torch.channels_last)
+        x = before = self._finish(x, 0)
+        for number in range(1, level + 1):
+            before, x = x, self._finish(self.convs[number - 1](upscale2(x)), number)
+        image = torch.tanh(self.to_rgb[level](x))
+        if alpha is None or level == 0:
+            return image
+        return torch.lerp(upscale2(torch.tanh(self.to_rgb[level - 1](before))), image, alpha)
+
+    def _finish(self, x: Tensor, level: int) -> Tensor:
+        """Batch norm and leaky ReLU, or leaky ReLU and pixel norm."""
+        if self.norms:
+            return F.leaky_relu(self.norms[level](x), LEAK_G, inplace=True)
+        return pixel_norm(F.leaky_relu(x, LEAK_G, inplace=True))
+
+
+class Discriminator(nn.Module):
+    """D: one 3x3 convolution and a 2x2 mean for each resolution down to 4x4, then a dense layer.
+
+    The convolution of the full size takes the images themselves; smaller ones, while growing, enter by 1x1
+    convolutions, which then are of no further use. All is computed in planes of pixels (NCHW), because channels_last
+    is slower for so few maps.
+
+    Shape: x [N, C, H, W] at ``level`` -> scores [N].
+    """
+
+    def __init__(self, config: MNIST1KConfig, spec: ImageSpec) -> None:
+        super().__init__()
+        self.stddev, ours = config.stddev, config.normalization == "ours"
+        maps = [max((64 >> level) // config.shrink, 1) for level in range(1, spec.levels)]  # out of levels 1, 2, ...
+        self.convs = nn.ModuleList(
+            EqualizedConv2d(i, o, 3, bias=ours, equalized=ours) for o, i in itertools.pairwise([*maps, spec.channels])
+        )
+        self.norms = nn.ModuleList([] if ours else (nn.BatchNorm2d(m, track_running_stats=False) for m in maps))
+        self.from_rgb = nn.ModuleList(EqualizedConv2d(spec.channels, m, 1, equalized=ours) for m in maps)
+        self.score = EqualizedLinear((maps[0] + self.stddev) * math.prod(spec.start), 1, gain=1, equalized=ours)
+
+    def forward(self, x: Tensor, level: int, alpha: Tensor | None = None) -> Tensor:
+        x = x.contiguous()
+        y = x if level == len(self.convs) else self._enter(x, level)
+        for number in range(level, 0, -1):
+            y = _convolved(self.convs[number - 1], y)  # type: ignore[arg-type]
+            y = F.leaky_relu(self.norms[number - 1](y) if self.norms else y, LEAK_D, inplace=True)
+            y = _halved(y)
+            if number == level and alpha is not None:
+                y = torch.lerp(self._enter(_halved(x), level - 1), y, alpha)
+        if self.stddev:
+            y = torch.cat([y, minibatch_stddev(y, len(y))], 1)
+        return self.score(y.flatten(1))[:, 0]
+
+    def _enter(self, x: Tensor, level: int) -> Tensor:
+        y = _convolved(self.from_rgb[level], x)  # type: ignore[arg-type]
+        return F.leaky_relu(y, LEAK_D, inplace=True)
+
+
+def _convolved(layer: EqualizedConv2d, x: Tensor) -> Tensor:
+    """The layer applied in planes of pixels; with weights in channels_last format torch would choose that one."""
+    weight = layer.weight.clone(memory_format=torch.contiguous_format)  # contiguous() would leave 1x1 ones as they are
+    return F.conv2d(x, weight * layer.scale, layer.bias, padding=weight.shape[-1] // 2)
+
+
+def _halved(x: Tensor) -> Tensor:
+    """``downscale2`` as a matrix product over pairs of rows: several times faster for so few maps of small size."""
+    n, c, height, width = x.shape
+    return (x.view(-1, 2 * width) @ _means(width, x.dtype, x.device)).view(n, c, height // 2, width // 2)
+
+
+@functools.cache
+def _means(width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Two rows of pixels to means of 2 x 2, [2 width, width / 2]."""
+    return torch.eye(width // 2, dtype=dtype, device=device).repeat_interleave(2, 0).repeat(2, 1) / 4
+
+
+class MNIST1K:
+    """G, D and their steps: the non-saturating loss, unrolled if wanted, or WGAN-GP."""
+
+    def __init__(self, config: MNIST1KConfig, spec: ImageSpec) -> None:
+        self.config, self.spec = config, spec
+        self.generator, self.discriminator = Generator(config, spec), Discriminator(config, spec)
+        self.networks = nn.ModuleDict({"generator": self.generator, "discriminator": self.discriminator})
+        self.adversarial = ADVERSARIAL[config.loss]
+
+    def phases(self) -> list[Phase]:
+        return [
+            Phase("discriminator", ("discriminator",), self.discriminator_loss, repeats=self.config.n_critic),
+            Phase("generator", ("generator",), self.generator_loss, shows_images=False),
+        ]
+
+    def samples(self, generator: nn.Module, batch: Batch) -> Tensor:
+        return generator(batch.normal("latent", LATENT), batch.level, batch.alpha)
+
+    def discriminator_loss(self, batch: Batch) -> Terms:
+        """Terms of D; it sees reals, fakes and what is between them in passes, and batch statistics, of their own."""
+        with torch.no_grad():
+            fake = self._fakes(batch)
+        real = self._reals(batch)
+        score = self._score(batch)
+        terms = self.adversarial.critic(score(real), score(fake))
+        if self.config.loss == "wgan":
+            mix = batch.uniform("mix", 1).view(-1, 1, 1, 1)
+            enlarged = 2.0 ** (self.spec.levels - 1 - batch.level)
+            terms["penalty"] = 10 * gradient_penalty(score, real, fake, mix, enlarged=enlarged)
+        return terms
+
+    def generator_loss(self, batch: Batch) -> Terms:
+        """Terms of G against D, or against what D would be some steps later (Metz et al. 2017, equation 7)."""
+        fake, weights = self._fakes(batch), None
+        if self.config.unrolled:
+            weights = self._unrolled(batch, self._reals(batch), fake)
+        return self.adversarial.generator(self._score(batch, weights)(fake))
+
+    def _unrolled(self, batch: Batch, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Weights of D after steps of gradient descent on these samples, as a function of ``fake``."""
+        weights = {name: p.detach().requires_grad_(True) for name, p in self.discriminator.named_parameters()}
+        for _ in range(self.config.unrolled):
+            score = self._score(batch, weights)
+            loss = torch.stack([term.mean() for term in self.adversarial.critic(score(real), score(fake)).values()])
+            slopes = torch.autograd.grad(
+                loss.sum(), list(weights.values()), create_graph=True, allow_unused=True, materialize_grads=True
+            )
+            moved = zip(weights.items(), slopes, strict=True)
+            weights = {name: weight - self.config.unrolled_lr * slope for (name, weight), slope in moved}
+        return weights
+
+    def _score(self, batch: Batch, weights: dict[str, Tensor] | None = None) -> Scorer:
+        """D as a function of images, with its own weights or others."""
+        if weights is None:
+            return lambda x: self.discriminator(x, batch.level, batch.alpha)
+        return lambda x: functional_call(self.discriminator, weights, (x, batch.level, batch.alpha))
+
+    def _reals(self, batch: Batch) -> Tensor:
+        return batch.images if batch.alpha is None else fade_images(batch.images, batch.alpha)
+
+    def _fakes(self, batch: Batch) -> Tensor:
+        return self.generator(batch.normal("latent", LATENT), batch.level, batch.alpha)

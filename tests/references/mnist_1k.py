@@ -1,0 +1,46 @@
+"""The networks of the discrete mode test in float64 numpy, by the names of their weights."""
+
+import numpy as np
+
+from references.networks import conv, downscale, linear, minibatch_stddev, pixel_norm, upscale
+from references.sample_layers import batch_norm
+
+ROOT2 = np.sqrt(2)
+
+
+def _leaky(x, leak):
+    return np.where(x > 0, x, leak * x)
+
+
+def _conv(w, name, x, gain=ROOT2):
+    weight = w[f"{name}.weight"]
+    ours = "norms.0.weight" not in w
+    bias = w.get(f"{name}.bias", np.zeros(len(weight)))
+    return conv(x, weight, bias, gain=gain if ours else None)
+
+
+def _norm(w, number, x):
+    name = f"norms.{number}"
+    return batch_norm(x, w[f"{name}.weight"], w[f"{name}.bias"], (-4, -2, -1))
+
+
+def generator(w, z, level):
+    ours = "norms.0.weight" not in w
+    x = linear(z, w["dense.weight"], w.get("dense.bias", 0), gain=ROOT2 if ours else None).reshape(len(z), 64, 4, 4)
+    for number in range(level + 1):
+        x = _conv(w, f"convs.{number - 1}", upscale(x)) if number else x
+        x = pixel_norm(_leaky(x, 0.3), 1) if ours else _leaky(_norm(w, number, x), 0.3)
+    return np.tanh(_conv(w, f"to_rgb.{level}", x, gain=1))
+
+
+def discriminator(w, x, level, *, full, stddev):
+    ours = "norms.0.weight" not in w
+    if level < full:
+        x = _leaky(_conv(w, f"from_rgb.{level}", x), 0.2)
+    for number in range(level, 0, -1):
+        x = _conv(w, f"convs.{number - 1}", x)
+        x = downscale(_leaky(x if ours else _norm(w, number - 1, x), 0.2))
+    if stddev:
+        x = np.concatenate([x, minibatch_stddev(x, len(x))], 1)
+    score = linear(x.reshape(len(x), -1), w["score.weight"], w["score.bias"], gain=1 if ours else None)
+    return score[:, 0]
