@@ -74,9 +74,9 @@ class Reproduce:
             device=self.device,
             command=self._command(),
         )
-        results, complete = reproduce(request)
+        results, stopped = reproduce(request)
         print(f"{experiment.title}\n\n{report(experiment, results)}\n\n{request.folder}/results.md")
-        return 0 if complete else 1
+        return 130 if stopped else int(any(record["notes"] for record in results["records"]))
 
     def _draw(self) -> int:
         curves = {path.name: read_curve(path) for path in self.runs}

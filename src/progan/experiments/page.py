@@ -19,7 +19,9 @@ def section(experiment: Experiment, measured: Sequence[Results] = ()) -> str:
         f"    progan reproduce {experiment.name}{' DATA' * experiment.trains}",
     ]
     tables = [report(experiment, results) for results in measured]
-    return "\n\n".join([*about, *(tables or [NOT_YET, expected(experiment)])]).rstrip()
+    paper = expected(experiment)
+    paper = f"The paper's numbers:\n\n{paper}" if paper else ""
+    return "\n\n".join([*about, *(tables or [NOT_YET, paper])]).rstrip()
 
 
 def fill(page: str, experiments: dict[str, Experiment], measured: Sequence[Results]) -> str:
@@ -44,7 +46,7 @@ def fill(page: str, experiments: dict[str, Experiment], measured: Sequence[Resul
 
 
 def frame(experiments: dict[str, Experiment]) -> str:
-    """A page with a section for every experiment and nothing measured."""
+    """Sections for every experiment with nothing measured."""
     parts = [f"## {e.title}\n\n<!-- results: {n} -->\n{section(e)}\n{_END}\n" for n, e in experiments.items()]
     return "\n".join(parts)
 

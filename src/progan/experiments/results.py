@@ -105,6 +105,7 @@ def expected(experiment: Experiment) -> str:
     for row in experiment.rows:
         if row.paper:
             lines.append([row.name, row.title, *(cell(row.paper.get(name)) for name in names)])
+    lines = lines if any(line[1] for line in lines) else [[first, *rest] for first, _, *rest in lines]
     return markdown(lines) if len(lines) > 1 else ""
 
 
@@ -128,7 +129,7 @@ def cell(value: float | Value | None, *, best: bool = True) -> str:
         return _NONE
     value = value if isinstance(value, Value) else Value(value)
     text = f"{value.mean:,}" if isinstance(value.mean, int) else f"{value.mean:.4g}"
-    text += "" if value.deviation is None else f" ± {value.deviation:.3g}"
+    text += "" if value.deviation is None else f" ± {value.deviation:.4g}"
     return text + (f" (best {value.best:.4g})" if best and value.best is not None else "")
 
 

@@ -18,7 +18,7 @@ from progan.evaluation.measure import Measurement, extractors_of
 from progan.evaluation.sets import of_store, open_images
 from progan.experiments.base import Experiment, Row
 from progan.experiments.scale import Scale, differences, images_measured, scaled
-from progan.files import replacing
+from progan.files import cache_path, replacing
 from progan.metrics import METRICS
 from progan.training import session
 from progan.training.config import RunConfig, changes
@@ -138,7 +138,7 @@ def _measure_missing(job: Job, record: Record, store: Store, config: RunConfig, 
         except CheckpointError:  # images that are not finite: nothing can be measured
             raise
         except ProganError as error:
-            record["missing"] |= dict.fromkeys(names, str(error).splitlines()[0])
+            record["missing"] |= dict.fromkeys(names, _reason(error))
             continue
         record["measured"] |= {name: {"plan": [times, count], **values} for name, values in measured.items()}
 
@@ -151,9 +151,14 @@ def unmeasurable(names: Sequence[str], device: str) -> dict[str, str]:
         try:
             extractors_of(of_it, None, pick_device(device))
         except ProganError as error:
-            found |= dict.fromkeys(of_it, str(error).splitlines()[0])
+            found |= dict.fromkeys(of_it, _reason(error))
             tqdm.write(f"warning: {', '.join(of_it)} will not be measured: {error}", file=sys.stderr)
     return found
+
+
+def _reason(error: ProganError) -> str:
+    """What went wrong, without the paths of this machine."""
+    return str(error).splitlines()[0].replace(f"{cache_path('')}/", "")
 
 
 def measure(

@@ -46,7 +46,7 @@ class Request:
 
 
 def reproduce(request: Request) -> tuple[Results, bool]:
-    """Make what is not there yet; the results, and whether everything wanted was done.
+    """Make what is not there yet; the results, and whether the user stopped it.
 
     results.json is written after every run, so that nothing is lost; rows that it has from earlier calls stay in it.
 
@@ -57,26 +57,27 @@ def reproduce(request: Request) -> tuple[Results, bool]:
     experiment = request.experiment
     rows = [experiment.row(name) for name in request.rows] or list(experiment.rows)
     if not experiment.trains:
-        return _count(request, rows), True
+        return _count(request, rows), False
     stores = {row.name: _store(request, row) for row in rows}
     jobs = _jobs(request, rows, stores)
     data = ", ".join(dict.fromkeys(_describe(store) for store in stores.values()))
     records = _earlier(request)
     done, stopped = 0, False
     try:
-        for record in run_jobs(jobs, request.processes):
+        for done, record in enumerate(run_jobs(jobs, request.processes), 1):  # noqa: B007
             records[record["row"], record["seed"]] = record
             _write(request, records, data)
-            done, stopped = done + 1, stopped or record["stopped"]
+            stopped = stopped or record["stopped"]
             for note in record["notes"]:
                 tqdm.write(f"row {record['row']}, seed {record['seed']}: {note}", file=sys.stderr)
     except KeyboardInterrupt:  # a second one, or between two runs
         stopped = True
+    stopped = stopped or done < len(jobs)
     results = _write(request, records, data)
     if not stopped:
         draw(("rows", *experiment.figures), jobs, request.folder, results)
         _write_files(request, results)
-    return results, done == len(jobs) and not stopped
+    return results, stopped
 
 
 def _count(request: Request, rows: list[Row]) -> Results:
