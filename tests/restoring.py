@@ -1,5 +1,8 @@
 """Batches and trainers for restoration networks, which several tests share."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -10,6 +13,7 @@ from progan.data.store import Store
 from progan.gans.base import Batch, GANConfig, ImageSpec
 from progan.images import to_float
 from progan.schedule import ScheduleConfig
+from progan.training import checkpoint
 from progan.training.config import RunConfig
 from progan.training.loop import Trainer
 
@@ -55,19 +59,25 @@ def trainer(gan: GANConfig, store: Store, *, batch: int = 8, lr: float = 1e-3) -
     return Trainer(config, spec, Loader(store, seed=0, mirror=True), device=torch.device("cpu"))
 
 
-def assert_resumes_bit_for_bit(gan: GANConfig, store: Store, *, stop: int, end: int) -> Trainer:
+def assert_resumes_bit_for_bit(gan: GANConfig, store: Store, path: Path, *, stop: int, end: int) -> Trainer:
     """A trainer that took over from another after ``stop`` iterations equals one that was not interrupted."""
     whole, first, second = (trainer(gan, store) for _ in range(3))
     for _ in range(end):
         whole.iterate()
     for _ in range(stop):
         first.iterate()
-    second.load_state_dict(first.state_dict())
+    checkpoint.save(path, first.state_dict())
+    second.load_state_dict(checkpoint.load(path)[0] or {})
     for _ in range(end - stop):
         second.iterate()
-    for part in ("networks", "ema"):
-        a, b = whole.state_dict()[part], second.state_dict()[part]
-        assert a.keys() == b.keys()
-        assert [name for name in a if not torch.equal(a[name], b[name])] == []
-    assert whole.take_statistics() == second.take_statistics()
+    a, b = (flat(some.state_dict()) for some in (whole, second))
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(torch.as_tensor(a[name]), torch.as_tensor(b[name]))] == []
     return whole
+
+
+def flat(state: object, path: str = "") -> dict[str, Any]:
+    """Every tensor and number of a nested state by its path."""
+    if not isinstance(state, dict):
+        return {path: state}
+    return {k: v for key, value in state.items() for k, v in flat(value, f"{path}/{key}").items()}

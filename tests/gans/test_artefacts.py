@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,8 +124,8 @@ def test_training_improves_compressed_images_that_it_was_trained_on(store: Store
     assert errors[0] < 0.98 * errors[1]  # still: the error of the input itself
 
 
-def test_resumed_run_equals_uninterrupted_run(store: Store) -> None:
-    assert_resumes_bit_for_bit(replace(SMALL, loss="absolute"), store, stop=3, end=6)
+def test_resumed_run_equals_uninterrupted_run(store: Store, tmp_path: Path) -> None:
+    assert_resumes_bit_for_bit(replace(SMALL, loss="absolute"), store, tmp_path, stop=3, end=6)
 
 
 def test_micro_batches_give_the_same_step(store: Store) -> None:

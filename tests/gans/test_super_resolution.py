@@ -1,6 +1,7 @@
 """SRGAN against plain numpy, its examples against Pillow, its losses, and its training in two parts."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,8 +137,8 @@ def test_first_steps_are_the_generators_alone(store: Store) -> None:
 
 
 @pytest.mark.parametrize("stop", [2, 3, 5], ids=["alone", "between", "both"])
-def test_resumed_run_equals_uninterrupted_run(stop: int, store: Store) -> None:
-    whole = assert_resumes_bit_for_bit(replace(SMALL, crop=8), store, stop=stop, end=7)
+def test_resumed_run_equals_uninterrupted_run(stop: int, store: Store, tmp_path: Path) -> None:
+    whole = assert_resumes_bit_for_bit(replace(SMALL, crop=8), store, tmp_path, stop=stop, end=7)
     assert whole.gan.networks["discriminator"].generator_steps == 7
 
 
