@@ -44,6 +44,14 @@ def test_box_levels_round_half_to_even_and_only_once() -> None:
     assert box_levels(np.tile(top, (2, 2, 1)))[2][0, 0, 0] == 1  # and not the mean of 0 0 0 1
 
 
+@pytest.mark.parametrize("lowest", [0, 253])  # 253: sums near the end of 16 bits
+def test_box_levels_of_large_images_equal_exact_means(lowest: int) -> None:
+    top = np.random.default_rng(1).integers(lowest, 256, (1, 256, 512, 3), np.uint8)
+    for k, level in enumerate(box_levels(top)):
+        blocks = top.astype(np.float64).reshape(1, 256 >> k, 1 << k, 512 >> k, 1 << k, 3)
+        np.testing.assert_array_equal(level, np.rint(blocks.mean((2, 4))))  # float64 holds these means exactly
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_alpha_is_composited_over_white_unless_asked_for(channels: int) -> None:
     pixels = noise(16, 16, 4)

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import multiprocessing
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from progan.data import unfinished, writer
+from progan.data import pipeline, unfinished, writer
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, cached, prepare
 from progan.errors import ConfigError, DataError
@@ -40,6 +41,8 @@ def test_levels_and_labels_match_reference(tmp_path: Path, pets: dict) -> None:
         np.testing.assert_array_equal(level, wanted)
     assert store.labels().tolist() == [0, 0, 0, 1, 1, 1]
     assert store.classes == ("cat", "dog")
+    content = np.stack(list(pets.values())).tobytes() + np.array([0, 0, 0, 1, 1, 1], "<i8").tobytes()
+    assert store.hash == hashlib.sha256(content + b"(6, 16, 16, 3)").hexdigest()
     assert Store.open(tmp_path / "store") == store
 
 
@@ -80,6 +83,20 @@ def test_parallel_equals_serial(tmp_path: Path) -> None:
         prepare(tmp_path / "source", tmp_path / "threads", options, executor=executor)
     assert files(tmp_path / "serial") == files(tmp_path / "processes") == files(tmp_path / "threads")
     assert Store.open(tmp_path / "serial").count == 299
+
+
+@pytest.mark.parametrize("pays", [False, True])
+def test_worker_processes_start_if_the_first_chunk_says_that_they_pay(tmp_path, monkeypatch, pays: bool) -> None:
+    for i in range(20):
+        save(tmp_path / "source" / f"{i:03d}.png", noise(8, 8, seed=i))
+    started = []
+    monkeypatch.setattr(pipeline, "_CHUNK_IMAGES", 3)
+    monkeypatch.setattr(pipeline, "usable_cpus", lambda: 2)
+    monkeypatch.setattr(pipeline, "_PAYS_S", 0 if pays else 60)
+    monkeypatch.setattr(pipeline, "_pool", lambda count: started.append(count) or ThreadPoolExecutor(count))
+    store = prepare(tmp_path / "source", tmp_path / "store")
+    assert started == [2] * pays
+    assert store.hash == prepare(tmp_path / "source", tmp_path / "serial", workers=0).hash
 
 
 @pytest.mark.parametrize(("sizes", "side"), [((20, 33, 40), 32), ((64, 64, 64), 64), ((31, 31, 90), 16)])

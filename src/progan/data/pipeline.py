@@ -2,10 +2,12 @@
 
 import contextlib
 import functools
+import itertools
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
@@ -23,7 +25,7 @@ T = TypeVar("T")
 _CHUNK_BYTES = 16 << 20  # decoded images of one chunk
 _CHUNK_READ_BYTES = 32 << 20  # encoded images of one chunk
 _CHUNK_IMAGES = 128
-_SMALL = 1000  # images that are done before workers have started
+_PAYS_S = 1.0  # work in this process from which worker processes pay; two of them start in about 0.3 s
 
 
 def make_chunks(
@@ -42,7 +44,8 @@ def make_chunks(
         plan: what becomes of them.
         start: position of the first one.
         skip: leave out what cannot be used, instead of failing.
-        workers: processes; 0 or 1 works in this one. By default one for each CPU, or none for few images.
+        workers: processes; 0 or 1 works in this one. By default one for each CPU if that pays, as the first
+            chunk tells.
         executor: used instead of own processes if given, and not shut down; ``workers`` then says how many it has.
 
     Raises:
@@ -55,7 +58,14 @@ def make_chunks(
     cpus = usable_cpus()
     count = cpus if workers is None else workers
     count = min(count, cpus) if executor is None else count
-    if executor is None and (count <= 1 or (workers is None and len(positions) < _SMALL)):
+    if executor is None and workers is None and count > 1:
+        for records in itertools.islice(chunks, 1):  # made here, to see how long the others will take
+            begin = time.perf_counter()
+            chunk = work(records)
+            rest_s = (time.perf_counter() - begin) * (len(positions) / len(records) - 1)
+            count = count if rest_s >= _PAYS_S else 0
+            yield chunk
+    if executor is None and count <= 1:
         yield from map(work, chunks)
         return
     with contextlib.ExitStack() as stack:
