@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from progan.errors import ConfigError
-from progan.images import check_size, parse_size, save_png, sheet, to_float, to_uint8
+from progan.images import beside, check_size, opaque, parse_size, save_png, scaled, sheet, to_float, to_uint8
 
 
 def test_every_byte_survives_the_round_trip() -> None:
@@ -116,3 +116,33 @@ def test_png_is_written_whole_with_its_folder_and_nothing_beside_it(tmp_path: Pa
     assert [p.name for p in path.parent.iterdir()] == ["sheet.png"]
     with Image.open(path) as read:
         assert np.array_equal(np.asarray(read), np.asarray(picture))
+
+
+def test_opacity_is_composited_over_white() -> None:
+    images = torch.tensor([[100, 0, 255, 0], [100, 0, 255, 255], [100, 0, 255, 51]], dtype=torch.uint8)[
+        :, :, None, None
+    ]
+    assert opaque(images).flatten(1).tolist() == [[255, 255, 255], [100, 0, 255], [224, 204, 255]]
+    assert torch.equal(opaque(images[:, :1]), images[:, :1])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_scaled_by_the_nearest_pixel_or_smoothly(channels: int) -> None:
+    images = torch.randint(0, 256, (2, channels, 4, 6), dtype=torch.uint8)
+    assert torch.equal(scaled(images, (12, 18)), images.repeat_interleave(3, 2).repeat_interleave(3, 3))
+    assert torch.equal(scaled(images, (4, 6), smooth=True), images)
+    smooth = scaled(images, (12, 18), smooth=True)
+    assert (smooth.shape, smooth.dtype) == ((2, channels, 12, 18), torch.uint8)
+    flat = torch.full((1, channels, 4, 4), 77, dtype=torch.uint8)
+    assert (scaled(flat, (7, 9), smooth=True) == 77).all()
+    assert not torch.equal(smooth, scaled(images, (12, 18)))
+
+
+def test_two_pictures_side_by_side() -> None:
+    both = np.asarray(beside(Image.new("L", (3, 5), 10), Image.new("RGB", (4, 2), (1, 2, 3)), gap=2))
+    assert both.shape == (5, 9, 3)
+    assert (both[:, :3] == 10).all()
+    assert (both[:2, 5:] == (1, 2, 3)).all()
+    both = both.copy()
+    both[:, :3] = both[:2, 5:] = 255
+    assert (both == 255).all()

@@ -147,6 +147,21 @@ def test_wrong_inputs(given: dict, message: str) -> None:
         make(conditional=True).generate(**given)
 
 
+def test_batches_are_the_same_images_one_batch_after_another() -> None:
+    snapshot = make(conditional=True)
+    batches = list(snapshot.batches(snapshot.latents(range(7)), batch=3))
+    assert [len(batch) for batch in batches] == [3, 3, 1]
+    assert torch.equal(torch.cat(batches), snapshot.generate(snapshot.latents(range(7)), batch=3))
+    assert not any(batch.requires_grad for batch in batches)
+
+
+def test_a_network_without_latents_says_so() -> None:
+    snapshot = replace(make(), generator=torch.nn.Linear(2, 2))
+    for ask in (lambda: snapshot.latent_size, lambda: snapshot.generate(seeds=[0])):
+        with pytest.raises(ConfigError, match="a progan network makes images of other images, not of latents"):
+            ask()
+
+
 def test_label_for_an_unconditional_generator() -> None:
     with pytest.raises(ConfigError, match="was trained without labels; leave the label away"):
         make().generate(seeds=[0], label=0)

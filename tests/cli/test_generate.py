@@ -11,6 +11,7 @@ from PIL import Image
 
 from progan.cli import generate, main
 from progan.cli.generate import parse_seeds
+from progan.data.store import Store
 from progan.gans import ProGANConfig
 from progan.gans.base import ImageSpec
 from progan.snapshot import Snapshot
@@ -84,6 +85,26 @@ def test_sheet(file: Path, tmp_path: Path, capsys) -> None:
         for i in range(5)
     )
     assert (sheet[:, :, 128:130] == 255).all()
+
+
+def test_reals_stand_beside_the_sheet(store: Store, tmp_path: Path, capsys) -> None:
+    torch.manual_seed(0)
+    spec, config = ImageSpec(3, 16, 16), ProGANConfig(fmap_base=64, fmap_max=8, latent_size=6)
+    Snapshot(config.make_generator(spec), "progan", config, spec, level=1).save(tmp_path / "g.safetensors")
+    args = (tmp_path / "g.safetensors", tmp_path / "s.png", "--count", 4)
+    assert run(*args) == 0
+    alone = pixels(tmp_path / "s.png")
+    assert run(*args, "--beside", store.path) == 0
+    both = pixels(tmp_path / "s.png")
+    assert both.shape == (3, 130, 130 + 16 + 130)
+    assert torch.equal(both[:, :, :130], alone)
+    assert (both[:, :, 130:146] == 255).all()
+    level = torch.from_numpy(np.array(store.level(8))).permute(0, 3, 1, 2)
+    tiles = [both[:, y : y + 64 : 8, x : x + 64 : 8] for y in (0, 66) for x in (146, 212)]
+    places = [(level == tile).flatten(1).all(1).nonzero()[0].item() for tile in tiles]
+    assert len(set(places)) == 4
+    capsys.readouterr()
+    assert "--beside needs a sheet" in line(capsys, args[0], tmp_path / "out", "--beside", store.path)
 
 
 def test_label_and_resolution(tmp_path: Path) -> None:

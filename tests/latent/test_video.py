@@ -131,7 +131,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_film_before(name: str, tmp_path:
     path.write_text("before")
     path.with_name(name + ".partial").symlink_to("/dev/full")
     with pytest.raises(DataError, match=r"cannot be written \(No space left on device\)"):
-        save_film(film(8, (200, 300)), path, fps=25)
+        save_film(film(12, (100, 150)), path, fps=25)
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "before")]
 
 

@@ -16,6 +16,7 @@ from progan.images import save_png
 CRF = 18
 """Constant rate factor of H.264 at which losses are hardly seen; 0 is lossless, 51 the worst."""
 _BT709 = 1  # its number in H.264 for primaries, transfer and matrix; players guess wrongly where nothing is said
+_WIDEST = 16_384  # pixels that x264 takes
 _EVEN = "mbtree=0"  # else x264 saves on the last frames, because none builds on them, and a loop jumps where it closes
 _GIF_FPS = 50  # a GIF counts hundredths of a second, and browsers slow down those that show a frame for one only
 
@@ -71,6 +72,9 @@ def save_film(frames: Iterable[np.ndarray], path: Path, *, fps: int, crf: int = 
 
 def _write_mp4(frames: Iterator[np.ndarray], file: str, fps: int, crf: int) -> None:
     av, first = _av(), next(frames)
+    if max(first.shape) > _WIDEST:
+        size = "x".join(map(str, first.shape[:2]))
+        raise ConfigError(f"films are at most {_WIDEST} pixels wide and high, got {size}; enlarge less or show fewer")
     with av.open(file, "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "x264-params": _EVEN})
         stream.height, stream.width = (side + side % 2 for side in first.shape[:2])
