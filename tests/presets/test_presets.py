@@ -119,7 +119,7 @@ ROWS = {
             "beta2 0.9 -> 0.99",
             f"ema_decay {0.999**5} -> 0.999",
         ),
-        *("gan.latent_size 128 -> 512", "gan.normalize_latents False -> True", "gan.generator_norm batch -> none"),
+        *("gan.latent_size 128 -> None", "gan.normalize_latents False -> True", "gan.generator_norm batch -> none"),
         *("gan.generator_activation relu -> leaky", "gan.tanh True -> False", "gan.discriminator_norm layer -> none"),
     },
     "e_star": {"gan.minibatch_discrimination 0 -> 100"},

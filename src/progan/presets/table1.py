@@ -51,7 +51,7 @@ def table1_d() -> RunConfig:
     row = table1_c()
     gan = replace(
         row.gan,
-        latent_size=512,
+        latent_size=None,  # as many as the 4x4 block has maps, 512
         normalize_latents=True,
         generator_norm="none",
         generator_activation="leaky",
