@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from progan.data import archives
+from progan.data.labels import read_labels
 from progan.data.options import PrepareOptions
 from progan.data.sources import open_source
 from progan.data.store import prepare
@@ -150,3 +151,14 @@ def test_what_is_no_label_file_is_named(tmp_path: Path, pets: dict) -> None:
             labels_of(tmp_path / "pets", write(tmp_path / name, text))
     with pytest.raises(DataError, match=r"two labels for 'cat/0.png'"):
         labels_of(tmp_path / "pets", write(tmp_path / "e.csv", "cat/0.png,a\ncat/0.png,b"))
+
+
+def test_empty_files_of_labels_and_names_that_look_like_headers(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(" \n")
+    with pytest.raises(DataError, match=r"a.csv: no labels inside\n  found: an empty file"):
+        read_labels(tmp_path / "a.csv")
+    for first in ("images.npy[0]", "0a1b2c"):  # rows of arrays and keys of LSUN have no suffix
+        (tmp_path / "a.csv").write_text(f"{first},cat\n")
+        assert read_labels(tmp_path / "a.csv")[0] == {first: "cat"}
+    (tmp_path / "a.csv").write_text("image_id,kind\n1.png,cat\n")
+    assert read_labels(tmp_path / "a.csv")[0] == {"1.png": "cat"}

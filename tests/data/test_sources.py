@@ -234,3 +234,16 @@ def test_fingerprint_sees_names_sizes_and_times(tmp_path: Path, pets: dict) -> N
     marks.append(fingerprint(folder))
     assert marks[0] == marks[1]
     assert len(set(marks)) == 3
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.npz", "mnist/train-images-idx3-ubyte.gz", "a.parquet"])
+def test_files_that_may_not_be_read_are_named(tmp_path: Path, mnist: Path, monkeypatch, name: str) -> None:
+    def refuse(path: object, *args: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    file = tmp_path / name
+    file.touch()
+    monkeypatch.setattr("io.open", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(DataError, match=rf"{file}: may not be read by this user\n  fix:   chmod u\+r"):
+        open_source(file)

@@ -253,6 +253,7 @@ def _broken(path: Path, kind: str, error: BaseException, readable: Sequence[str]
     size = f"{path.stat().st_size if path.exists() else 0} bytes"
     found = f"{size}; {len(readable)} files before the damage, the last one {readable[-1]!r}" if readable else size
     rescue = f", or unpack what is readable with 'tar -xf {path.name}' and name that folder" if readable else ""
+    rescue = f", or save what is readable with 'zip -FF {path.name} --out saved.zip'" if kind == "zip" else rescue
     return DataError(
         f"{path}: not a readable {kind} file ({type(error).__name__}: {error})\n"
         f"  found: {found}\n"

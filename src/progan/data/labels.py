@@ -133,7 +133,11 @@ def _from_table(path: Path, text: str, column: str) -> tuple[Values, tuple[str, 
     else:
         mark = next((mark for mark in ("\t", ",", ";") if lines and mark in lines[0]), "")
         rows = list(csv.reader(lines, delimiter=mark)) if mark else [line.split() for line in lines]
-        first = rows[0][0].strip() if rows and rows[0] else ""
+        if not rows:
+            raise DataError(
+                f"{path}: no labels inside\n  found: an empty file\n  fix:   a line of 'file,label' for each image"
+            )
+        first = rows[0][0].strip()
         named = PurePosixPath(first).suffix.lower() not in IMAGE_SUFFIXES and not re.search(r"\d", first)
         header = [cell.strip() for cell in rows.pop(0)] if named else ["file", "label"]
     position = header.index(column) if column in header else 1 if not column and len(header) == 2 else 0

@@ -93,7 +93,8 @@ def _open(file: Path) -> Any:
         import lmdb
     except ImportError:
         raise DataError(f"{file}: an LMDB needs one more package\n  fix:   pip install 'progan[lmdb]'") from None
-    status = file.stat()
+    with file.open("rb"):  # says more than LMDB if that is forbidden
+        status = file.stat()
     mark = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     if mark in _OPEN:
         return _OPEN[mark]

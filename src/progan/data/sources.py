@@ -44,7 +44,14 @@ def open_source(path: str | Path, *, split: str = "train", labels: str = "auto",
         raise DataError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
     if not path.exists():
         raise missing(path)
-    return label(_open(path, split), labels, skip=skip)
+    try:
+        return label(_open(path, split), labels, skip=skip)
+    except (OSError, DataError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, PermissionError):
+            fix = "chmod u+r (of folders u+rx), or ask its owner"
+            raise DataError(f"{cause.filename or path}: may not be read by this user\n  fix:   {fix}") from cause
+        raise
 
 
 def _open(path: Path, split: str) -> Source:
