@@ -216,9 +216,8 @@ class MinibatchDiscrimination(nn.Module):
         factor = self.NEAREST / nearest.clamp(min=1e-6)
         length = self.log_length + factor.log().unsqueeze(1)
         bias = -torch.exp(-distances * factor).sum(1).mean((0, 1))
-        # .data: earlier passes of the same step keep these tensors for their derivatives, and they do not change then.
-        self.log_length.data.copy_(torch.where(self.started, self.log_length, length))
-        self.bias.data.copy_(torch.where(self.started, self.bias, bias))
+        self.log_length.copy_(torch.where(self.started, self.log_length, length))
+        self.bias.copy_(torch.where(self.started, self.bias, bias))
         self.started.fill_(True)
 
 
