@@ -39,9 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ProganError as error:
         return _fail(str(error))
     except PermissionError as error:
-        return _fail(
-            f"{error.filename}: may not be read or written by this user; chmod u+rw (of folders u+rwx), or ask its owner"
-        )
+        return _fail(f"{error.filename}: may not be read or written; chmod u+rw (of folders u+rwx), or ask its owner")
     except OSError as error:  # a full disk or a forbidden folder; commands say more where they can
         return _fail(str(error))
     except KeyboardInterrupt:
