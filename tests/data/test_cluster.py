@@ -1,8 +1,11 @@
 """Decoding on a Dask cluster gives the store of one process."""
 
 import contextlib
+import os
 import secrets
+import signal
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,14 +93,85 @@ def test_cluster_without_workers_is_told(monkeypatch) -> None:
         assert refusal(local.scheduler_address).endswith(f"fix:   dask worker {local.scheduler_address}")
 
 
+@pytest.mark.parametrize("what", ["workers", "scheduler"])
+def test_cluster_that_goes_away_is_told(what, monkeypatch) -> None:
+    monkeypatch.setattr(cluster, "_GONE_S", 0.3)
+    monkeypatch.setattr(cluster, "_LOOK_S", 0.1)
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as local:
+        address = local.scheduler_address
+
+        def work() -> None:
+            with dask_workers(address) as (executor, _):
+                for done, _ in enumerate(pipeline.in_order(executor, time.sleep, [(0.02,)] * 500, 5)):
+                    if done == 5 and what == "workers":
+                        local.scale(0)
+                    elif done == 5:
+                        local.close()
+
+        with pytest.raises(DataError) as caught:
+            work()
+    found = "no workers for 0.3 s" if what == "workers" else "the scheduler does not answer any more"
+    assert str(caught.value).splitlines()[:2] == [f"{address}: the cluster was lost", f"  found: {found}"]
+    assert str(caught.value).endswith("type the same command, which goes on with what is finished")
+
+
+def test_job_that_kills_its_workers_is_told(threads) -> None:
+    def work() -> None:
+        with dask_workers(threads):
+            raise distributed.KilledWorker("make_chunk-1", SimpleNamespace(address="tcp://10.0.0.2:3"), 3)
+
+    with pytest.raises(DataError, match=r"the cluster was lost\n  found: 4 workers died over the same images"):
+        work()
+
+
 def test_jobs_under_way_grow_with_the_workers(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(pipeline, "_CHUNK_IMAGES", 1)
     seen = []
     real = pipeline.in_order
-    monkeypatch.setattr(pipeline, "in_order", lambda *args, in_flight: seen.append(in_flight) or real(*args, in_flight))
+    monkeypatch.setattr(
+        pipeline, "in_order", lambda *args, in_flight: seen.append(in_flight) or real(*args, in_flight=in_flight)
+    )
     with ThreadPoolExecutor(1) as executor:
         prepare(make_images(tmp_path / "images"), tmp_path / "store", workers=64, executor=executor)
     assert seen == [129]
+
+
+@pytest.mark.slow
+def test_killed_workers_are_replaced_and_a_lost_cluster_goes_on_later(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(pipeline, "_CHUNK_IMAGES", 5)
+    monkeypatch.setattr(cluster, "_GONE_S", 2)
+    source, options = make_images(tmp_path / "images", 400), PrepareOptions(resolution="16")
+    prepare(source, tmp_path / "one", options, workers=0)
+    real = pipeline.in_order
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
+
+        def run(kill) -> None:
+            def in_order(*args, **kwargs):
+                for done, chunk in enumerate(real(*args, **kwargs)):
+                    if done == 20:
+                        kill()
+                    yield chunk
+
+            monkeypatch.setattr(pipeline, "in_order", in_order)
+            with dask_workers(local.scheduler_address, source) as (executor, workers):
+                prepare(source, tmp_path / "dask", options, workers=workers, executor=executor)
+
+        def kill_all() -> None:
+            patch.setattr(distributed.Nanny, "instantiate", no_new_worker)
+            for nanny in local.workers.values():
+                os.kill(nanny.pid, signal.SIGKILL)
+
+        async def no_new_worker(nanny) -> distributed.Status:
+            return distributed.Status.running
+
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(DataError, match=r"the cluster was lost\n  found: no workers for 2 s"),
+        ):
+            run(kill_all)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
+        run(lambda: os.kill(next(iter(local.workers.values())).pid, signal.SIGKILL))
+    assert files(tmp_path / "dask") == files(tmp_path / "one")
 
 
 @pytest.mark.slow

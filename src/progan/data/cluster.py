@@ -1,10 +1,14 @@
 """Decoding on the workers of a Dask cluster."""
 
 import contextlib
+import logging
 import os
 import socket
+import threading
+import time
 import warnings
-from collections.abc import Generator
+import weakref
+from collections.abc import Callable, Generator
 from concurrent.futures import CancelledError, Executor
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +17,7 @@ from typing import Any
 from progan.errors import DataError
 
 _WAIT_S = 10
+_GONE_S, _LOOK_S = 30, 2  # without any worker until it is given up (a lost one may be replaced), and between two looks
 
 
 @contextlib.contextmanager
@@ -45,16 +50,84 @@ def dask_workers(address: str, path: Path | None = None) -> Generator[tuple[Exec
             f"  found: {error}\n"
             f"  fix:   name the address that 'dask scheduler' prints, like tcp://10.0.0.1:8786"
         ) from error
-    with client, warnings.catch_warnings():
+    with client, warnings.catch_warnings(), _silent("distributed.client"):  # what it logs, the error below says
         warnings.filterwarnings("ignore", "Sending large graph", UserWarning)  # images of archives, sent on purpose
         _check(client, address, path)
-        try:
-            yield client.get_executor(), sum(client.nthreads().values())
-        except (KilledWorker, CommClosedError, CancelledError) as error:
-            fix = "look into the logs of the workers; memory may have run out"
-            raise DataError(
-                f"{address}: the cluster was lost\n  found: {error or 'cancelled'}\n  fix:   {fix}"
-            ) from error
+        executor = _Workers(client)
+        with _watched(executor) as gone:
+            try:
+                yield executor, sum(client.nthreads().values())
+            except (KilledWorker, CommClosedError, CancelledError) as error:
+                deaths = error.allowed_failures + 1 if isinstance(error, KilledWorker) else 0
+                raise _lost(address, deaths=deaths, gone=gone.is_set()) from error
+
+
+class _Workers(Executor):
+    """Workers behind Dask's own futures; those of ``Client.get_executor`` can wait for ever after a worker was lost."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._futures: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """A future of one call. Equal calls are not looked for, which would hash all their bytes."""
+        future = self.client.submit(fn, *args, pure=False, **kwargs)
+        self._futures.add(future)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Cancel what is under way if asked to; the client outlives it."""
+        if cancel_futures:
+            self.client.cancel(list(self._futures))
+
+
+@contextlib.contextmanager
+def _watched(executor: _Workers) -> Generator[threading.Event, None, None]:
+    """Cancel all work when there has been no worker for a while, because Dask waits for new ones for ever."""
+    gone, over = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        last = time.monotonic()
+        while not over.wait(_LOOK_S):
+            try:
+                last = time.monotonic() if executor.client.nthreads() else last
+            except Exception:  # the scheduler is lost, which the client notices by itself
+                return
+            if time.monotonic() - last > _GONE_S:
+                gone.set()
+                executor.shutdown(cancel_futures=True)
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield gone
+    finally:
+        over.set()
+        watcher.join(_WAIT_S)
+
+
+def _lost(address: str, *, deaths: int, gone: bool) -> DataError:
+    """What happened to a cluster that broke off, and how to go on."""
+    again = "and type the same command, which goes on with what is finished"
+    if deaths:
+        found, fix = f"{deaths} workers died over the same images", f"see their logs, give them more memory {again}"
+    elif gone:
+        found, fix = f"no workers for {_GONE_S} s", f"dask worker {address}, {again}"
+    else:
+        found, fix = "the scheduler does not answer any more", f"start it and its workers again, {again}"
+    return DataError(f"{address}: the cluster was lost\n  found: {found}\n  fix:   {fix}")
+
+
+@contextlib.contextmanager
+def _silent(name: str) -> Generator[None, None, None]:
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _check(client: Any, address: str, path: Path | None) -> None:
