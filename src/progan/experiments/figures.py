@@ -112,4 +112,4 @@ def draw(names: Sequence[str], jobs: Sequence[Job], folder: Path, results: Resul
 
 
 def _trained(job: Job, results: Results) -> bool:
-    return any(r["row"] == job.row.name and r["seed"] == 0 and r["measured"] for r in results["records"])
+    return any(r["row"] == job.row.name and r["seed"] == 0 and r["kimg"] for r in results["records"])

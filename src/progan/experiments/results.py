@@ -169,7 +169,7 @@ def _lines(experiment: Experiment, results: Results, rows: Sequence[str]) -> lis
             lines.append(["", "paper", *(cell(row.paper.get(key)) for key in names), *[""] * len(times)])
         if row.data:
             lines.append(_real_line("", records, names, len(times)))
-    if not experiment.row(rows[-1]).data and any(m["real"] for m in every):
+    if any(m["real"] for m in every) and not experiment.row(rows[-1]).data:
         lines.append(_real_line("real images", results["records"], names, len(times)))
     return lines
 

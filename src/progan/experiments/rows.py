@@ -100,7 +100,7 @@ def _do(job: Job, record: Record) -> None:
         record |= {"kimg": stats[-1]["kimg"] if stats else 0.0, "train_s": sum(row["seconds"] for row in stats)}
         if ended_by:
             share = f"{record['kimg']:.6g} of {config.schedule.total_kimg:.6g} kimg"
-            record |= {"stopped": True, "notes": [f"stopped at {share}; the same command goes on"]}
+            record |= {"stopped": True, "notes": [f"stopped after {share}; the same command goes on"]}
             return
         kept = {"facts": facts, "kimg": record["kimg"], "train_s": record["train_s"], "measured": {}}
     record |= {"kimg": kept["kimg"], "train_s": kept["train_s"], "measured": kept["measured"]}

@@ -135,9 +135,9 @@ def _store(request: Request, row: Row) -> Store:
             )
         return tiny_store(request.out / "data")
     path = _row_path(request.data, row)
-    side = row.config().schedule.resolution
     if (path / "manifest.json").is_file():
         return Store.open(path)
+    side = row.config().schedule.resolution
     wanted = PrepareOptions(resolution=str(min(request.scale.resolution or side, side)))
     return cached(path, wanted, progress=True)
 

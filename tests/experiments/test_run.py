@@ -1,0 +1,213 @@
+"""A whole table of two tiny rows: trained, measured, gone on with, and never lost."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from progan.data.store import Store
+from progan.errors import ConfigError, DataError
+from progan.experiments import EXPERIMENTS, jobs
+from progan.experiments.base import Experiment, Row
+from progan.experiments.curves import measure_snapshots, read_curve
+from progan.experiments.results import Results, read
+from progan.experiments.run import Request, reproduce
+from progan.experiments.scale import SCALES, Scale
+from progan.presets import PRESETS
+from progan.snapshot import Snapshot
+from progan.training import session
+from progan.training.log import read_stats
+from progan.training.loop import Trainer
+from small import small_run
+
+TABLE = Experiment(
+    name="tiny",
+    title="Table 0",
+    caption="Two rows.",
+    source="Nobody 2018",
+    data="all images",
+    prepare="progan prepare x",
+    rows=(
+        Row(name="a", preset="tiny", paper={"swd": 3.0}),
+        Row(name="b", preset="tiny", change={"seed": 7, "mirror": False}),
+    ),
+    metrics=("swd", "ms_ssim"),
+    figures=("growing",),
+)
+FEW = Scale(name="few", count=1 / 1024)
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROGAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(PRESETS, "tiny", small_run)
+
+
+def request(out: Path, data: Path | None, **more: object) -> Request:
+    return Request(**{"experiment": TABLE, "scale": FEW, "data": data, "out": out, "device": "cpu", **more})
+
+
+def records(results: Results) -> list[dict]:
+    """Without what differs between two equal runs."""
+    return [{key: value for key, value in record.items() if key != "train_s"} for record in results["records"]]
+
+
+@pytest.fixture(scope="module")
+def made(store: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Results]:
+    """The folder of a finished table, and its results."""
+    out = tmp_path_factory.mktemp("reproduced")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "tiny", small_run)
+        results, stopped = reproduce(request(out, store.path))
+    assert not stopped
+    return out, results
+
+
+def test_a_table_is_in_files(made: tuple[Path, Results]) -> None:
+    out, results = made
+    folder = out / "tiny-few"
+    assert read(folder) == results
+    assert [record["row"] for record in results["records"]] == ["a", "b"]
+    for record in results["records"]:
+        assert record["kimg"] == 0.16
+        assert record["train_s"] > 0
+        assert record["notes"] == []
+        assert record["measured"]["swd"]["fakes"] == 16
+        assert record["measured"]["swd"]["values"]["swd"] > record["measured"]["swd"]["real"]["swd"] > 0
+    assert "# Table 0\n\n**SCALED (few)" in (folder / "results.md").read_text()
+    assert results["figures"] == ["rows.png", "growing.png"]
+    assert Image.open(folder / "rows.png").size == (12 * 66 - 2, 3 * 66 - 2)  # reals, a, b
+
+
+def test_rows_are_the_runs_of_progan_train(made: tuple[Path, Results], store: Store) -> None:
+    run = made[0] / "runs/tiny-seed=7-mirror=False-small-few-seed0"
+    assert read_stats(run)[-1]["kimg"] == 0.16
+    assert Snapshot.load(run).kimg == 0.16
+    rows = read_stats(run, "snapshots.jsonl")  # of the curve
+    assert {row["count"] for row in rows} == {40}
+    assert [row["resolution"] for row in rows if "swd" in row] == [16] * len([r for r in rows if "swd" in r])
+    assert read_curve(run).full.any()
+    measure_snapshots(run, store, count=40, mirror=True)
+    assert read_stats(run, "snapshots.jsonl") == rows  # known, so not measured again
+
+
+def test_finished_rows_are_not_made_again(made: tuple[Path, Results], store: Store, monkeypatch) -> None:
+    def never(*args: object, **more: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(session, "train", never)
+    again, _ = reproduce(request(made[0], store.path))
+    assert again["records"] == made[1]["records"]
+
+
+def test_more_images_are_measured_without_training(made: tuple[Path, Results], store: Store, monkeypatch) -> None:
+    monkeypatch.setattr(session, "train", None)
+    more, _ = reproduce(request(made[0], store.path, scale=replace(FEW, count=1 / 512), rows=("a",)))
+    assert [r["measured"]["swd"]["fakes"] for r in more["records"]] == [32, 16]  # b is kept from before
+
+
+def test_one_dead_row_leaves_the_others(store: Store, tmp_path: Path, monkeypatch) -> None:
+    train = session.train
+
+    def fail(config, store, path, **more):
+        if not config.mirror:
+            raise RuntimeError("out of memory")
+        return train(config, store, path, **more)
+
+    monkeypatch.setattr(session, "train", fail)
+    dead = Row(name="c", preset="none")
+    results, stopped = reproduce(
+        request(tmp_path, store.path, experiment=replace(TABLE, rows=(dead, TABLE.rows[1], TABLE.rows[0])))
+    )
+    notes = {record["row"]: record["notes"] for record in results["records"]}
+    assert notes["b"] == ["RuntimeError: out of memory"]
+    assert "no preset 'none'" in notes["c"][0]
+    assert results["records"][2]["measured"]["swd"]["values"]
+    assert not stopped
+    assert "row b, seed 0: RuntimeError: out of memory" in (tmp_path / "tiny-few/results.md").read_text()
+
+
+def test_an_interrupted_table_goes_on_and_equals_an_uninterrupted_one(
+    made: tuple[Path, Results], store: Store, tmp_path: Path, monkeypatch
+) -> None:
+    iterate, count = Trainer.iterate, [0]
+
+    def interrupted(self: Trainer):
+        count[0] += 1
+        if self.images_seen == 64 and not self.config.mirror and count[0] > 0:
+            count[0] = -(10**6)
+            os.kill(os.getpid(), signal.SIGINT)
+        return iterate(self)
+
+    monkeypatch.setattr(Trainer, "iterate", interrupted)
+    half, stopped = reproduce(request(tmp_path, store.path))
+    assert stopped
+    assert [(r["row"], r["stopped"]) for r in half["records"]] == [("a", False), ("b", True)]
+    assert half["records"][1]["notes"] == ["stopped after 0.064 of 0.16 kimg; the same command goes on"]
+    whole, stopped = reproduce(request(tmp_path, store.path))
+    assert not stopped
+    assert records(whole) == records(made[1])
+
+
+def test_what_has_no_weights_is_said_and_the_rest_measured(
+    made: tuple[Path, Results], store: Store, monkeypatch
+) -> None:
+    table = replace(TABLE, metrics=("modes", "swd"), rows=TABLE.rows[:1], name="digits", figures=())
+    results, _ = reproduce(request(made[0], store.path, experiment=table))
+    (record,) = results["records"]
+    assert record["missing"]["modes"].startswith("weights/digits.safetensors: no digit classifier here")
+    assert "swd" in record["measured"]
+    assert "| not measured " in (made[0] / "digits-few/results.md").read_text()
+
+
+def test_the_papers_number_of_seeds_unless_asked_otherwise(store: Store, tmp_path: Path, monkeypatch) -> None:
+    seen: list[jobs.Job] = []
+    monkeypatch.setattr("progan.experiments.run.run_jobs", lambda some, processes: seen.extend(some) or [])
+    reproduce(request(tmp_path, store.path, experiment=replace(TABLE, seeds=3)))
+    reproduce(request(tmp_path, store.path, experiment=replace(TABLE, seeds=3), scale=replace(FEW, seeds=2)))
+    assert [(job.row.name, job.seed) for job in seen] == [(r, s) for n in (3, 2) for s in range(n) for r in "ab"]
+
+
+def test_data_of_its_own_for_each_row(store: Store, tmp_path: Path) -> None:
+    rows = (Row(name="dog", preset="tiny", data="lsun_dog"),)
+    with pytest.raises(DataError, match="none of lsun_dog, dog, dog_train_lmdb is in"):
+        reproduce(request(tmp_path, store.path, experiment=replace(TABLE, rows=rows)))
+
+
+def test_messages(tmp_path: Path, store: Store) -> None:
+    with pytest.raises(DataError, match="needs DATA: all images; prepare it with progan prepare x; --scale smoke"):
+        reproduce(request(tmp_path, None))
+    with pytest.raises(ConfigError, match="tiny has no row 'x'; there are a, b"):
+        reproduce(request(tmp_path, store.path, rows=("x",)))
+
+
+def test_smoke_makes_its_own_data(tmp_path: Path) -> None:
+    table = replace(EXPERIMENTS["table1_celeba"], metrics=("swd",))
+    results, _ = reproduce(request(tmp_path, None, experiment=table, scale=SCALES["smoke"], rows=("e",)))
+    assert results["data"] == "synthetic, 128 images of 32x32x3"
+    assert results["records"][0]["measured"]["swd"]["values"]["swd_16"] > 0
+
+
+@pytest.mark.slow
+def test_processes_give_what_one_gives(made: tuple[Path, Results], store: Store, tmp_path: Path) -> None:
+    table = replace(TABLE, rows=tuple(replace(row, preset="demo") for row in TABLE.rows), figures=())
+    scale = replace(FEW, kimg=0.002)
+    one, _ = reproduce(request(tmp_path / "one", store.path, experiment=table, scale=scale))
+    two, _ = reproduce(request(tmp_path / "two", store.path, experiment=table, scale=scale, processes=2))
+    assert records(one) == records(two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_runs_at_scale_smoke(name: str, tmp_path: Path) -> None:
+    experiment = EXPERIMENTS[name]
+    offline = tuple(metric for metric in experiment.metrics if metric in ("swd", "ms_ssim"))
+    table = replace(experiment, metrics=offline or experiment.metrics)
+    results, stopped = reproduce(request(tmp_path, None, experiment=table, scale=SCALES["smoke"]))
+    assert not stopped
+    assert len(results["records"]) == len(experiment.rows)
+    assert not [note for record in results["records"] for note in record["notes"]]
+    assert len(results["figures"]) == experiment.trains + len(experiment.figures)
