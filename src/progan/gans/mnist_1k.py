@@ -88,7 +88,7 @@ class Generator(nn.Module):
         x = self.dense(z).unflatten(1, (-1, *self.start)).contiguous(memory_format=torch.channels_last)
         x = before = self._finish(x, 0)
         for number in range(1, level + 1):
-            before, x = x, self._finish(self.convs[number - 1](upscale2(x)), number)
+            before, x = x, self._finish(_convolve(self.convs[number - 1], upscale2(x)), number)
         image = torch.tanh(self.to_rgb[level](x))
         if alpha is None or level == 0:
             return image
@@ -126,7 +126,7 @@ class Discriminator(nn.Module):
         x = x.contiguous()
         y = x if level == len(self.convs) else self._enter(x, level)
         for number in range(level, 0, -1):
-            y = _convolved(self.convs[number - 1], y)  # type: ignore[arg-type]
+            y = _convolve(self.convs[number - 1], y)
             y = F.leaky_relu(self.norms[number - 1](y) if self.norms else y, LEAK_D, inplace=True)
             y = _halved(y)
             if number == level and alpha is not None:
@@ -136,14 +136,18 @@ class Discriminator(nn.Module):
         return self.score(y.flatten(1))[:, 0]
 
     def _enter(self, x: Tensor, level: int) -> Tensor:
-        y = _convolved(self.from_rgb[level], x)  # type: ignore[arg-type]
-        return F.leaky_relu(y, LEAK_D, inplace=True)
+        return F.leaky_relu(_convolve(self.from_rgb[level], x), LEAK_D, inplace=True)
 
 
-def _convolved(layer: EqualizedConv2d, x: Tensor) -> Tensor:
-    """The layer applied in planes of pixels; with weights in channels_last format torch would choose that one."""
-    weight = layer.weight.clone(memory_format=torch.contiguous_format)  # contiguous() would leave 1x1 ones as they are
-    return F.conv2d(x, weight * layer.scale, layer.bias, padding=weight.shape[-1] // 2)
+def _convolve(layer: nn.Module, x: Tensor) -> Tensor:
+    """The library's convolution with the layer's weights, in the memory format of ``x``.
+
+    The layer itself would take minimal filtering for 64 maps, which is slower for so small images, and channels_last.
+    """
+    weight: Tensor = layer.weight * layer.scale  # type: ignore[assignment, operator]
+    if x.is_contiguous():
+        weight = weight.clone(memory_format=torch.contiguous_format)  # contiguous() leaves 1x1 ones as they are
+    return F.conv2d(x, weight, layer.bias, padding=weight.shape[-1] // 2)  # type: ignore[arg-type]
 
 
 def _halved(x: Tensor) -> Tensor:
@@ -179,7 +183,7 @@ class MNIST1K:
     def discriminator_loss(self, batch: Batch) -> Terms:
         """Terms of D; it sees reals, fakes and what is between them in passes, and batch statistics, of their own."""
         with torch.no_grad():
-            fake = self._fakes(batch)
+            fake = self._fakes(batch).contiguous()
         real = self._reals(batch)
         score = self._score(batch)
         terms = self.adversarial.critic(score(real), score(fake))
@@ -216,7 +220,8 @@ class MNIST1K:
         return lambda x: functional_call(self.discriminator, weights, (x, batch.level, batch.alpha))
 
     def _reals(self, batch: Batch) -> Tensor:
-        return batch.images if batch.alpha is None else fade_images(batch.images, batch.alpha)
+        images = batch.images.contiguous()
+        return images if batch.alpha is None else fade_images(images, batch.alpha)
 
     def _fakes(self, batch: Batch) -> Tensor:
         return self.generator(batch.normal("latent", LATENT), batch.level, batch.alpha)
