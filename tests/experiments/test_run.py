@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from progan.data.store import Store
@@ -16,11 +17,14 @@ from progan.experiments.curves import measure_snapshots, read_curve
 from progan.experiments.results import Results, read
 from progan.experiments.run import Request, reproduce
 from progan.experiments.scale import SCALES, Scale
+from progan.gans.base import ImageSpec
 from progan.presets import PRESETS
 from progan.snapshot import Snapshot
 from progan.training import session
+from progan.training.config import RunConfig
 from progan.training.log import read_stats
 from progan.training.loop import Trainer
+from progan.training.preflight import Plan, StageCost
 from small import small_run
 
 TABLE = Experiment(
@@ -40,10 +44,16 @@ TABLE = Experiment(
 FEW = Scale(name="few", count=1 / 1024)
 
 
+def quick_plan(config: RunConfig, spec: ImageSpec, device: torch.device, *, world: int) -> Plan:
+    """In place of the probe, which takes longer than training here and has tests of its own."""
+    return Plan([StageCost(level, 0, 1.0, seconds_per_kimg=1.0) for level in range(spec.levels)])
+
+
 @pytest.fixture(autouse=True)
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(PRESETS, "tiny", small_run)
+    monkeypatch.setattr(session, "probe", quick_plan)
 
 
 def request(out: Path, data: Path | None, **more: object) -> Request:
@@ -61,6 +71,7 @@ def made(store: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     out = tmp_path_factory.mktemp("reproduced")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "tiny", small_run)
+        patch.setattr(session, "probe", quick_plan)
         results, stopped = reproduce(request(out, store.path))
     assert not stopped
     return out, results
