@@ -15,7 +15,7 @@ from progan.errors import ConfigError
 def test_help_lists_every_command_and_each_has_a_module(capsys) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    modules = {p.stem for p in Path(cli.__file__).parent.glob("*.py")} - {"__init__", "celebahq"}  # of prepare
+    modules = {p.stem for p in Path(cli.__file__).parent.glob("*.py")} - {"__init__", "celebahq", "faces"}  # of prepare
     assert modules == set(COMMANDS)
     assert all(f"  {name} " in text and description in text for name, description in COMMANDS.items())
 
@@ -78,7 +78,7 @@ def test_what_is_a_bug_of_ours_is_not_hidden(monkeypatch) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, capsys) -> None:
-    args = [command, "--help"] if command != "train" else ["train", "demo", "--help"]
+    args = {"train": ["train", "demo"], "analyse": ["analyse", "neighbours"]}.get(command, [command]) + ["--help"]
     with pytest.raises(SystemExit) as stopped:
         main(args)
     assert stopped.value.code == 0

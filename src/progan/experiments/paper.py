@@ -194,7 +194,7 @@ FIGURE4C = Experiment(
     caption="Images shown against time. The paper: 6.4 million in 96 hours with growing, about 520 without, 5.4 times.",
     source=f"{_PAPER}, section 6.2",
     data="30,000 CelebA-HQ images, 1024x1024",
-    prepare="progan celebahq ...; progan prepare SOURCE STORE --resolution 1024",
+    prepare="progan prepare celebahq ...; progan prepare SOURCE STORE --resolution 1024",
     rows=(
         Row(name="not-growing", preset="celebahq_1024_no_growing"),
         Row(name="growing", preset="celebahq_1024_paper"),
@@ -213,7 +213,7 @@ CELEBAHQ = Experiment(
     caption="Faces of a megapixel.",
     source=f"{_PAPER}, section 6.3 and appendix C",
     data="30,000 CelebA-HQ images, 1024x1024",
-    prepare="progan celebahq ...; progan prepare SOURCE STORE --resolution 1024",
+    prepare="progan prepare celebahq ...; progan prepare SOURCE STORE --resolution 1024",
     rows=(
         Row(name="wgan-gp", preset="celebahq_1024_paper", title="1 GPU, 19,000 kimg", paper=_HQ),
         Row(name="lsgan", preset="celebahq_1024_lsgan", title="least squares, noise in D (appendix B)"),
@@ -227,7 +227,7 @@ FIGURE10 = Experiment(
     caption="Nearest training images of generated ones by features of a central crop, and a walk through the latents.",
     source=f"{_PAPER}, section 6.3",
     data="30,000 CelebA-HQ images, 1024x1024",
-    prepare="progan celebahq ...; progan prepare SOURCE STORE --resolution 1024",
+    prepare="progan prepare celebahq ...; progan prepare SOURCE STORE --resolution 1024",
     rows=(replace(CELEBAHQ.rows[0], paper={}),),
     metrics=("swd",),
     figures=("neighbours", "walk"),
