@@ -56,7 +56,7 @@ def codecs() -> dict[str, Codec]:
         "differences, zlib 1": differences(lambda data: zlib.compress(data, 1), zlib.decompress),
     }
     try:
-        import zstandard
+        import zstandard  # pyright: ignore[reportMissingImports]
 
         packer, unpacker = zstandard.ZstdCompressor(3), zstandard.ZstdDecompressor()
         plain = (
@@ -67,7 +67,7 @@ def codecs() -> dict[str, Codec]:
     except ImportError:
         pass
     try:
-        import blosc2
+        import blosc2  # pyright: ignore[reportMissingImports]
 
         how = {"typesize": 3, "codec": blosc2.Codec.ZSTD, "clevel": 3, "filter": blosc2.Filter.BITSHUFFLE}
         blosc2.set_nthreads(1)
@@ -76,7 +76,7 @@ def codecs() -> dict[str, Codec]:
     except ImportError:
         pass
     try:
-        import imagecodecs as ic
+        import imagecodecs as ic  # pyright: ignore[reportMissingImports]
 
         ways |= {
             "JPEG XL, effort 1": (

@@ -8,6 +8,7 @@ import argparse
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,7 +24,8 @@ NEIGHBOURS = 5
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """All digits as uint8 [1797, 16, 16], and which they are."""
-    flat, labels = load_digits(return_X_y=True)
+    some: Any = load_digits()  # its type tells of data frames, too
+    flat, labels = some.data, some.target
     small = np.rint(flat.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
     large = [np.asarray(Image.fromarray(x).resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for x in small]
     return np.stack(large), labels

@@ -78,9 +78,9 @@ def test_what_is_a_bug_of_ours_is_not_hidden(monkeypatch) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, capsys) -> None:
-    args = {"train": ["train", "demo"], "analyse": ["analyse", "neighbours"]}.get(command, [command]) + ["--help"]
+    words = {"train": ["train", "demo"], "analyse": ["analyse", "neighbours"]}.get(command, [command])
     with pytest.raises(SystemExit) as stopped:
-        main(args)
+        main([*words, "--help"])
     assert stopped.value.code == 0
     assert "--" in capsys.readouterr().out
 

@@ -23,7 +23,7 @@ from references import mnist_1k as reference
 from training.test_resume import assert_same, trainer
 
 SPEC = ImageSpec(3, 32, 32)
-BATCH, OURS = MNIST1KConfig(), MNIST1KConfig(normalization="ours")
+BATCH, LAYER, OURS = (MNIST1KConfig(normalization=norm) for norm in ("batch", "layer", "ours"))  # type: ignore[arg-type]
 STDDEV = MNIST1KConfig(normalization="ours", stddev=True)
 
 
@@ -46,6 +46,7 @@ def numbers(module: torch.nn.Module) -> dict[str, np.ndarray]:
     ("config", "wanted"),
     [
         (BATCH, 3 * 4 * 9 + 4 * 8 * 9 + 8 * 16 * 9 + 2 * 28 + 256 + 1),  # 1861
+        (LAYER, 1861 - 28 + 3),  # one gain for each layer norm
         (OURS, 1861 - 28),
         (STDDEV, 1861 - 28 + 16),  # 1849, within 0.7 % of the first
         (replace(BATCH, shrink=4), 3 * 2 * 9 + 2 * 4 * 9 + 4 * 8 * 9 + 2 * 14 + 128 + 1),  # 571
@@ -59,7 +60,7 @@ def test_discriminators_have_as_many_parameters_as_the_paper_says(config: MNIST1
 
 
 @pytest.mark.parametrize("level", range(4))
-@pytest.mark.parametrize("config", [BATCH, STDDEV, replace(OURS, shrink=4)], ids=["batch", "stddev", "ours"])
+@pytest.mark.parametrize("config", [BATCH, LAYER, STDDEV, replace(OURS, shrink=4)], ids=str)
 def test_networks_equal_numpy(config: MNIST1KConfig, level: int) -> None:
     gan, z = made(config), torch.randn(4, 64, dtype=torch.float64)
     images = gan.generator(z, level)
@@ -126,7 +127,7 @@ def test_unrolled_gradient_is_the_slope_of_the_loss_after_real_steps_of_d(normal
     slopes = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
     assert float(loss.detach()) == pytest.approx(looking_ahead(gan, batch), rel=1e-10)
     frozen = replace(gan.config, unrolled=0)
-    plain = sum(term.mean() for term in replaced(gan, frozen).generator_loss(batch).values())
+    plain = torch.stack([term.mean() for term in replaced(gan, frozen).generator_loss(batch).values()]).sum()
     assert float(plain.detach()) != pytest.approx(float(loss.detach()), rel=1e-3)  # the steps matter
     for seed in range(3):
         generator, step = torch.Generator().manual_seed(seed), 1e-7
@@ -201,10 +202,11 @@ def test_resumed_run_equals_uninterrupted_run(row: str, store: Store, tmp_path: 
 ROWS = {
     "unrolled": {"gan.unrolled 0 -> 5"},
     "wgan_gp": {
-        *("gan.loss non_saturating -> wgan", "gan.n_critic 1 -> 5", "beta1 0.5 -> 0.0", "beta2 0.999 -> 0.9"),
+        *("gan.loss non_saturating -> wgan", "gan.normalization batch -> layer", "gan.n_critic 1 -> 5"),
+        *("beta1 0.5 -> 0.0", "beta2 0.999 -> 0.9"),
         *("schedule.lr 0.0002 -> 0.001", f"ema_decay {0.999**4} -> {0.999**20}"),
     },
-    "normalization": {"gan.normalization batch -> ours"},
+    "normalization": {"gan.normalization layer -> ours"},
     "stddev": {"gan.stddev False -> True"},
     "growing": {"schedule.start_resolution 32 -> 4", "schedule.hold_kimg 600 -> 500", "schedule.fade_kimg 600 -> 2000"},
 }
@@ -227,7 +229,7 @@ def test_each_row_changes_one_thing(size: str, row: str) -> None:
 
 
 def test_networks_that_see_a_batch_say_so() -> None:
-    assert [config.group for config in (BATCH, OURS, STDDEV)] == [WHOLE_BATCH, 1, WHOLE_BATCH]
+    assert [config.group for config in (BATCH, LAYER, OURS, STDDEV)] == [WHOLE_BATCH, WHOLE_BATCH, 1, WHOLE_BATCH]
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_both_phases_see_the_same_kind_of_terms() -> None:
         "d_real": -np.log(1 / (1 + np.exp(-on_real))),
         "d_fake": -np.log(1 - 1 / (1 + np.exp(-on_fake))),
     }
-    assert np.abs(on_real - on_fake).min() > 0.01
+    assert np.abs(on_real - on_fake).min() > 0.001  # ten times what the comparison lets pass
     assert terms.keys() == wanted.keys()
     for name, values in wanted.items():
         assert terms[name].detach().numpy() == pytest.approx(values, rel=1e-4)

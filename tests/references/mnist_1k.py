@@ -3,7 +3,7 @@
 import numpy as np
 
 from references.networks import conv, downscale, linear, minibatch_stddev, pixel_norm, upscale
-from references.sample_layers import batch_norm
+from references.sample_layers import batch_norm, layer_norm
 
 ROOT2 = np.sqrt(2)
 
@@ -14,18 +14,20 @@ def _leaky(x, leak):
 
 def _conv(w, name, x, gain=ROOT2):
     weight = w[f"{name}.weight"]
-    ours = "norms.0.weight" not in w
+    ours = "norms.0.bias" not in w
     bias = w.get(f"{name}.bias", np.zeros(len(weight)))
     return conv(x, weight, bias, gain=gain if ours else None)
 
 
 def _norm(w, number, x):
     name = f"norms.{number}"
+    if f"{name}.gain" in w:
+        return layer_norm(x, w[f"{name}.gain"], w[f"{name}.bias"], (-3, -2, -1))
     return batch_norm(x, w[f"{name}.weight"], w[f"{name}.bias"], (-4, -2, -1))
 
 
 def generator(w, z, level):
-    ours = "norms.0.weight" not in w
+    ours = "norms.0.bias" not in w
     x = linear(z, w["dense.weight"], w.get("dense.bias", 0), gain=ROOT2 if ours else None).reshape(len(z), 64, 4, 4)
     for number in range(level + 1):
         x = _conv(w, f"convs.{number - 1}", upscale(x)) if number else x
@@ -34,7 +36,7 @@ def generator(w, z, level):
 
 
 def discriminator(w, x, level, *, full, stddev):
-    ours = "norms.0.weight" not in w
+    ours = "norms.0.bias" not in w
     if level < full:
         x = _leaky(_conv(w, f"from_rgb.{level}", x), 0.2)
     for number in range(level, 0, -1):

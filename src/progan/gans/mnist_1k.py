@@ -4,10 +4,10 @@ One convolution at each resolution. The paper crippled D on purpose ("K/2" of ab
 500), so that how many of 1000 kinds of images G covers tells ways of training apart.
 """
 
-import functools
 import itertools
 import math
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Literal
 
 import torch
@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from progan.errors import ConfigError
 from progan.gans.base import WHOLE_BATCH, Batch, ImageSpec, Phase, Terms
-from progan.layers import EqualizedConv2d, EqualizedLinear
+from progan.layers import EqualizedConv2d, EqualizedLinear, LayerNorm
 from progan.losses import ADVERSARIAL, Scorer, gradient_penalty
 from progan.ops import fade_images, minibatch_stddev, pixel_norm, upscale2
 
@@ -39,8 +39,9 @@ class MNIST1KConfig:
     """Steps of D that G looks ahead, and through which its gradient goes."""
     unrolled_lr: float = 0.05
     """Rate of those steps, which are plain gradient descent."""
-    normalization: Literal["batch", "ours"] = "batch"
-    """Batch norm after He's initialization; or the paper's: equalized learning rate, and pixel norm in G."""
+    normalization: Literal["batch", "layer", "ours"] = "batch"
+    """Batch norm in both networks or layer norm in D, after He's initialization; or the paper's: equalized learning
+    rate, and pixel norm in G. The gradient penalty is that of single samples, which batch norm in D would mix up."""
     stddev: bool = False
     """Minibatch standard deviation of the whole batch, as a further map in front of D's dense layer."""
 
@@ -54,7 +55,7 @@ class MNIST1KConfig:
     @property
     def group(self) -> int:
         """Samples that one pass must see together."""
-        return WHOLE_BATCH if self.stddev or self.normalization == "batch" else 1
+        return WHOLE_BATCH if self.stddev or self.normalization != "ours" else 1
 
     def make(self, spec: ImageSpec) -> "MNIST1K":
         """Both networks for images of a data set, with fresh weights."""
@@ -118,7 +119,8 @@ class Discriminator(nn.Module):
         self.convs = nn.ModuleList(
             EqualizedConv2d(i, o, 3, bias=ours, equalized=ours) for o, i in itertools.pairwise([*maps, spec.channels])
         )
-        self.norms = nn.ModuleList([] if ours else (nn.BatchNorm2d(m, track_running_stats=False) for m in maps))
+        norm = LayerNorm if config.normalization == "layer" else partial(nn.BatchNorm2d, track_running_stats=False)
+        self.norms = nn.ModuleList([] if ours else (norm(m) for m in maps))
         self.from_rgb = nn.ModuleList(EqualizedConv2d(spec.channels, m, 1, equalized=ours) for m in maps)
         self.score = EqualizedLinear((maps[0] + self.stddev) * math.prod(spec.start), 1, gain=1, equalized=ours)
 
@@ -156,7 +158,7 @@ def _halved(x: Tensor) -> Tensor:
     return (x.view(-1, 2 * width) @ _means(width, x.dtype, x.device)).view(n, c, height // 2, width // 2)
 
 
-@functools.cache
+@cache
 def _means(width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Two rows of pixels to means of 2 x 2, [2 width, width / 2]."""
     return torch.eye(width // 2, dtype=dtype, device=device).repeat_interleave(2, 0).repeat(2, 1) / 4
