@@ -53,6 +53,17 @@ def test_narrower_networks_keep_their_shape() -> None:
     assert [ours.maps(k) for k in range(7)] == [paper.maps(k) // 8 for k in range(7)]
 
 
+def test_learning_rates_are_multiplied() -> None:
+    row = PRESETS["table1_g"]()
+    paper = replace(row, schedule=replace(row.schedule, lr={4: 0.001, 128: 0.002}))
+    ours = scaled(paper, parse_scale("1", lr=10))
+    assert ours.schedule.lr == {4: pytest.approx(0.01), 128: pytest.approx(0.02)}
+    assert replace(ours, schedule=replace(ours.schedule, lr=paper.schedule.lr)) == paper
+    assert differences(paper, ours) == ["learning rate times 10"]
+    assert not parse_scale("1", lr=10).as_paper
+    assert scaled(PRESETS["table1_b"](), parse_scale("1", lr=10)).schedule.lr == pytest.approx(1e-3)
+
+
 def test_differences_are_in_words() -> None:
     paper = PRESETS["celebahq_1024_paper"]()
     assert differences(paper, paper) == []

@@ -41,6 +41,8 @@ class Reproduce:
     """Runs of each row, the paper's number when not given."""
     maps: float | None = None
     """Share of the feature maps, if not the scale's."""
+    lr: float | None = None
+    """Times the learning rates, for short runs of narrow networks."""
     count: float | None = None
     """Share of the images that metrics are measured with, if not the scale's."""
     resolution: int | None = None
@@ -63,7 +65,7 @@ class Reproduce:
             return self._draw()
         if self.jobs < 1:
             raise ConfigError(f"jobs must be at least 1, got {self.jobs}")
-        changes = {"maps": self.maps, "count": self.count, "resolution": self.resolution, "seeds": self.seeds}
+        changes = {name: getattr(self, name) for name in ("maps", "lr", "count", "resolution", "seeds")}
         request = Request(
             experiment=experiment,
             scale=parse_scale(self.scale, **changes),
@@ -88,7 +90,7 @@ class Reproduce:
     def _command(self) -> str:
         """What was typed, without paths of this machine."""
         words = ["progan", "reproduce", self.table, *([self.data.name] if self.data else [])]
-        for name in ("scale", "rows", "seeds", "maps", "count", "resolution", "jobs"):
+        for name in ("scale", "rows", "seeds", "maps", "lr", "count", "resolution", "jobs"):
             value, default = getattr(self, name), getattr(type(self), name)
             if value != default:
                 words += [f"--{name}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]

@@ -26,6 +26,8 @@ class Scale:
     """Of the images shown."""
     maps: float = 1.0
     """Of the feature maps of growing networks; those of MNIST-1K are tiny already and stay as they are."""
+    lr: float = 1.0
+    """Times every learning rate: a short run of narrow networks learns little with those of a long one."""
     count: float = 1.0
     """Of the images that metrics are measured with."""
     resolution: int | None = None
@@ -37,13 +39,15 @@ class Scale:
         for name in ("kimg", "maps", "count"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"scale: {name} must be above 0 and at most 1, got {getattr(self, name)}")
+        if not 0 < self.lr <= 100:
+            raise ConfigError(f"scale: lr must be above 0 and at most 100 times that of the paper, got {self.lr}")
         if self.seeds is not None and self.seeds < 1:
             raise ConfigError(f"seeds must be at least 1, got {self.seeds}")
 
     @property
     def as_paper(self) -> bool:
         """Whether numbers may be compared with the paper's as far as this scale is concerned."""
-        return self.kimg == self.maps == self.count == 1 and self.resolution is None
+        return self.kimg == self.maps == self.lr == self.count == 1 and self.resolution is None
 
 
 SCALES = {
@@ -73,7 +77,7 @@ def parse_scale(text: str, **changes: Any) -> Scale:
             raise ConfigError(f"scale must be {', '.join(SCALES)} or a number like 0.01, got {text!r}") from None
         scale = SCALES["paper"] if share == 1 else Scale(name=f"{share:g}", kimg=share)
     given = {name: value for name, value in changes.items() if value is not None}
-    name = "-".join([scale.name, *(f"{n}{v:g}" for n, v in given.items() if n in ("maps", "resolution"))])
+    name = "-".join([scale.name, *(f"{n}{v:g}" for n, v in given.items() if n in ("maps", "lr", "resolution"))])
     return replace(scale, name=name, **given)
 
 
@@ -88,7 +92,8 @@ def scaled(config: RunConfig, scale: Scale) -> RunConfig:
     before = config.schedule
     side = min(before.resolution, scale.resolution or before.resolution)
     start = side if before.start_resolution == before.resolution else min(before.start_resolution, side)
-    schedule = replace(before, resolution=side, start_resolution=start)
+    lr = {side: rate * scale.lr for side, rate in _rates(config).items()}
+    schedule = replace(before, resolution=side, start_resolution=start, lr=lr if isinstance(before.lr, dict) else lr[0])
     config = replace(config, schedule=schedule, gan=_narrower(config.gan, scale.maps))
     if scale.kimg == 1:
         return config
@@ -100,6 +105,12 @@ def scaled(config: RunConfig, scale: Scale) -> RunConfig:
     if config.ema_decay > 0:
         intervals["ema_kimg"] = min(config.ema_kimg or HALF_LIFE_KIMG, HALF_LIFE_SHARE * total)
     return replace(config, schedule=replace(schedule, **times), **intervals)
+
+
+def _rates(config: RunConfig) -> dict[int, float]:
+    """Learning rates by resolution; of all of them under 0 where there is one."""
+    lr = config.schedule.lr
+    return lr if isinstance(lr, dict) else {0: lr}
 
 
 def _narrower(gan: Any, share: float) -> Any:
@@ -134,6 +145,9 @@ def differences(paper: RunConfig, ours: RunConfig) -> list[str]:
     wide, narrow = getattr(paper.gan, "fmap_max", 0), getattr(ours.gan, "fmap_max", 0)
     if paper.gan != ours.gan:
         found.append(f"at most {narrow} feature maps instead of {wide} ({share_text(narrow / wide)})")
+    rates = {high / low for high, low in zip(_rates(ours).values(), _rates(paper).values(), strict=True) if low}
+    if rates - {1.0}:
+        found.append(f"learning rate times {max(rates):.3g}")
     if paper.ema_kimg != ours.ema_kimg:
         found.append(f"average of G with a half-life of {ours.ema_kimg:.3g} thousand images")
     return found
