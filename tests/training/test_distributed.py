@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,16 +30,22 @@ turn into a whole step; with a reset every few steps that does happen, with one 
 STEPS = 30
 
 
-def config() -> RunConfig:
+KINDS: dict[str, dict[str, Any]] = {"wgan": {}, "lsgan": {"loss": "least_squares", "adaptive_noise": True}}
+
+
+def config(kind: str = "wgan") -> RunConfig:
     """Batch 8 in stddev groups of 4: two groups, one for each of two ranks; half of 30 steps at 4, half at 8 pixels."""
-    return replace(small_run(hold_kimg=0.12, fade_kimg=0.12, total_kimg=1.0), precision="fp32")
+    run = small_run(hold_kimg=0.12, fade_kimg=0.12, total_kimg=1.0)
+    return replace(run, precision="fp32", gan=replace(run.gan, **KINDS[kind]))
 
 
-def train(path: Path, ranks: Ranks) -> Trainer:
+def train(path: Path, ranks: Ranks, kind: str) -> Trainer:
     store = Store.open(path)
     spec = ImageSpec(store.channels, store.height, store.width, len(store.classes))
     loader = Loader(store, seed=0, mirror=True)
-    trainer = Trainer(config(), spec, loader, device=torch.device("cpu"), ranks=ranks)
+    trainer = Trainer(config(kind), spec, loader, device=torch.device("cpu"), ranks=ranks)
+    if kind == "lsgan":
+        trainer.gan.networks["discriminator"].noise.average.fill_(0.9)  # some noise from the first step on
     for _ in range(STEPS):
         trainer.iterate()
     return trainer
@@ -51,11 +58,12 @@ def torchrun(*args: str, cache: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*launcher, *args], env=env, capture_output=True, text=True, timeout=300)
 
 
-def test_two_processes_give_the_weights_of_one(store: Store, tmp_path: Path) -> None:
-    result = torchrun(__file__, str(store.path), str(tmp_path / "two.pt"), cache=tmp_path)
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_give_the_weights_of_one(kind: str, store: Store, tmp_path: Path) -> None:
+    result = torchrun(__file__, str(store.path), str(tmp_path / "two.pt"), kind, cache=tmp_path)
     assert result.returncode == 0, result.stderr
     two = torch.load(tmp_path / "two.pt", weights_only=True)
-    trainer = train(store.path, Ranks())
+    trainer = train(store.path, Ranks(), kind)
     assert trainer.stage.resolution == 8
     one = {**trainer.gan.networks.state_dict(), **{f"ema.{k}": v for k, v in trainer.ema.network.state_dict().items()}}
     assert one.keys() == two["weights"].keys()
@@ -136,7 +144,7 @@ def test_micro_batches_give_the_weights_of_whole_batches(store: Store) -> None:
 
 if __name__ == "__main__":
     with process_group("cpu") as ranks:
-        trainer = train(Path(sys.argv[1]), ranks)
+        trainer = train(Path(sys.argv[1]), ranks, sys.argv[3])
         averages = {f"ema.{k}": v for k, v in trainer.ema.network.state_dict().items()}
         statistics = trainer.take_statistics()
         if ranks.first:

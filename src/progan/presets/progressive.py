@@ -6,13 +6,13 @@ from progan.gans import ProGANConfig
 from progan.schedule import ScheduleConfig
 from progan.training.config import RunConfig
 
-WHOLE_BATCH = 16  # stddev group of the paper, which took the whole batch; smaller batches are one group too
+STDDEV_GROUP = 16  # stddev group of the paper, which took the whole batch; smaller batches are one group too
 
 
 def celebahq_1024_paper() -> RunConfig:
     """CelebA-HQ at 1024x1024 as in the paper (appendix A): 1 GPU, batch 16 shrinking to 3, 19,000 kimg."""
     return RunConfig(
-        gan=ProGANConfig(stddev_group=WHOLE_BATCH),
+        gan=ProGANConfig(stddev_group=STDDEV_GROUP),
         schedule=ScheduleConfig(
             batch={4: 16, 256: 14, 512: 6, 1024: 3}, lr=0.001, hold_kimg=800, fade_kimg=800, total_kimg=19_000
         ),
@@ -68,7 +68,7 @@ def lsun_256() -> RunConfig:
     Bedroom and dog were trained on all images with --no-mirror, the others on 100,000 images, mirrored.
     """
     return RunConfig(
-        gan=ProGANConfig(stddev_group=WHOLE_BATCH),
+        gan=ProGANConfig(stddev_group=STDDEV_GROUP),
         schedule=ScheduleConfig(resolution=256, hold_kimg=800, fade_kimg=800, total_kimg=20_000),
     )
 
@@ -77,7 +77,7 @@ def cifar10() -> RunConfig:
     """Unsupervised CIFAR-10 at 32x32 (paper, section 6.5 and appendix D), 20,000 kimg."""
     return RunConfig(
         gan=ProGANConfig(
-            fmap_base=4096, fmap_max=128, stddev_group=WHOLE_BATCH, penalty_target=750.0, simultaneous=True
+            fmap_base=4096, fmap_max=128, stddev_group=STDDEV_GROUP, penalty_target=750.0, simultaneous=True
         ),
         schedule=ScheduleConfig(resolution=32, hold_kimg=400, fade_kimg=400, total_kimg=20_000),
         mirror=False,

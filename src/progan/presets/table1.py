@@ -7,7 +7,7 @@ settings, the released programs have the others. The decay of G's average keeps 
 from dataclasses import replace
 
 from progan.gans import ProGANConfig
-from progan.presets.progressive import WHOLE_BATCH
+from progan.presets.progressive import STDDEV_GROUP
 from progan.schedule import ScheduleConfig
 from progan.training.config import RunConfig
 
@@ -72,7 +72,7 @@ def table1_e_star() -> RunConfig:
 def table1_e() -> RunConfig:
     """(e) (d) + minibatch standard deviation."""
     row = table1_d()
-    return replace(row, gan=replace(row.gan, stddev_group=WHOLE_BATCH))
+    return replace(row, gan=replace(row.gan, stddev_group=STDDEV_GROUP))
 
 
 def table1_f() -> RunConfig:

@@ -24,15 +24,15 @@ class Ranks:
         """Whether this process writes files and talks to the user."""
         return self.rank == 0
 
-    def average(self, gradients: Sequence[Tensor]) -> None:
-        """Mean over all ranks, in place, by one flat all-reduce; no rank may lack a gradient that another has."""
-        if self.world == 1:
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Mean over all ranks, in place, by one flat all-reduce; no rank may lack a tensor that another has."""
+        if self.world == 1 or not tensors:
             return
-        flat = torch.cat([g.reshape(-1) for g in gradients])
+        flat = torch.cat([t.reshape(-1) for t in tensors])
         dist.all_reduce(flat)
         flat /= self.world
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(part.view(gradient.shape))
+        for tensor, part in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(part.view(tensor.shape))
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over all ranks, in place."""

@@ -103,6 +103,8 @@ class Trainer:
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         if phase.after_step:
+            trained = (self.gan.networks[name] for name in phase.trains)
+            ranks.average([b for network in trained for b in network.buffers() if b.is_floating_point()])
             phase.after_step()
 
     @torch.no_grad()
