@@ -11,7 +11,7 @@ from progan.gans.base import WHOLE_BATCH, ImageSpec
 from progan.presets import AUTO, PRESETS, progressive, table1
 from progan.presets.progressive import auto
 from progan.schedule import at_resolution, spans
-from progan.training.config import RunConfig, changes, check
+from progan.training.config import RunConfig, changes, check, completed
 
 PARAMETERS = {
     "celebahq_1024": (23_079_115, 23_087_249),
@@ -83,6 +83,15 @@ def test_goes_through_json_unchanged(name: str) -> None:
     read = json.loads(json.dumps(config.to_dict()))
     assert not changes(read, config.to_dict())
     assert changes(read, replace(config, seed=7).to_dict()) == ["seed 0 -> 7"]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_settings_of_an_older_version_get_the_defaults_of_newer_ones(name: str) -> None:
+    config = PRESETS[name]()
+    gan, defaults = config.to_dict()["gan"], RunConfig(gan=type(config.gan)()).to_dict()["gan"]
+    for field in gan:
+        old = {**config.to_dict(), "gan": {k: v for k, v in gan.items() if k != field}}
+        assert bool(changes(completed(old, config), config.to_dict())) == (gan[field] != defaults[field])
 
 
 @pytest.mark.parametrize("name", TABLE)

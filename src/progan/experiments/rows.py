@@ -21,7 +21,7 @@ from progan.experiments.scale import Scale, differences, images_measured, scaled
 from progan.files import cache_path, replacing
 from progan.metrics import METRICS
 from progan.training import session
-from progan.training.config import RunConfig, changes
+from progan.training.config import RunConfig, changes, completed
 from progan.training.log import read_stats
 from progan.training.precision import pick_device
 
@@ -93,7 +93,7 @@ def _do(job: Job, record: Record) -> None:
     record["differences"] = differences(paper, config)
     facts = json.loads(json.dumps({"config": config.to_dict(), "data": store.hash}))
     kept = _kept(job.run / KEPT)
-    if not _same(kept, facts):
+    if not _same(kept, facts, config):
         about = {"experiment": job.experiment.name, "row": job.row.name, "preset": job.row.preset}
         ended_by = session.train(config, store, job.run, about=about, device=device)
         stats = read_stats(job.run)
@@ -110,11 +110,11 @@ def _do(job: Job, record: Record) -> None:
         file.write(json.dumps({**kept, "measured": record["measured"]}, indent=1).encode())
 
 
-def _same(kept: dict[str, Any], facts: dict[str, Any]) -> bool:
+def _same(kept: dict[str, Any], facts: dict[str, Any], config: RunConfig) -> bool:
     """Whether what was kept is of this run, whole, and of these data; how often it logged does not matter."""
     if not kept or kept["facts"]["data"] != facts["data"]:
         return False
-    old, new = kept["facts"]["config"], facts["config"]
+    old, new = completed(kept["facts"]["config"], config), facts["config"]
     return not changes(old, new) and old["schedule"]["total_kimg"] == new["schedule"]["total_kimg"]
 
 

@@ -82,6 +82,12 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def completed(old: dict[str, Any], like: RunConfig) -> dict[str, Any]:
+    """Settings that an older version wrote, with the defaults of what it did not know, which leave all as it was."""
+    defaults = RunConfig(gan=type(like.gan)()).to_dict()
+    return {**defaults, **old, **{part: {**defaults[part], **old[part]} for part in ("gan", "schedule")}}
+
+
 def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """What keeps a run with settings ``new`` from going on where one with ``old`` stopped, in words."""
     a, b = flatten(old), flatten(new)

@@ -22,7 +22,7 @@ from progan.images import save_png, sheet, to_uint8
 from progan.schedule import Stage, spans
 from progan.snapshot import Snapshot
 from progan.training import checkpoint
-from progan.training.config import changes
+from progan.training.config import changes, completed
 from progan.training.log import RunLog
 from progan.training.loop import Trainer
 from progan.training.preflight import Plan
@@ -232,7 +232,8 @@ class Run:
             return
         try:
             old = json.loads(file.read_text())
-            data, settings, had = old["data"], old["config"], _images(old["data"])
+            data, had = old["data"], _images(old["data"])
+            settings = completed(old["config"], self.config)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{file}: is missing or damaged, so nobody knows which run this is ({error}); give --name for a new run"
