@@ -1,6 +1,7 @@
 """Square crops of all faces of photographs."""
 
 import csv
+import io
 import sys
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from progan.cli import main
-from progan.curation import faces
+from progan.curation import crops, faces
 from progan.curation.faces import load_finder, prepare_faces
+from progan.data.records import Record
 from progan.data.store import Store
+from progan.errors import DataError
 from references import celebahq as reference
 
 
@@ -109,3 +112,24 @@ def test_without_cascades_it_says_what_to_type(photos: Path, tmp_path: Path, mon
 def test_pictures_without_any_face_are_one_line(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(faces.DataError, match=r"a.png: no face of 64 pixels or more found\n  fix:   choose a lower"):
         prepare_faces(photos, tmp_path / "store", Boxes())
+
+
+def test_folder_of_the_user_is_not_removed(photos: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "store.crops" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    assert main(["prepare", "faces", str(photos), str(tmp_path / "store")]) == 2
+    assert mine.read_text() == "mine"
+
+
+def test_what_is_transparent_stands_before_white() -> None:
+    file = io.BytesIO()
+    Image.new("RGBA", (64, 64), (0, 0, 0, 0)).save(file, "PNG")
+    seen = []
+
+    def locate(image: np.ndarray, _: object) -> tuple[np.ndarray, list]:
+        seen.append(image)
+        raise DataError("no face")
+
+    crops.cut(0, Record("a.png", file.getvalue(), None), None, locate=locate, resolution=32)
+    assert seen[0].min() == 255

@@ -143,3 +143,25 @@ def test_several_zips_in_a_folder_are_classes(tmp_path: Path) -> None:
     assert [record.data for record in source] == [images[i] for i in (2, 3, 0, 1)]
     assert [record.data for record in source.records([1, 3])] == [images[3], images[1]]
     assert prepare(tmp_path / "pets", tmp_path / "store").classes == ("cat", "dog")
+
+
+def test_header_that_points_back_does_not_loop(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a.tar", {f"{i}.png": encoded(noise(8, 8)) for i in range(3)})
+    data, second = bytearray(path.read_bytes()), 1024
+    data[second + 124 : second + 136] = (-512).to_bytes(12, "big", signed=True)
+    data[second + 148 : second + 156] = b" " * 8
+    data[second + 148 : second + 156] = b"%06o\0 " % sum(data[second : second + 512])
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="not a readable tar file"):
+        open_source(path)
+
+
+def test_links_that_go_round_are_broken_images(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        for name, to, kind in (("a.png", "b.png", tarfile.LNKTYPE), ("b.png", "a.png", tarfile.SYMTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, to
+            archive.addfile(member)
+    source = open_source(path)
+    assert all(isinstance(data, DataError) for data in source.read(range(len(source))))

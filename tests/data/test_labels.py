@@ -162,3 +162,18 @@ def test_empty_files_of_labels_and_names_that_look_like_headers(tmp_path: Path) 
         assert read_labels(tmp_path / "a.csv")[0] == {first: "cat"}
     (tmp_path / "a.csv").write_text("image_id,kind\n1.png,cat\n")
     assert read_labels(tmp_path / "a.csv")[0] == {"1.png": "cat"}
+
+
+def test_label_of_a_missing_file_does_not_push_another_out(tmp_path: Path) -> None:
+    for name in ("dog/1.png", "dog/2.png"):
+        save(tmp_path / "s" / name, noise(8, 8))
+    file = write(tmp_path / "a.csv", "cat/1.png,cat\ndog/1.png,dog\ndog/2.png,dog")
+    source = open_source(tmp_path / "s", labels=file, skip=True)
+    assert [source.classes[i] for i in source.labels or ()] == ["dog", "dog"]
+
+
+def test_labels_that_look_like_numbers_are_names(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "s" / name, noise(8, 8))
+    file = write(tmp_path / "a.csv", "a.png,--5\nb.png,-5")
+    assert open_source(tmp_path / "s", labels=file).classes == ("--5", "-5")

@@ -247,3 +247,27 @@ def test_files_that_may_not_be_read_are_named(tmp_path: Path, mnist: Path, monke
     monkeypatch.setattr("builtins.open", refuse)
     with pytest.raises(DataError, match=rf"{file}: may not be read by this user\n  fix:   chmod u\+r"):
         open_source(file)
+
+
+def test_pickle_of_pointers_is_refused(tmp_path: Path, cifar: Path) -> None:
+    pointers = b"cnumpy\nndarray\n((I1\ntcnumpy\ndtype\n(S'O'\ntRS'AAAAAAAA'\ntR."
+    (cifar / "data_batch_2").write_bytes(pointers)
+    with pytest.raises(DataError, match=r"data_batch_2: broken pickle .*other than uint8"):
+        list(open_source(cifar).read([3]))
+
+
+def test_store_inside_its_source_is_known_again(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", noise(8, 8))
+    before = fingerprint(tmp_path, but=tmp_path / "store")
+    for name in ("store/8x8.npy", "store.0123.partial/8x8.npy", "store.crops/0.npy"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    assert fingerprint(tmp_path, but=tmp_path / "store") == before
+    save(tmp_path / "store2" / "b.png", noise(8, 8))
+    assert fingerprint(tmp_path, but=tmp_path / "store") != before
+
+
+def test_photographs_with_a_manifest_are_no_store(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", noise(8, 8))
+    (tmp_path / "manifest.json").write_text("{}")
+    assert len(open_source(tmp_path)) == 1

@@ -270,3 +270,11 @@ def test_other_zip_files_and_folders_with_arrays_are_read_as_before(tmp_path: Pa
     save(tmp_path / "f" / "1.png", noise(8, 8))
     np.save(tmp_path / "f" / "labels.npy", RGB)
     assert prepare(tmp_path / "f", tmp_path / "store", PrepareOptions()).count == 1
+
+
+def test_damaged_header_of_an_array_is_one_line(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((2, 8, 8), np.uint8))
+    data = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "a.npy").write_bytes(data.replace(b"{'descr'", b'{{{{((("'))
+    with pytest.raises(DataError, match="not a readable file of arrays"):
+        open_source(tmp_path / "a.npy")

@@ -15,6 +15,7 @@ _BLOCK_SAMPLES = 1 << 20  # of the supersampled picture in memory at a time
 _BLURS = ((0.01, 0.03), (0.02, 0.08), (0.04, 0.16))
 """Gaussian's sigma, and depth beyond the border where it alone is seen, both in sides of the square. The paper gives
 no numbers; these are ours, chosen by eye."""
+_MOST_PIXELS = 2e8  # of a part with what the blur reaches for: 3 GB
 _LARGEST = 4  # sides of a square in longer sides of its picture: beyond, nearly all of it would be mirrored
 
 
@@ -139,10 +140,12 @@ def _surroundings(image: np.ndarray, square: CropSquare) -> tuple[np.ndarray, np
         return image[low[1] : high[1], low[0] : high[0]], low
     margin = int(3 * _BLURS[-1][0] * square.side) + 1  # what a blur reaches for
     low, high = low - margin, high + margin
+    if np.prod((high - low).astype(float)) > _MOST_PIXELS:
+        raise DataError(f"a square of {square.side:.0f} pixels reaches too far beyond the picture; shrink it first")
     x, y = np.arange(low[0], high[0]), np.arange(low[1], high[1])
     height, width = image.shape[:2]
     part = image[_mirror(y, height)[:, None], _mirror(x, width)]
-    depth = np.hypot(_beyond(x, width), _beyond(y, height)[:, None]) / square.side
+    depth = np.hypot(_beyond(x, width), _beyond(y, height)[:, None]) / np.float32(square.side)
     return _blur(part, depth, square.side, margin), low + margin
 
 
@@ -158,8 +161,8 @@ def _mirror(places: np.ndarray, length: int) -> np.ndarray:
 
 
 def _beyond(places: np.ndarray, length: int) -> np.ndarray:
-    """How far positions lie outside of 0 ... length - 1."""
-    return np.maximum(np.maximum(-places, places - (length - 1)), 0)
+    """How far positions lie outside of 0 ... length - 1, float32."""
+    return np.maximum(np.maximum(-places, places - (length - 1)), 0).astype(np.float32)
 
 
 def _blur(part: np.ndarray, depth: np.ndarray, side: float, margin: int) -> np.ndarray:

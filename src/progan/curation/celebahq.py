@@ -53,7 +53,7 @@ def prepare_celebahq(
         ConfigError: if a setting cannot be used, or there are neither landmarks nor a detector.
         DataError: if the source or the landmarks cannot be read, or no picture has a face.
     """
-    source = open_source(source_path)
+    source = open_source(source_path, labels="none")
     if landmarks is None:
         detect, known = load_detector(), None
         origin = detect.hash

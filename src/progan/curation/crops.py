@@ -20,10 +20,10 @@ from progan.curation.quality import quality
 from progan.curation.scratch import Crop, Picture, Scratch
 from progan.data.options import PrepareOptions
 from progan.data.pipeline import in_order, usable_cpus
-from progan.data.pixels import decode
+from progan.data.pixels import decode, to_channels
 from progan.data.records import Record, Source
 from progan.data.sources import fingerprint
-from progan.data.store import Store, prepare
+from progan.data.store import Store, check_target, prepare
 from progan.errors import ConfigError, DataError
 from progan.files import replacing
 from progan.images import check_size
@@ -85,12 +85,13 @@ def prepare_crops(
     if resolution < 32 or (keep is not None and keep < 1):
         raise ConfigError(f"wanted resolution at least 32 and keep at least 1; got {resolution} and {keep}")
     store_path = Path(store_path)
-    facts = (fingerprint(cutting.path), *cutting.depends, resolution, keep)
+    facts = (fingerprint(cutting.path, but=store_path), *cutting.depends, resolution, keep)
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     description = f"{cutting.name} of {cutting.source.description}, key {key}"
     ranking = store_path / "ranking.csv"
     if ranking.is_file() and (same := Store.open(store_path)).manifest["source"] == description:
         return same
+    check_target(store_path)
     scratch = Scratch(store_path.with_name(f"{store_path.name}.crops"), key, keep)
     _cut_all(cutting, scratch, resolution, workers=workers, executor=executor, progress=progress)
     problems = [*scratch.problems(), *_unknown(cutting)]
@@ -111,7 +112,7 @@ def cut(
 ) -> tuple[Picture, np.ndarray]:
     """What can be cut out of one picture, scored, and its pixels, uint8 [N, resolution, resolution, 3]."""
     try:
-        image, squares = locate(np.asarray(decode(record.data).convert("RGB")), points)
+        image, squares = locate(np.asarray(to_channels(decode(record.data), 3)), points)
         pixels = [align(image, square, resolution) for square in squares]
     except DataError as error:
         problem = str(error).replace("\n", ";") or "unusable"

@@ -125,7 +125,7 @@ def prepare_faces(
     cutting = Cutting(
         name="faces",
         path=Path(source_path),
-        source=open_source(source_path),
+        source=open_source(source_path, labels="none"),
         locate=functools.partial(_locate, finder=finder, min_face=smallest),
         depends=(finder.hash, str(smallest)),
         hint="choose a lower --min-face, or the other --detector",

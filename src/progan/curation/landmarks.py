@@ -1,6 +1,7 @@
 """Landmarks of faces: left eye, right eye, nose, left and right corner of the mouth as seen in the image."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -52,12 +53,17 @@ def read_landmarks(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def points_of(faces: dict[str, np.ndarray], names: Iterable[str]) -> list[np.ndarray | None]:
-    """Landmarks of every picture of a source, by its path or else by its file name alone; None where there are none.
+    """Landmarks of every picture of a source, by its path, or by its file name if only one has that; None without.
 
     >>> points_of({"1.jpg": np.zeros((5, 2))}, ["all/1.jpg", "2.jpg"])[1] is None
     True
     """
-    return [faces.get(name, faces.get(PurePosixPath(name).name)) for name in names]
+    names = list(names)
+    files = [PurePosixPath(name).name for name in names]
+    counts = Counter(files)
+    return [
+        faces.get(name, faces.get(file) if counts[file] == 1 else None) for name, file in zip(names, files, strict=True)
+    ]
 
 
 def _list_rows(path: Path, lines: list[str]) -> Iterator[tuple[int, str, list[str]]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from progan.data.records import Payload, Source
+from progan.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ class Scratch:
         path: the folder; one left by another key is removed.
         key: names everything that the crops depend on.
         keep: how many of the best crops keep their pixels; None for all.
+
+    Raises:
+        DataError: if the path is something else.
     """
 
     def __init__(self, path: Path, key: str, keep: int | None) -> None:
@@ -59,6 +63,10 @@ class Scratch:
         self._log = path / "crops.jsonl"
         lines = self._log.read_text().splitlines() if self._log.is_file() else []
         if not lines or lines[0] != json.dumps(key):
+            if path.exists() and not self._log.is_file() and (not path.is_dir() or any(path.iterdir())):
+                raise DataError(
+                    f"{path}: is in the way of unfinished work\n  fix:   move it, or choose another place for the store"
+                )
             shutil.rmtree(path, ignore_errors=True)
             path.mkdir(parents=True)
             self._log.write_text(json.dumps(key) + "\n")

@@ -75,7 +75,10 @@ def list_tar(path: Path) -> dict[str, tarfile.TarInfo]:
     everything: list[tarfile.TarInfo] = []
     try:
         with tarfile.open(path, tarinfo=_Member) as archive:
-            everything += iter(archive.next, None)
+            for member in iter(archive.next, None):
+                if everything and member.offset <= everything[-1].offset:
+                    raise tarfile.ReadError("a header that points back")
+                everything.append(member)
     except _BROKEN_TAR as error:
         raise _broken(path, "tar", error, [member.name for member in everything if member.isreg()]) from error
     _refuse_escapes(path, [member.name for member in everything])
@@ -93,6 +96,8 @@ class _Member(tarfile.TarInfo):
             if buf == bytes(tarfile.BLOCKSIZE):  # the end
                 raise
             raise tarfile.ReadError(f"cut off or damaged: {error}") from error
+        if member.size < 0:
+            raise tarfile.ReadError(f"a size of {member.size} bytes")
         if member.type in _HEADERS and member.size > _HEADER_BYTES:  # it would be read into memory at once
             raise tarfile.ReadError(f"a header of {member.size} bytes")
         return member
@@ -179,7 +184,10 @@ def _from_cls(data: bytes) -> str | None:
 
 
 def _from_json(data: bytes) -> str | int | None:
-    content = json.loads(data)
+    try:
+        content = json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     value = content.get("label", content.get("cls")) if isinstance(content, dict) else None
     return value if isinstance(value, (str, int)) else None
 
@@ -214,7 +222,7 @@ def _member_bytes(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | 
         return refused
     try:
         file = archive.extractfile(member)
-    except KeyError:
+    except (KeyError, RecursionError):  # links may go round
         file = None
     if file is None:
         return DataError(f"is a link to {member.linkname!r}, which is not in the archive")

@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from progan.data.records import IMAGE_SUFFIXES, Payload, Source, strip_wrapper
 from progan.errors import DataError
 
+_WHOLE = re.compile(r"-?[0-9]+")
+
 KEYWORDS = ("auto", "folder", "none")
 Values = Mapping[str, str | int]
 """Name or number of the class of each file."""
@@ -190,7 +192,7 @@ def _match(names: Sequence[str], values: Values) -> tuple[list[str | int | None]
     position |= {_normal(name): i for i, name in enumerate(names)}  # whole paths win
     found: list[str | int | None] = [None] * len(names)
     unused = []
-    for key, value in values.items():
+    for key, value in sorted(values.items(), key=lambda item: item[0] not in position):  # whole paths before names
         i = position.get(key, position.get(PurePosixPath(key).name))
         if i is None or found[i] not in (None, value):
             unused.append(key)
@@ -206,7 +208,7 @@ def _text(value: str | int) -> str:
     ('7', '7', 'seven')
     """
     text = str(value).strip()
-    return str(int(text)) if text.lstrip("-").isdecimal() and text.isascii() else text
+    return str(int(text)) if _WHOLE.fullmatch(text) else text
 
 
 def _classes(values: Sequence[str | int]) -> tuple[str, ...]:
@@ -216,5 +218,5 @@ def _classes(values: Sequence[str | int]) -> tuple[str, ...]:
     (('9', '10'), ('10', '9', 'b'))
     """
     names = {_text(value) for value in values}
-    numbers = all(name.lstrip("-").isdecimal() and name.isascii() for name in names)
+    numbers = all(_WHOLE.fullmatch(name) for name in names)
     return tuple(sorted(names, key=int)) if numbers else tuple(sorted(names))

@@ -58,7 +58,7 @@ class PrepareOptions:
     """What to do about images that cannot be used: stop, or
     leave them out and list them."""
     split: Literal["train", "test", "all"] = "train"
-    """Part of MNIST and CIFAR-10; other sources have no parts."""
+    """Part of a source that has parts, like MNIST, CIFAR-10, parquet and LSUN."""
 
     def __post_init__(self) -> None:
         if self.resolution != "auto":

@@ -81,7 +81,9 @@ def _choose_split(folder: Path, files: Sequence[Path], split: str) -> list[Path]
                 parts[part].append(file)
     if not any(parts.values()):
         return list(files)
-    if chosen := parts["train"] + parts["test"] if split == "all" else parts[split]:
+    if split == "all":
+        return parts["train"] + [file for file in files if file not in parts["train"]]
+    if chosen := parts[split]:
         return chosen
     raise DataError(
         f"{folder}: no parquet files of the split {split!r}\n"
@@ -149,7 +151,7 @@ def _features(schema: Any) -> dict[str, dict]:
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: kind for name, kind in features.items() if isinstance(kind, dict)}
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 
@@ -208,7 +210,7 @@ def _read_rows(file: Path, group: int, column: str, rows: np.ndarray) -> Iterato
             start, done = start + len(batch), stop
             if done == len(rows):
                 break
-    except (ValueError, OSError) as error:  # pyarrow's errors are among these
+    except (ValueError, OSError, LookupError) as error:  # pyarrow's errors are among these
         for _ in rows[done:]:
             yield DataError(f"damaged in the parquet file ({_first_line(error)})")
 

@@ -191,7 +191,7 @@ def to_pixels(image: Image.Image, plan: Plan) -> np.ndarray:
         image = _crop_box(image, plan.box)
     if plan.center or plan.fit == "crop":
         image = _crop_center(image, plan.height, plan.width)
-    image = _to_channels(image, plan.channels)
+    image = to_channels(image, plan.channels)
     if image.size != (plan.width, plan.height):
         image = _pad(image, plan) if plan.fit == "pad" else _resize(image, (plan.width, plan.height), plan)
     return np.asarray(image).reshape(plan.height, plan.width, plan.channels)
@@ -217,7 +217,8 @@ def _crop_center(image: Image.Image, height: int, width: int) -> Image.Image:
     return image.crop((x, y, x + part_width, y + part_height))
 
 
-def _to_channels(image: Image.Image, channels: int) -> Image.Image:
+def to_channels(image: Image.Image, channels: int) -> Image.Image:
+    """The image as grey (1), RGB (3) or RGBA (4); where that drops alpha, it stands before white."""
     if channels == 4:
         return image.convert("RGBA")
     if image.mode in ("LA", "RGBA"):

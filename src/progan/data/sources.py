@@ -74,7 +74,7 @@ def _open(path: Path, split: str) -> Source:
 
 
 def _open_folder(path: Path, split: str) -> Source:
-    if (path / "manifest.json").is_file():
+    if (path / "manifest.json").is_file() and list(path.glob("*x*.npy")):
         raise DataError(
             f"{path}: wanted images, but this is a store already\n  fix:   give it to 'progan train' as it is"
         )
@@ -149,8 +149,12 @@ def _refuse(error: OSError) -> None:
     raise DataError(f"{error.filename}: cannot be listed ({error.strerror})\n  fix:   chmod u+rx, or ask its owner")
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: Path, *, but: Path | None = None) -> str:
     """A hash of the names, sizes and times of the files of a source, to know it again without reading it.
+
+    Args:
+        path: the source.
+        but: a folder, perhaps inside of the source, that does not count, nor does ``BUT.anything`` beside it.
 
     Raises:
         DataError: if there is no such path.
@@ -159,6 +163,9 @@ def fingerprint(path: Path) -> str:
         raise missing(path)
     digest = hashlib.sha256()
     names = [name for name in walk(path) if not is_hidden(name)] if path.is_dir() else [""]
+    if but is not None and (made := but.resolve()).is_relative_to(source := path.resolve()):
+        own = made.relative_to(source).as_posix()
+        names = [name for name in names if not name.startswith((f"{own}/", f"{own}."))]
     if path.is_file():  # labels of idx files and TFRecords lie beside them
         names += sorted(f"../{file.name}" for file in path.parent.glob("*labels*") if file != path)
     names = [name for name in names if not name.endswith("lock.mdb")]  # changes when anybody reads an LMDB

@@ -131,8 +131,8 @@ def prepare(
             on with them.
     """
     source_path, store_path = Path(source_path), Path(store_path)
-    mark = _mark(source_path, options) + (f" {source.description}" if source else "")
-    _check_target(store_path)
+    mark = _mark(source_path, options, but=store_path) + (f" {source.description}" if source else "")
+    check_target(store_path)
     if (same := _open_same(store_path, options, mark)) is not None:
         remove_abandoned(store_path)
         return same
@@ -185,9 +185,9 @@ def cached(
     return prepare(path, folder, options, workers=workers, progress=progress)
 
 
-def _mark(path: Path, options: PrepareOptions) -> str:
-    """Changes with the files of a source and its file of labels."""
-    return " ".join(fingerprint(file) for file in (path, *label_files(options.labels)))
+def _mark(path: Path, options: PrepareOptions, *, but: Path | None = None) -> str:
+    """Changes with the files of a source and its file of labels; ``but`` is a store that may lie inside."""
+    return " ".join(fingerprint(file, but=but) for file in (path, *label_files(options.labels)))
 
 
 def _fill(
@@ -249,7 +249,7 @@ def _check_length(file: Path, wanted: int) -> None:
         )
 
 
-def _check_target(path: Path) -> None:
+def check_target(path: Path) -> None:
     """Only a store may be replaced."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return

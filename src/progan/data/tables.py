@@ -3,6 +3,7 @@
 import contextlib
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,8 @@ from progan.data.mats import MAT_HEAD, mat_matrices
 from progan.data.records import Names, Payload, Source, image_kind
 from progan.data.rows import WHOLE_BYTES, Readable, Rows, array_rows, stream_rows
 from progan.errors import DataError
+
+_BROKEN = (ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError)  # what numpy says to a damaged header
 
 _NPY_HEAD = b"\x93NUMPY"
 _PARTS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
@@ -110,7 +113,7 @@ def numpy_source(path: Path, split: str) -> Source:
         else:
             with zipfile.ZipFile(path) as archive:
                 with_splits = _choose_arrays(path, archive, split)
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+    except (*_BROKEN, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise DataError(
             f"{path}: not a readable file of arrays ({error})\n"
             f"  found: {path.stat().st_size} bytes\n"

@@ -152,6 +152,8 @@ class SuperResolution:
     """Both networks and their steps: first the squared error alone, then features and the discriminator too."""
 
     def __init__(self, config: SuperResolutionConfig, spec: ImageSpec) -> None:
+        if spec.channels not in (1, 3):
+            raise ConfigError(f"super-resolution wants images of 1 or 3 channels, the data has {spec.channels}")
         size = (config.crop, config.crop) if config.crop else (spec.height, spec.width)
         self.config, self.size = config, size
         self.generator = Generator(config, spec.channels)
