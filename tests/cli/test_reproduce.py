@@ -45,6 +45,9 @@ def test_table_2_needs_no_data_and_goes_into_a_page(tmp_path: Path, capsys) -> N
         (["table3", "--jobs", "0"], "jobs must be at least 1, got 0"),
         (["table3", "nowhere", "--seeds", "1"], "nowhere"),
         (["figure4", "--runs", "nowhere"], "wanted a run directory of 'progan train'"),
+        (["table3", "--runs", "nowhere"], "--runs draws the curves of figure4 and figure4c, not table3"),
+        (["table3", "--resolution", "48"], "resolution must be a power of two from 4 on, got 48"),
+        (["table3", "--scale", "1e400"], "scale must be smoke"),
         (["page", "nowhere.md", "nowhere"], "nowhere.md: is not there"),
     ],
 )

@@ -18,7 +18,7 @@ from progan.data.options import PrepareOptions
 from progan.data.recipes import RECIPES, open_recipe, prepare_recipe
 from progan.data.recipes.mnist_rgb import mnist_rgb_source
 from progan.errors import ConfigError, DataError
-from references.image_files import idx, make_tar, save
+from references.image_files import idx, make_tar, noise, save
 
 GONE = "http://127.0.0.1:9"
 
@@ -120,6 +120,16 @@ def test_lsun_takes_the_center(tmp_path: Path) -> None:
     save(tmp_path / "bedroom" / "a.png", ramp)
     store = prepare_recipe("lsun_bedroom", tmp_path / "store", given=tmp_path / "bedroom", workers=0)
     assert np.array_equal(store.level(256)[0], ramp[:, 22:278])
+
+
+def test_lsun_takes_as_many_as_the_paper(tmp_path: Path, monkeypatch) -> None:
+    assert [name for name, it in RECIPES.items() if "lsun" in name and not it.most] == ["lsun_bedroom", "lsun_dog"]
+    for i in range(4):
+        save(tmp_path / "tower" / f"{i}.png", noise(256, 256))
+    monkeypatch.setitem(RECIPES, "lsun_tower", replace(RECIPES["lsun_tower"], most=3))
+    store = prepare_recipe("lsun_tower", tmp_path / "store", given=tmp_path / "tower", workers=0)
+    assert store.count == 3
+    assert store.manifest["source"] == "first 3 of folder tower"
 
 
 def test_mnist_rgb_joins_three_digits(digits: Path, tmp_path: Path) -> None:

@@ -78,9 +78,28 @@ def test_what_is_smaller_is_said_loudly_and_for_whom() -> None:
     small = {"swd": swd(1.0, fakes=64) | {"reals": 60}}
     text = report(TABLE, results(record("a", measured=small, differences=["less"]), record("b", differences=["few"])))
     assert text.startswith("**SCALED (paper): NOT comparable with the paper's numbers, only with each other.**")
-    for line in ("a: less", "b: few", "swd of 64 images and 60 real ones instead of 16,384"):
+    for line in ("a: less", "b: few", "a: swd of 64 images and 60 real ones instead of 16,384"):
         assert f"- {line}\n" in text
     assert "- 1 run of each row instead of 2" in text
+
+
+def test_rows_measured_in_several_ways_are_told_apart() -> None:
+    other = {
+        "command": "progan reproduce tiny OTHER",
+        "data": "others",
+        "machine": "GPU",
+        "date": "2027",
+        "version": "2",
+    }
+    few = record("a", measured={"swd": swd(1.0, fakes=64) | {"floor_count": 32}}, kimg=10_000.0, train_s=4e6)
+    text = report(TABLE, results(few, record("b", measured={"swd": swd(1.0)}, made=other)))
+    assert text.startswith("**SCALED")
+    assert "- a: swd of 64 images instead of 16,384\n- a: swd of real images: of 32, so no floor for 64\n" in text
+    assert "- data: some, 10 images of 32x32x3, others; the paper's" in text
+    assert (
+        "- a: `progan reproduce tiny DATA`, 1 core; 2026-11-21, progan 1.\n- b: `progan reproduce tiny OTHER`" in text
+    )
+    assert "| 10,000 | 1,111 |" in text
 
 
 def test_fewer_images_measured_alone_is_scaled_too() -> None:

@@ -1,9 +1,11 @@
 """A whole table of two tiny rows: trained, measured, gone on with, and never lost."""
 
+import json
 import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from PIL import Image
 from progan.data.store import Store
 from progan.errors import ConfigError, DataError
 from progan.experiments import EXPERIMENTS, jobs
+from progan.experiments import rows as row_runs
 from progan.experiments.base import Experiment, Row
 from progan.experiments.curves import measure_snapshots, read_curve
 from progan.experiments.results import Results, read
@@ -120,6 +123,43 @@ def test_more_images_are_measured_without_training(made: tuple[Path, Results], s
     assert [r["measured"]["swd"]["fakes"] for r in more["records"]] == [32, 16]  # b is kept from before
 
 
+def test_what_was_measured_outlives_a_failure_and_keeps_its_command(
+    made: tuple[Path, Results], store: Store, monkeypatch
+) -> None:
+    out = made[0]
+    before, _ = reproduce(request(out, store.path))
+
+    def fail(*args: object, **more: object) -> None:
+        raise DataError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(row_runs, "_kept", lambda path: {})
+        patch.setattr(session, "train", fail)
+        again, _ = reproduce(request(out, store.path, rows=("a",), command="other"))
+    assert again["records"][0]["notes"] == ["gone"]
+    assert again["records"][0]["measured"]
+    whole, _ = reproduce(request(out, store.path, command="other"))
+    assert [r["made"]["command"] for r in whole["records"]] == [r["made"]["command"] for r in before["records"]]
+
+
+def test_metrics_measured_before_an_interruption_are_kept(store: Store, tmp_path: Path, monkeypatch) -> None:
+    measure = row_runs.measure
+
+    def interrupted(run: Path, store: Store, names: list[str], **more: Any) -> dict:
+        if "modes" in names:
+            raise KeyboardInterrupt
+        return measure(run, store, names, **more)
+
+    monkeypatch.setattr(row_runs, "measure", interrupted)
+    monkeypatch.setattr("progan.experiments.run.unmeasurable", lambda names, device: {})
+    table = replace(TABLE, metrics=("swd", "modes"), rows=TABLE.rows[:1], figures=())
+    results, stopped = reproduce(request(tmp_path, store.path, experiment=table))
+    assert stopped
+    (run,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    kept = json.loads((run / row_runs.KEPT).read_text())
+    assert list(kept["measured"]) == ["swd"] == list(results["records"][0]["measured"])
+
+
 def test_one_dead_row_leaves_the_others(store: Store, tmp_path: Path, monkeypatch) -> None:
     train = session.train
 
@@ -179,7 +219,8 @@ def test_the_papers_number_of_seeds_unless_asked_otherwise(store: Store, tmp_pat
     monkeypatch.setattr("progan.experiments.run.run_jobs", lambda some, processes: seen.extend(some) or [])
     reproduce(request(tmp_path, store.path, experiment=replace(TABLE, seeds=3)))
     reproduce(request(tmp_path, store.path, experiment=replace(TABLE, seeds=3), scale=replace(FEW, seeds=2)))
-    assert [(job.row.name, job.seed) for job in seen] == [(r, s) for n in (3, 2) for s in range(n) for r in "ab"]
+    reproduce(request(tmp_path, store.path, scale=replace(FEW, seeds=4)))
+    assert [(job.row.name, job.seed) for job in seen] == [(r, s) for n in (3, 2, 4) for s in range(n) for r in "ab"]
 
 
 def test_data_of_its_own_for_each_row(store: Store, tmp_path: Path) -> None:
@@ -191,6 +232,8 @@ def test_data_of_its_own_for_each_row(store: Store, tmp_path: Path) -> None:
 def test_messages(tmp_path: Path, store: Store) -> None:
     with pytest.raises(DataError, match="needs DATA: all images; prepare it with progan prepare x; --scale smoke"):
         reproduce(request(tmp_path, None))
+    with pytest.raises(ConfigError, match="cuda"):
+        reproduce(request(tmp_path, store.path, device="cuda:99"))
     with pytest.raises(ConfigError, match="tiny has no row 'x'; there are a, b"):
         reproduce(request(tmp_path, store.path, rows=("x",)))
 

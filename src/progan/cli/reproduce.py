@@ -61,6 +61,8 @@ class Reproduce:
         if self.table not in EXPERIMENTS:
             raise ConfigError(f"unknown table {self.table!r}; {nearest(self.table, list(EXPERIMENTS))}")
         experiment = EXPERIMENTS[self.table]
+        if self.runs and "growing" not in experiment.figures:
+            raise ConfigError(f"--runs draws the curves of figure4 and figure4c, not {self.table}")
         if self.runs:
             return self._draw()
         if self.jobs < 1:
@@ -81,7 +83,8 @@ class Reproduce:
         return 130 if stopped else int(any(record["notes"] for record in results["records"]))
 
     def _draw(self) -> int:
-        curves = {path.name: read_curve(path) for path in self.runs}
+        names = [path.name for path in self.runs]
+        curves = {p.name if names.count(p.name) == 1 else str(p): read_curve(p) for p in self.runs}
         path = self.out / "growing.png"
         plot(curves, path)
         print("\n".join([str(path), *(compare(curves) if len(curves) == 2 else [])]))
@@ -110,7 +113,8 @@ class Page:
         """Fill the sections and copy the pictures."""
         if not self.page.is_file():
             raise DataError(f"{self.page}: is not there; wanted a page with sections like docs/results.md")
-        measured = [copy_figures(read(folder), folder, self.page.parent) for folder in self.results]
+        folders = [path if path.is_dir() else path.parent for path in self.results]
+        measured = [copy_figures(read(folder), folder, self.page.parent) for folder in folders]
         text = fill(self.page.read_text(), EXPERIMENTS, measured)
         with replacing(self.page) as file:
             file.write(text.encode())

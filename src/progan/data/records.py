@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import overload
 
@@ -87,6 +87,18 @@ class Source:
         """The images at ``positions`` (ascending)."""
         for i, data in zip(positions, self.read(positions), strict=True):
             yield Record(self.names[i], data, None if self.labels is None else int(self.labels[i]))
+
+    def first(self, count: int) -> "Source":
+        """The same with no more than ``count`` images."""
+        if len(self) <= count:
+            return self
+        labels = None if self.labels is None else self.labels[:count]
+        return replace(
+            self,
+            description=f"first {count} of {self.description}",
+            names=Names(count, lambda i: self.names[i]),
+            labels=labels,
+        )
 
     def sample(self, count: int) -> Iterator[Record]:
         """At most ``count`` images, evenly spread."""

@@ -66,9 +66,10 @@ def walk(jobs: Sequence[Job], folder: Path) -> list[str]:
     side, frames = min(snapshot.spec.size(snapshot.level)), max(round(10 * FPS * job.scale.count), FPS)
     size = tuple(pixels * max(1, 256 // side) for pixels in snapshot.spec.size(snapshot.level))
     screen = Screen(columns=4, rows=2, size=size)  # type: ignore[arg-type]  # two numbers
-    steps = Walk(frames=frames, cells=screen.cells, components=snapshot.latent_size, sigma=SIGMA_S * FPS)
+    sigma = min(SIGMA_S * FPS, frames / 8)  # in a loop of few sigma everything would stand still
+    steps = Walk(frames=frames, cells=screen.cells, components=snapshot.latent_size, sigma=sigma)
     save_film(interpolation(snapshot, steps, screen), folder / "interpolation.mp4", fps=FPS)
-    return [f"interpolation.mp4: {frames / FPS:.3g} s, seed 0"]
+    return [f"interpolation.mp4: {frames / FPS:.3g} s, sigma {sigma:.3g} frames, seed 0"]
 
 
 def neighbours(jobs: Sequence[Job], folder: Path) -> list[str]:

@@ -50,7 +50,7 @@ def _batch(row: Row) -> int:
 
 
 def _layers(title: str, network: nn.Module, *inputs: Any) -> str:
-    """One line for each layer in the order in which it is used; heads of other resolutions in one line."""
+    """One line for each layer in the order in which it is used; what is not used at full size in one line."""
     lines = [[title, "output", "parameters"]]
     names = {module: name for name, module in network.named_modules()}
     seen: set[nn.Module] = set()
@@ -68,7 +68,7 @@ def _layers(title: str, network: nn.Module, *inputs: Any) -> str:
         hook.remove()
     rest = _size(network) - sum(_size(module) for module in seen)
     lines += [
-        ["what else there is (heads of other resolutions)", "", f"{rest:,}"],
+        ["not used at full size", "", f"{rest:,}"],
         ["total", "", f"{_size(network):,}"],
     ]
     return markdown(lines)

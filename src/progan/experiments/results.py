@@ -33,15 +33,17 @@ def collect(experiment: Experiment, scale: Scale, records: Sequence[Record], *, 
         "format": FORMAT,
         "experiment": experiment.name,
         "scale": asdict(scale),
-        "command": command,
-        "data": data,
-        "machine": machine(),
-        "date": time.strftime("%Y-%m-%d"),
-        "version": progan.__version__,
+        **origin(command, data),
         "records": list(records),
         "figures": [],
         "remarks": [],
     }
+
+
+def origin(command: str, data: str) -> dict[str, str]:
+    """How something was made here and now."""
+    now = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "version": progan.__version__}
+    return {"command": command, "data": data, **now}
 
 
 def save(results: Results, path: Path) -> None:
@@ -92,10 +94,26 @@ def report(experiment: Experiment, results: Results) -> str:
         ["What differs from the paper:", "", *differing] if differing else [],
         ["Notes:", "", *notes] if notes else [],
         [f"- {remark}" for remark in results["remarks"]],
-        [f"`{results['command']}`, {results['machine']}; {results['date']}, progan {results['version']}."],
+        _origins(results),
         [f"![{experiment.title}]({file})" for file in results["figures"] if file.endswith(".png")],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _made(results: Results) -> list[dict[str, Any]]:
+    """Of each record, how it was made: data, command, machine, date and version."""
+    return [record.get("made", results) for record in results["records"]] or [results]
+
+
+def _origins(results: Results) -> list[str]:
+    """Commands, machines and dates of all rows, for those rows that they are of."""
+    found: dict[str, list[str]] = {}
+    for made, record in zip(_made(results), results["records"] or [{"row": ""}], strict=True):
+        text = f"`{made['command']}`, {made['machine']}; {made['date']}, progan {made['version']}."
+        found.setdefault(text, []).append(record["row"])
+    if len(found) == 1:
+        return list(found)
+    return [f"- {', '.join(dict.fromkeys(rows))}: {text}" for text, rows in found.items()]
 
 
 def expected(experiment: Experiment) -> str:
@@ -162,7 +180,8 @@ def _lines(experiment: Experiment, results: Results, rows: Sequence[str]) -> lis
         records, row = _of(results, name), experiment.row(name)
         ran = [record for record in records if record["kimg"]]
         runs = f"ours, {len(ran)} runs" if len(ran) > 1 else "ours"
-        costs = [f"{mean(r['kimg'] for r in ran):.4g}", f"{mean(r['train_s'] for r in ran) / 3600:.3g}"] if ran else []
+        kimg, hours = (mean(r[name] for r in ran) if ran else 0 for name in ("kimg", "train_s"))
+        costs = [f"{kimg:,.6g}", f"{hours / 3600:,.0f}" if hours >= 360_000 else f"{hours / 3600:.3g}"] if ran else []
         cells = [_cell(records, key, best=experiment.best) for key in names]
         lines.append([name, runs, *cells, *(costs or [_NONE] * 2)[: len(times)]])
         if row.paper:
@@ -187,12 +206,19 @@ def _cell(records: Sequence[Record], key: str, *, best: bool) -> str:
     return "not measured" if missing and value is None else cell(value, best=best)
 
 
-def _counts(results: Results) -> list[tuple[str, dict[str, Any]]]:
-    return list({name: m for r in results["records"] for name, m in r["measured"].items() if name in METRICS}.items())
+def _counts(results: Results) -> list[tuple[str, dict[str, Any], list[str]]]:
+    """Every way in which something was measured: the metric, a measurement, and the rows that it is of."""
+    found: dict[tuple, tuple[str, dict[str, Any], list[str]]] = {}
+    for record in results["records"]:
+        for name, m in record["measured"].items():
+            if name in METRICS:
+                key = (name, m["fakes"], m["reals"], m["floor_count"], m["plan"][0], m["note"])
+                found.setdefault(key, (name, m, []))[2].append(record["row"])
+    return list(found.values())
 
 
 def _is_scaled(results: Results) -> bool:
-    fewer = any(m["fakes"] < METRICS[name].paper_count for name, m in _counts(results))
+    fewer = any(m["fakes"] < METRICS[name].paper_count for name, m, _ in _counts(results))
     return fewer or any(record["differences"] for record in results["records"])
 
 
@@ -203,19 +229,25 @@ def _differing(experiment: Experiment, results: Results) -> list[str]:
         for text in record["differences"]:
             found.setdefault(text, []).append(record["row"])
     every = {record["row"] for record in results["records"]}
-    whose = {text: "" if set(rows) == every else f"{', '.join(dict.fromkeys(rows))}: " for text, rows in found.items()}
-    lines = [f"{rows}{text}" for text, rows in whose.items()]
-    for name, m in _counts(results):
+
+    def whose(rows: Sequence[str]) -> str:
+        return "" if set(rows) == every else f"{', '.join(dict.fromkeys(rows))}: "
+
+    lines = [f"{whose(rows)}{text}" for text, rows in found.items()]
+    for name, m, rows in _counts(results):
         wanted, times = METRICS[name].paper_count, m["plan"][0]
         if m["fakes"] != wanted or times != experiment.repeats:
             often = f"{times} times " if times > 1 else ""
             instead = f"{experiment.repeats} times {wanted:,}" if experiment.repeats > 1 else f"{wanted:,}"
             reals = f" and {m['reals']:,} real ones" if m["reals"] not in (0, m["fakes"]) else ""
-            lines.append(f"{name} of {often}{m['fakes']:,} images{reals} instead of {instead}")
+            lines.append(f"{whose(rows)}{name} of {often}{m['fakes']:,} images{reals} instead of {instead}")
+        if m["floor_count"] not in (0, m["fakes"]):
+            lines.append(f"{whose(rows)}{name} of real images: of {m['floor_count']:,}, so no floor for {m['fakes']:,}")
         if m["note"]:
-            lines.append(f"{name}: {m['note']}")
+            lines.append(f"{whose(rows)}{name}: {m['note']}")
     if experiment.trains:
-        lines.append(f"data: {results['data']}; the paper's: {experiment.data}")
+        data = dict.fromkeys(made["data"] for made in _made(results))
+        lines.append(f"data: {', '.join(data)}; the paper's: {experiment.data}")
     runs = max((len(_of(results, row)) for row in every), default=1)
     if experiment.trains and runs < experiment.seeds:
         lines.append(f"{runs} {'run' if runs == 1 else 'runs'} of each row instead of {experiment.seeds}")

@@ -3,7 +3,7 @@
 import json
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean
@@ -105,9 +105,15 @@ def _do(job: Job, record: Record) -> None:
         kept = {"facts": facts, "kimg": record["kimg"], "train_s": record["train_s"], "measured": {}}
     record |= {"kimg": kept["kimg"], "train_s": kept["train_s"], "measured": kept["measured"]}
     record["missing"] = {name: why for name, why in job.missing.items() if name not in kept["measured"]}
-    _measure_missing(job, record, store, config, device)
+    _keep(job, {**kept, "measured": record["measured"]})
+    for measured in _measure_missing(job, record, store, config, device):
+        record["measured"] |= measured
+        _keep(job, {**kept, "measured": record["measured"]})
+
+
+def _keep(job: Job, kept: dict[str, Any]) -> None:
     with replacing(job.run / KEPT) as file:
-        file.write(json.dumps({**kept, "measured": record["measured"]}, indent=1).encode())
+        file.write(json.dumps(kept, indent=1).encode())
 
 
 def _same(kept: dict[str, Any], facts: dict[str, Any], config: RunConfig) -> bool:
@@ -125,8 +131,10 @@ def _kept(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _measure_missing(job: Job, record: Record, store: Store, config: RunConfig, device: torch.device) -> None:
-    """Add metrics that are not in the record, or were measured with other numbers of images, to it."""
+def _measure_missing(
+    job: Job, record: Record, store: Store, config: RunConfig, device: torch.device
+) -> Iterator[dict[str, dict[str, Any]]]:
+    """Metrics that are not in the record, or were measured with other numbers of images, some at a time."""
     wanted: dict[tuple, list[str]] = {}
     for name in job.experiment.metrics:
         plan = images_measured(name, job.scale, job.experiment.repeats)
@@ -140,7 +148,7 @@ def _measure_missing(job: Job, record: Record, store: Store, config: RunConfig, 
         except ProganError as error:
             record["missing"] |= dict.fromkeys(names, _reason(error))
             continue
-        record["measured"] |= {name: {"plan": [times, count], **values} for name, values in measured.items()}
+        yield {name: {"plan": [times, count], **values} for name, values in measured.items()}
 
 
 def unmeasurable(names: Sequence[str], device: str) -> dict[str, str]:

@@ -14,11 +14,12 @@ from progan.experiments import networks
 from progan.experiments.base import Experiment, Row
 from progan.experiments.figures import draw
 from progan.experiments.jobs import run_jobs
-from progan.experiments.results import FILE, Results, collect, read, report, save
+from progan.experiments.results import FILE, Results, collect, origin, read, report, save
 from progan.experiments.rows import Job, Record, unmeasurable
 from progan.experiments.scale import Scale
 from progan.experiments.synthetic import tiny_store
 from progan.files import replacing
+from progan.training.precision import pick_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,7 @@ def reproduce(request: Request) -> tuple[Results, bool]:
     rows = [experiment.row(name) for name in request.rows] or list(experiment.rows)
     if not experiment.trains:
         return _count(request, rows), False
+    pick_device(request.device)
     stores = {row.name: _store(request, row) for row in rows}
     jobs = _jobs(request, rows, stores)
     data = ", ".join(dict.fromkeys(_describe(store) for store in stores.values()))
@@ -65,7 +67,8 @@ def reproduce(request: Request) -> tuple[Results, bool]:
     done, stopped = 0, False
     try:
         for done, record in enumerate(run_jobs(jobs, request.processes), 1):  # noqa: B007
-            records[record["row"], record["seed"]] = record
+            key = record["row"], record["seed"]
+            records[key] = _merged(records.get(key), record, origin(request.command, _describe(stores[record["row"]])))
             _write(request, records, data)
             stopped = stopped or record["stopped"]
             for note in record["notes"]:
@@ -93,7 +96,7 @@ def _count(request: Request, rows: list[Row]) -> Results:
 def _jobs(request: Request, rows: Sequence[Row], stores: dict[str, Store]) -> list[Job]:
     """All first seeds before all second ones, so that a whole table is there early."""
     experiment, scale = request.experiment, request.scale
-    seeds = min(experiment.seeds, scale.seeds or experiment.seeds)
+    seeds = scale.seeds or experiment.seeds
     runs, device = request.out / "runs", request.device
     missing = unmeasurable(experiment.metrics, device)
     return [
@@ -101,6 +104,14 @@ def _jobs(request: Request, rows: Sequence[Row], stores: dict[str, Store]) -> li
         for seed in range(seeds)
         for row in rows
     ]
+
+
+def _merged(old: Record | None, new: Record, made: dict[str, str]) -> Record:
+    """What to keep of a run: what was measured earlier is not lost by a failure, and keeps its command and date."""
+    if old and new["notes"] and not new["measured"]:
+        return {**old, "notes": new["notes"], "stopped": new["stopped"]}
+    same = old and all(old[name] == new[name] for name in ("run", "kimg", "measured"))
+    return {**new, "made": old.get("made", made) if old and same else made}
 
 
 def _earlier(request: Request) -> dict[tuple[str, int], Record]:

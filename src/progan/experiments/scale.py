@@ -39,6 +39,9 @@ class Scale:
         for name in ("kimg", "maps", "count"):
             if not 0 < getattr(self, name) <= 1:
                 raise ConfigError(f"scale: {name} must be above 0 and at most 1, got {getattr(self, name)}")
+        side = self.resolution
+        if side is not None and (side < 4 or side & (side - 1)):
+            raise ConfigError(f"resolution must be a power of two from 4 on, got {side}")
         if not 0 < self.lr <= 100:
             raise ConfigError(f"scale: lr must be above 0 and at most 100 times that of the paper, got {self.lr}")
         if self.seeds is not None and self.seeds < 1:
@@ -73,7 +76,7 @@ def parse_scale(text: str, **changes: Any) -> Scale:
     else:
         try:
             share = float(Fraction(text))
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ZeroDivisionError, OverflowError):
             raise ConfigError(f"scale must be {', '.join(SCALES)} or a number like 0.01, got {text!r}") from None
         scale = SCALES["paper"] if share == 1 else Scale(name=f"{share:g}", kimg=share)
     given = {name: value for name, value in changes.items() if value is not None}

@@ -80,7 +80,7 @@ class Generator(nn.Module):
         maps = [max(LATENT >> level, 1) for level in range(spec.levels)]
         self.dense = EqualizedLinear(LATENT, LATENT * math.prod(spec.start), bias=ours, equalized=ours)
         self.convs = nn.ModuleList(
-            EqualizedConv2d(i, o, 3, bias=ours, equalized=ours) for i, o in itertools.pairwise(maps)
+            _Convolution(i, o, 3, bias=ours, equalized=ours) for i, o in itertools.pairwise(maps)
         )
         self.norms = nn.ModuleList([] if ours else (nn.BatchNorm2d(m) for m in maps))
         self.to_rgb = nn.ModuleList(EqualizedConv2d(m, spec.channels, 1, gain=1, equalized=ours) for m in maps)
@@ -89,7 +89,7 @@ class Generator(nn.Module):
         x = self.dense(z).unflatten(1, (-1, *self.start)).contiguous(memory_format=torch.channels_last)
         x = before = self._finish(x, 0)
         for number in range(1, level + 1):
-            before, x = x, self._finish(_convolve(self.convs[number - 1], upscale2(x)), number)
+            before, x = x, self._finish(self.convs[number - 1](upscale2(x)), number)
         image = torch.tanh(self.to_rgb[level](x))
         if alpha is None or level == 0:
             return image
@@ -117,18 +117,18 @@ class Discriminator(nn.Module):
         self.stddev, ours = config.stddev, config.normalization == "ours"
         maps = [max((64 >> level) // config.shrink, 1) for level in range(1, spec.levels)]  # out of levels 1, 2, ...
         self.convs = nn.ModuleList(
-            EqualizedConv2d(i, o, 3, bias=ours, equalized=ours) for o, i in itertools.pairwise([*maps, spec.channels])
+            _Convolution(i, o, 3, bias=ours, equalized=ours) for o, i in itertools.pairwise([*maps, spec.channels])
         )
         norm = LayerNorm if config.normalization == "layer" else partial(nn.BatchNorm2d, track_running_stats=False)
         self.norms = nn.ModuleList([] if ours else (norm(m) for m in maps))
-        self.from_rgb = nn.ModuleList(EqualizedConv2d(spec.channels, m, 1, equalized=ours) for m in maps)
+        self.from_rgb = nn.ModuleList(_Convolution(spec.channels, m, 1, equalized=ours) for m in maps)
         self.score = EqualizedLinear((maps[0] + self.stddev) * math.prod(spec.start), 1, gain=1, equalized=ours)
 
     def forward(self, x: Tensor, level: int, alpha: Tensor | None = None) -> Tensor:
         x = x.contiguous()
         y = x if level == len(self.convs) else self._enter(x, level)
         for number in range(level, 0, -1):
-            y = _convolve(self.convs[number - 1], y)
+            y = self.convs[number - 1](y)
             y = F.leaky_relu(self.norms[number - 1](y) if self.norms else y, LEAK_D, inplace=True)
             y = _halved(y)
             if number == level and alpha is not None:
@@ -138,18 +138,20 @@ class Discriminator(nn.Module):
         return self.score(y.flatten(1))[:, 0]
 
     def _enter(self, x: Tensor, level: int) -> Tensor:
-        return F.leaky_relu(_convolve(self.from_rgb[level], x), LEAK_D, inplace=True)
+        return F.leaky_relu(self.from_rgb[level](x), LEAK_D, inplace=True)
 
 
-def _convolve(layer: nn.Module, x: Tensor) -> Tensor:
-    """The library's convolution with the layer's weights, in the memory format of ``x``.
+class _Convolution(EqualizedConv2d):
+    """The library's convolution, in the memory format of its input.
 
     The layer itself would take minimal filtering for 64 maps, which is slower for so small images, and channels_last.
     """
-    weight: Tensor = layer.weight * layer.scale  # type: ignore[assignment, operator]
-    if x.is_contiguous():
-        weight = weight.clone(memory_format=torch.contiguous_format)  # contiguous() leaves 1x1 ones as they are
-    return F.conv2d(x, weight, layer.bias, padding=weight.shape[-1] // 2)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight * self.scale
+        if x.is_contiguous():
+            weight = weight.clone(memory_format=torch.contiguous_format)  # contiguous() leaves 1x1 ones as they are
+        return F.conv2d(x, weight, self.bias, padding=weight.shape[-1] // 2)
 
 
 def _halved(x: Tensor) -> Tensor:

@@ -64,6 +64,9 @@ class ProGANConfig:
     """Update G and D from one batch and one set of latents (CIFAR-10)."""
 
     def __post_init__(self) -> None:
+        for name, least in (("latent_size", 1), ("stddev_group", 0), ("minibatch_discrimination", 0)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ConfigError(f"gan.{name} must be at least {least}, got {value}")
         if self.simultaneous and self.n_critic != 1:
             raise ConfigError(f"gan.simultaneous needs gan.n_critic 1, got {self.n_critic}")
         for name in ("fmap_base", "fmap_max", "n_critic"):

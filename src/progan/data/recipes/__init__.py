@@ -13,6 +13,7 @@ from progan.data.labels import KEYWORDS, label
 from progan.data.options import PrepareOptions
 from progan.data.recipes.mnist_rgb import mnist_rgb_source
 from progan.data.records import Source
+from progan.data.sources import open_source
 from progan.data.store import Store, prepare
 from progan.download import fetch_any
 from progan.errors import DataError
@@ -34,6 +35,8 @@ class Recipe:
     """Settings of 'prepare' that differ from the defaults."""
     folder: str = ""
     """Folder of the cache, where several data sets share files; by default the data set's name."""
+    most: int | None = None
+    """Images from the start that are taken, where the paper did not take all."""
     attributes: tuple[str, ...] = ()
     """Names of the file of labels that --labels ATTRIBUTE is looked up in."""
 
@@ -59,7 +62,9 @@ _OBJECTS = (
 
 def _lsun(category: str, archive: str) -> Recipe:
     about = f"LSUN {category.replace('_', ' ')}, 256x256 (paper, appendix G)"
-    return Recipe(about=about, by_hand=f"download and unzip {_LSUN}/{archive}", options={"resolution": "256"})
+    most = None if category in ("bedroom", "dog") else 100_000
+    by_hand = f"download and unzip {_LSUN}/{archive}"
+    return Recipe(about=about, by_hand=by_hand, options={"resolution": "256"}, most=most)
 
 
 RECIPES = {
@@ -164,6 +169,8 @@ def open_recipe(
     if recipe.attributes:
         options = replace(options, labels=_attribute(path, recipe.attributes, options.labels))
     source = mnist_rgb_source(path, options.split, count=count, seed=seed) if name == "mnist_rgb" else None
+    if recipe.most:
+        source = open_source(path, split=options.split).first(recipe.most)
     return Opened(path=path, options=options, source=source and label(source, options.labels, skip=skip))
 
 
