@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from progan.errors import ConfigError
 from progan.gans import ProGANConfig
 from progan.gans.base import ImageSpec
 from progan.gans.progressive import ProGAN
@@ -92,3 +93,9 @@ def test_parameter_totals_of_the_papers_networks(
     with torch.device("meta"):
         gan = config.make(spec)
     assert tuple(sum(p.numel() for p in net.parameters()) for net in gan.networks.values()) == totals
+
+
+@pytest.mark.parametrize("setting", [{"latent_size": 0}, {"latent_size": -5}, {"stddev_group": -4}])
+def test_settings_that_make_no_sense_are_refused(setting: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match=f"gan.{next(iter(setting))} must be at least"):
+        ProGANConfig(**setting)
