@@ -248,7 +248,8 @@ def _differing(experiment: Experiment, results: Results) -> list[str]:
     if experiment.trains:
         data = dict.fromkeys(made["data"] for made in _made(results))
         lines.append(f"data: {', '.join(data)}; the paper's: {experiment.data}")
-    runs = max((len(_of(results, row)) for row in every), default=1)
-    if experiment.trains and runs < experiment.seeds:
-        lines.append(f"{runs} {'run' if runs == 1 else 'runs'} of each row instead of {experiment.seeds}")
+    runs = {sum(bool(record["measured"]) for record in _of(results, row)) for row in every} or {0}
+    if experiment.trains and min(runs) < experiment.seeds:
+        some = f"{min(runs)}" if len(runs) == 1 else f"{min(runs)} to {max(runs)}"
+        lines.append(f"{some} {'run' if runs == {1} else 'runs'} of each row instead of {experiment.seeds}")
     return [f"- {line}" for line in lines]
