@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from progan.cli import nearest
+from progan.data.pipeline import usable_cpus
 from progan.errors import ConfigError, DataError
 from progan.experiments import EXPERIMENTS
 from progan.experiments.curves import compare, plot, read_curve
@@ -49,8 +50,8 @@ class Reproduce:
     """Most pixels of the shorter side, if not the scale's."""
     out: Path = Path("reproduced")
     """Folder of run directories and results."""
-    jobs: int = 1
-    """Runs at the same time, in processes of one thread each."""
+    jobs: int | None = None
+    """Runs at the same time, in processes of one thread each. Default: one; of scale smoke one for each CPU."""
     device: str = "auto"
     """cuda, cuda:1, mps, cpu, or auto."""
     runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN")] = ()
@@ -65,7 +66,8 @@ class Reproduce:
             raise ConfigError(f"--runs draws the curves of figure4 and figure4c, not {self.table}")
         if self.runs:
             return self._draw()
-        if self.jobs < 1:
+        jobs = self.jobs if self.jobs is not None else usable_cpus() if self.scale == "smoke" else 1
+        if jobs < 1:
             raise ConfigError(f"jobs must be at least 1, got {self.jobs}")
         changes = {name: getattr(self, name) for name in ("maps", "lr", "count", "resolution", "seeds")}
         request = Request(
@@ -74,7 +76,7 @@ class Reproduce:
             data=self.data,
             out=self.out,
             rows=self.rows,
-            processes=self.jobs,
+            processes=jobs,
             device=self.device,
             command=self._command(),
         )
