@@ -9,7 +9,6 @@ from typing import Annotated
 import tyro
 
 from progan.cli import nearest
-from progan.data.pipeline import usable_cpus
 from progan.errors import ConfigError, DataError
 from progan.experiments import EXPERIMENTS
 from progan.experiments.curves import compare, plot, read_curve
@@ -50,8 +49,8 @@ class Reproduce:
     """Most pixels of the shorter side, if not the scale's."""
     out: Path = Path("reproduced")
     """Folder of run directories and results."""
-    jobs: int | None = None
-    """Runs at the same time, in processes of one thread each. Default: one; of scale smoke one for each CPU."""
+    jobs: int = 1
+    """Runs at the same time, in processes of one thread each."""
     device: str = "auto"
     """cuda, cuda:1, mps, cpu, or auto."""
     runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN")] = ()
@@ -66,8 +65,7 @@ class Reproduce:
             raise ConfigError(f"--runs draws the curves of figure4 and figure4c, not {self.table}")
         if self.runs:
             return self._draw()
-        jobs = self.jobs if self.jobs is not None else usable_cpus() if self.scale == "smoke" else 1
-        if jobs < 1:
+        if self.jobs < 1:
             raise ConfigError(f"jobs must be at least 1, got {self.jobs}")
         changes = {name: getattr(self, name) for name in ("maps", "lr", "count", "resolution", "seeds")}
         request = Request(
@@ -76,7 +74,7 @@ class Reproduce:
             data=self.data,
             out=self.out,
             rows=self.rows,
-            processes=jobs,
+            processes=self.jobs,
             device=self.device,
             command=self._command(),
         )

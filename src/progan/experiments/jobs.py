@@ -23,7 +23,7 @@ def run_jobs(jobs: Sequence[Job], processes: int = 1) -> Iterator[Record]:
     Several processes say what they do in files beside their run directories. A first Ctrl-C lets each of them save what
     it has, a second one ends them at once.
     """
-    if min(processes, len(jobs)) > 1:
+    if processes > 1:
         yield from _parallel(list(jobs), processes)
         return
     for number, job in enumerate(jobs, 1):
