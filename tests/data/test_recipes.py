@@ -130,6 +130,11 @@ def test_lsun_takes_as_many_as_the_paper(tmp_path: Path, monkeypatch) -> None:
     store = prepare_recipe("lsun_tower", tmp_path / "store", given=tmp_path / "tower", workers=0)
     assert store.count == 3
     assert store.manifest["source"] == "first 3 of folder tower"
+    labels = tmp_path / "labels.csv"  # of all images, also of those that are not taken
+    labels.write_text("".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(4)))
+    options = PrepareOptions(labels=str(labels))
+    store = prepare_recipe("lsun_tower", tmp_path / "labelled", options, given=tmp_path / "tower", workers=0)
+    assert store.labels().tolist() == [0, 1, 0]
 
 
 def test_mnist_rgb_joins_three_digits(digits: Path, tmp_path: Path) -> None:

@@ -168,10 +168,12 @@ def open_recipe(
     path = given or _download(name, recipe)
     if recipe.attributes:
         options = replace(options, labels=_attribute(path, recipe.attributes, options.labels))
-    source = mnist_rgb_source(path, options.split, count=count, seed=seed) if name == "mnist_rgb" else None
-    if recipe.most:
-        source = open_source(path, split=options.split).first(recipe.most)
-    return Opened(path=path, options=options, source=source and label(source, options.labels, skip=skip))
+    source = None
+    if name == "mnist_rgb":
+        source = label(mnist_rgb_source(path, options.split, count=count, seed=seed), options.labels, skip=skip)
+    elif recipe.most:  # labels first: a file of labels may tell of all images
+        source = open_source(path, split=options.split, labels=options.labels, skip=skip).first(recipe.most)
+    return Opened(path=path, options=options, source=source)
 
 
 def prepare_recipe(
