@@ -61,9 +61,9 @@ class Reproduce:
         if self.table not in EXPERIMENTS:
             raise ConfigError(f"unknown table {self.table!r}; {nearest(self.table, list(EXPERIMENTS))}")
         experiment = EXPERIMENTS[self.table]
-        if self.runs and "growing" not in experiment.figures:
-            raise ConfigError(f"--runs draws the curves of figure4 and figure4c, not {self.table}")
         if self.runs:
+            if "growing" not in experiment.figures:
+                raise ConfigError(f"--runs draws the curves of figure4 and figure4c, not {self.table}")
             return self._draw()
         if self.jobs < 1:
             raise ConfigError(f"jobs must be at least 1, got {self.jobs}")

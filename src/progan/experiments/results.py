@@ -180,10 +180,9 @@ def _lines(experiment: Experiment, results: Results, rows: Sequence[str]) -> lis
         records, row = _of(results, name), experiment.row(name)
         ran = [record for record in records if record["kimg"]]
         runs = f"ours, {len(ran)} runs" if len(ran) > 1 else "ours"
-        kimg, hours = (mean(r[name] for r in ran) if ran else 0 for name in ("kimg", "train_s"))
-        costs = [f"{kimg:,.6g}", f"{hours / 3600:,.0f}" if hours >= 360_000 else f"{hours / 3600:.3g}"] if ran else []
+        costs = _costs(ran) if ran else [_NONE] * 2
         cells = [_cell(records, key, best=experiment.best) for key in names]
-        lines.append([name, runs, *cells, *(costs or [_NONE] * 2)[: len(times)]])
+        lines.append([name, runs, *cells, *costs[: len(times)]])
         if row.paper:
             lines.append(["", "paper", *(cell(row.paper.get(key)) for key in names), *[""] * len(times)])
         if row.data:
@@ -191,6 +190,12 @@ def _lines(experiment: Experiment, results: Results, rows: Sequence[str]) -> lis
     if any(m["real"] for m in every) and not experiment.row(rows[-1]).data:
         lines.append(_real_line("real images", results["records"], names, len(times)))
     return lines
+
+
+def _costs(ran: Sequence[Record]) -> list[str]:
+    """Mean of the thousands of images shown, and of the hours that took."""
+    kimg, hours = mean(r["kimg"] for r in ran), mean(r["train_s"] for r in ran) / 3600
+    return [f"{kimg:,.6g}", f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"]
 
 
 def _real_line(name: str, records: Sequence[Record], names: Sequence[str], empty: int) -> list[str]:

@@ -95,7 +95,7 @@ def scaled(config: RunConfig, scale: Scale) -> RunConfig:
     before = config.schedule
     side = min(before.resolution, scale.resolution or before.resolution)
     start = side if before.start_resolution == before.resolution else min(before.start_resolution, side)
-    lr = {side: rate * scale.lr for side, rate in _rates(config).items()}
+    lr = {at: rate * scale.lr for at, rate in _rates(config).items()}
     schedule = replace(before, resolution=side, start_resolution=start, lr=lr if isinstance(before.lr, dict) else lr[0])
     config = replace(config, schedule=schedule, gan=_narrower(config.gan, scale.maps))
     if scale.kimg == 1:
