@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from progan.files import replacing
+from progan.errors import ConfigError
+from progan.files import locked, replacing
 
 
 def test_file_appears_when_it_is_complete_and_the_old_one_is_kept_on_request(tmp_path: Path) -> None:
@@ -32,3 +33,11 @@ def test_two_writers_with_tokens_do_not_meet(tmp_path: Path) -> None:
         one.write(b"1")
         two.write(b"2")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"1")]
+
+
+def test_a_folder_is_for_one_at_a_time(tmp_path: Path) -> None:
+    with locked(tmp_path / "new"), pytest.raises(ConfigError, match="new: another process works there"):  # noqa: SIM117
+        with locked(tmp_path / "new"):
+            raise AssertionError
+    with locked(tmp_path / "new"), locked(tmp_path / "other"):
+        pass

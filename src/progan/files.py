@@ -1,10 +1,14 @@
-"""Files that are written whole or not at all, and the folder of what can be made again."""
+"""Files that are written whole or not at all, folders for one process, and the folder of what can be made again."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import FileLock, Timeout
+
+from progan.errors import ConfigError
 
 
 def cache_path(name: str) -> Path:
@@ -42,3 +46,26 @@ def replacing(path: Path, *, token: str = "", spare: Path | None = None) -> Iter
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Keep other processes that ask for it out of a folder, which is made, until the end or the death of this one.
+
+    Where the file system has no locks, nothing is kept out.
+
+    Raises:
+        ConfigError: if another one is there, unless this one is to ``wait``.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout as error:
+        raise ConfigError(f"{folder}: another process works there; wait for its end, or take another folder") from error
+    except (OSError, NotImplementedError):  # what cannot be written is said by who writes it
+        pass
+    try:
+        yield
+    finally:
+        lock.release()

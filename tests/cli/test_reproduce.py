@@ -25,7 +25,7 @@ def test_list_shows_every_table_and_figure(capsys) -> None:
 def test_table_2_needs_no_data_and_goes_into_a_page(tmp_path: Path, capsys) -> None:
     assert run("table2", "--rows", "cifar10", "--out", tmp_path) == 0
     said = capsys.readouterr().out
-    assert "| cifar10 | ours  | 1,296,908 | 1,298,689     |" in said
+    assert "| cifar10  | ours  | 1,296,908  | 1,298,689     |" in said
     assert "`progan reproduce table2 --rows cifar10`" in said
     assert "to_rgb.3" in (tmp_path / "table2-paper/layers.md").read_text()
     page = tmp_path / "page.md"

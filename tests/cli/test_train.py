@@ -257,9 +257,8 @@ def other_store(images: Path, path: Path, **options: object) -> Path:
 def test_run_of_other_settings_is_refused_and_kept(run: Path, store: Store) -> None:
     before = (run / "checkpoint.pt").read_bytes(), (run / "config.json").read_bytes()
     line = one_line("demo", store.path, "--out", run.parent, "--name", "run", *TINY, "--seed", "1", "--mirror")
-    assert (
-        line == f"{run} holds a run with other settings: mirror False -> True; seed 0 -> 1; give --name for a new run"
-    )
+    changed = "mirror False -> True; seed 0 -> 1"
+    assert line == f"{run} holds a run with other settings: {changed}; take another folder (--name or --out)"
     assert before == ((run / "checkpoint.pt").read_bytes(), (run / "config.json").read_bytes())
 
 

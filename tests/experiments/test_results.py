@@ -1,6 +1,7 @@
 """Tables of fixed numbers, what differs from the paper in words, and the page of results."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def test_ours_stand_above_the_papers() -> None:
 def test_what_is_smaller_is_said_loudly_and_for_whom() -> None:
     small = {"swd": swd(1.0, fakes=64) | {"reals": 60}}
     text = report(TABLE, results(record("a", measured=small, differences=["less"]), record("b", differences=["few"])))
-    assert text.startswith("**SCALED (paper): NOT comparable with the paper's numbers, only with each other.**")
+    assert text.startswith("**SCALED (smaller data): NOT comparable with the paper's numbers, only with each other.**")
     for line in ("a: less", "b: few", "a: swd of 64 images and 60 real ones instead of 16,384"):
         assert f"- {line}\n" in text
     assert "- 0 to 1 runs of each row instead of 2" in text  # b was stopped before anything was measured
@@ -101,6 +102,38 @@ def test_rows_measured_in_several_ways_are_told_apart() -> None:
         "- a: `progan reproduce tiny DATA`, 1 core; 2026-11-21, progan 1.\n- b: `progan reproduce tiny OTHER`" in text
     )
     assert "| 10,000 | 1,111 |" in text
+
+
+def test_what_the_scale_makes_smaller_is_said_even_if_no_number_shows_it() -> None:
+    once = record("a", measured={"swd": swd(1.0)})
+    assert "SCALED" not in report(TABLE, results(once))
+    assert report(TABLE, results(once, scale=Scale(name="x", count=0.1))).startswith("**SCALED (x)")
+
+
+def test_where_a_preset_is_not_the_papers_is_said_but_is_no_scale() -> None:
+    rows = (replace(TABLE.rows[0], differs=("ours is ours",)), TABLE.rows[1])
+    text = report(replace(TABLE, rows=rows), results(record("a", measured={"swd": swd(1.0)}), record("b")))
+    assert "- a: ours is ours\n" in text
+    assert "SCALED" not in text
+
+
+def test_rows_that_were_not_run_show_the_papers_numbers_under_their_titles() -> None:
+    rows = (replace(TABLE.rows[0], title="the first"), TABLE.rows[1])
+    lines = report(replace(TABLE, rows=rows), results(record("b", measured={"swd": swd(1.0)}))).splitlines()
+    assert [[cell.strip() for cell in line.split("|")[1:5]] for line in lines[2:4]] == [
+        ["a: the first", "paper", "4", "3"],
+        ["b", "ours", "-", "1"],
+    ]
+
+
+def test_costs_are_those_of_the_runs_in_the_mean() -> None:
+    half = record("b", 1, kimg=50.0, train_s=900.0, stopped=True)
+    text = report(TABLE, results(record("b", measured={"swd": swd(1.0)}), half))
+    assert [cell.strip() for cell in next(x for x in text.splitlines() if x.startswith("| b ")).split("|")][1:3] == [
+        "b",
+        "ours",
+    ]
+    assert "| 100 " in text
 
 
 def test_fewer_images_measured_alone_is_scaled_too() -> None:

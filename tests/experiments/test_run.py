@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from progan.data.store import Store
+from progan.data.store import Store, prepare
 from progan.errors import ConfigError, DataError
 from progan.experiments import EXPERIMENTS, jobs
 from progan.experiments import rows as row_runs
@@ -121,6 +121,57 @@ def test_more_images_are_measured_without_training(made: tuple[Path, Results], s
     monkeypatch.setattr(session, "train", None)
     more, _ = reproduce(request(made[0], store.path, scale=replace(FEW, count=1 / 512), rows=("a",)))
     assert [r["measured"]["swd"]["fakes"] for r in more["records"]] == [32, 16]  # b is kept from before
+    monkeypatch.setattr(row_runs, "measure", None)
+    again, _ = reproduce(request(made[0], store.path))
+    assert again["records"] == made[1]["records"]  # both measurements were kept
+
+
+def test_a_smaller_call_leaves_rows_pictures_and_remarks_of_a_larger_one(
+    made: tuple[Path, Results], store: Store
+) -> None:
+    again, _ = reproduce(request(made[0], store.path, rows=("b",)))
+    assert again == made[1]
+
+
+def test_two_calls_at_once_keep_the_rows_of_both(store: Store, tmp_path: Path, monkeypatch) -> None:
+    one_after_another = jobs.run_jobs
+
+    def with_another_call(some: list[jobs.Job], processes: int):
+        monkeypatch.setattr("progan.experiments.run.run_jobs", one_after_another)
+        for record in one_after_another(some, processes):
+            reproduce(request(tmp_path, store.path, rows=("b",)))
+            yield record
+
+    monkeypatch.setattr("progan.experiments.run.run_jobs", with_another_call)
+    results, _ = reproduce(request(tmp_path, store.path, rows=("a",)))
+    assert [record["row"] for record in results["records"]] == ["a", "b"]
+
+
+def test_other_data_are_not_put_into_the_same_table(made: tuple[Path, Results], images: Path, tmp_path: Path) -> None:
+    fewer = prepare(images / "class0", tmp_path / "fewer")
+    with pytest.raises(
+        ConfigError, match=r"has row a of other data: small, 40 images .*, not fewer, 20 images .* --out"
+    ):
+        reproduce(request(made[0], fewer.path))
+
+
+def test_a_source_is_taken_only_where_nothing_is_cut_or_chosen(images: Path, tmp_path: Path) -> None:
+    table = replace(TABLE, recipe="celeba", metrics=("swd",), rows=TABLE.rows[:1], figures=())
+    with pytest.raises(DataError, match=r"is no store.*\n.*progan prepare celeba STORE --from .*\n.*if it is another"):
+        reproduce(request(tmp_path, images, experiment=table))
+    results, _ = reproduce(request(tmp_path, images, experiment=replace(table, recipe="")))
+    assert results["records"][0]["measured"]
+
+
+def test_what_cannot_be_measured_is_said_before_training(store: Store, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(session, "train", None)
+    with pytest.raises(DataError, match="tiny, row a: nothing could be measured; mode count reads three digits"):
+        reproduce(request(tmp_path, store.path, experiment=replace(TABLE, metrics=("modes",))))
+    jobs_ = []
+    monkeypatch.setattr("progan.experiments.run.run_jobs", lambda some, processes: jobs_.extend(some) or [])
+    reproduce(request(tmp_path, store.path, experiment=replace(TABLE, metrics=("swd", "modes"))))
+    assert "warning: row a: modes will not be measured: mode count" in capsys.readouterr().err
+    assert set(jobs_[0].missing) == {"modes"}
 
 
 def test_what_was_measured_outlives_a_failure_and_keeps_its_command(
@@ -152,12 +203,13 @@ def test_metrics_measured_before_an_interruption_are_kept(store: Store, tmp_path
 
     monkeypatch.setattr(row_runs, "measure", interrupted)
     monkeypatch.setattr("progan.experiments.run.unmeasurable", lambda names, device: {})
+    monkeypatch.setattr("progan.experiments.run.unfit", lambda job: {})
     table = replace(TABLE, metrics=("swd", "modes"), rows=TABLE.rows[:1], figures=())
     results, stopped = reproduce(request(tmp_path, store.path, experiment=table))
     assert stopped
     (run,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
     kept = json.loads((run / row_runs.KEPT).read_text())
-    assert list(kept["measured"]) == ["swd"] == list(results["records"][0]["measured"])
+    assert [m["metric"] for m in kept["measured"]] == ["swd"] == list(results["records"][0]["measured"])
 
 
 def test_one_dead_row_leaves_the_others(store: Store, tmp_path: Path, monkeypatch) -> None:

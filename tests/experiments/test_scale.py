@@ -71,8 +71,22 @@ def test_differences_are_in_words() -> None:
         "190 thousand images shown instead of 19,000 (1/100)",
         "64 pixels a side instead of 1024",
         "at most 64 feature maps instead of 512 (1/8)",
-        "average of G with a half-life of 3.8 thousand images",
+        "64 latent components instead of 512",
+        "average of G with a half-life of 3.8 thousand images instead of 2.08",
     ]
+
+
+def test_an_average_of_equal_half_life_is_no_difference() -> None:
+    paper = PRESETS["mnist_1k_k4_growing"]()
+    assert not [text for text in differences(paper, scaled(paper, parse_scale("0.05"))) if "average" in text]
+    assert "average of G with a half-life of 3 thousand images instead of 11.1" in differences(
+        paper, scaled(paper, parse_scale("0.01"))
+    )
+
+
+def test_the_number_of_images_measured_names_the_results_but_not_the_runs() -> None:
+    scale = parse_scale("0.05", maps=0.5, count=0.25)
+    assert (scale.name, scale.run_name) == ("0.05-maps0.5-count0.25", "0.05-maps0.5")
 
 
 def test_repeats_are_saved_on_before_images() -> None:

@@ -167,3 +167,27 @@ def test_disk_error_names_the_file(store: Store, tmp_path: Path, monkeypatch) ->
     with pytest.raises(CheckpointError, match=r"somewhere: cannot be written \(Disk quota exceeded\); mend that"):
         run.train(plan())
     run.log.close()
+
+
+def test_time_before_a_stop_is_counted_in_the_next_line_of_statistics(
+    store: Store, tmp_path: Path, monkeypatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("progan.training.run.time.monotonic", lambda: now[0])
+    iterate = Trainer.iterate
+
+    def one_second_each(self: Trainer):
+        if self.images_seen == 48 and now[0] < 100:
+            signal.raise_signal(signal.SIGINT)
+        now[0] += 1
+        return iterate(self)
+
+    monkeypatch.setattr(Trainer, "iterate", one_second_each)
+    for _ in range(2):
+        run = start(tmp_path / "run", store)
+        run.train(plan())
+        run.log.close()
+        now[0] = 1000.0  # some time later
+    rows = read_stats(tmp_path / "run")
+    assert [round(1000 * row["kimg"]) for row in rows][:5] == [24, 32, 40, 64, 80]
+    assert [row["seconds"] for row in rows][:5] == [3, 1, 1, 3, 2]  # one for each 8 images

@@ -31,14 +31,15 @@ class Reproduce:
     table: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TABLE")]
     """Which one; 'progan reproduce --list' shows all."""
     data: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="DATA")] = None
-    """Store, or any source that 'progan prepare' reads. Scale smoke makes its own if none is given."""
+    """Store; or any source that 'progan prepare' reads, where the paper cuts and chooses nothing. Scale smoke makes its
+    own if none is given."""
     scale: str = "paper"
     """How much of the paper's images shown: smoke (does it run), small
     (laptop hours), paper (all), or a number like 0.01."""
     rows: tuple[str, ...] = ()
     """Only these rows."""
     seeds: int | None = None
-    """Runs of each row, the paper's number when not given."""
+    """Runs of each row; 1 at scales smoke and small, else the paper's number, when not given."""
     maps: float | None = None
     """Share of the feature maps, if not the scale's."""
     lr: float | None = None

@@ -38,7 +38,14 @@ class Row:
     change: Mapping[str, Any] = field(default_factory=dict)
     """Settings that differ from the preset's, by name, like {"mirror": False}."""
     data: str = ""
-    """Folder below DATA, where every row has data of its own."""
+    """Folder below DATA, where every row has data of its own; the name of the recipe that makes it."""
+    differs: tuple[str, ...] = ()
+    """What the preset has otherwise than the paper, or adds where the paper is silent."""
+
+    @property
+    def label(self) -> str:
+        """Name and title."""
+        return f"{self.name}: {self.title}" if self.title else self.name
 
     @property
     def variant(self) -> str:
@@ -76,6 +83,8 @@ class Experiment:
     """The images that the paper took."""
     prepare: str
     """The command that makes DATA."""
+    recipe: str = ""
+    """The known data set that DATA must be prepared from, where the paper cuts or chooses images."""
     rows: tuple[Row, ...]
     metrics: tuple[str, ...] = ()
     """Of METRICS; empty: nothing is trained, parameters are counted."""

@@ -36,6 +36,8 @@ class Curve:
     """SWD x 1e3 of each level that was measured, and their mean "swd", float64 [M]; NaN where there was none."""
     full: np.ndarray
     """Which measurements are at full size and in no fade, bool [M]."""
+    count: int = 0
+    """Images of each measurement; 0 if that is not known."""
 
 
 def measure_snapshots(run: Path, store: Store, *, count: int, mirror: bool, device: str = "cpu") -> None:
@@ -77,6 +79,7 @@ def read_curve(run: Path) -> Curve:
         measured_s=np.interp(at, np.concatenate([[0.0], kimg]), np.concatenate([[0.0], seconds])),
         swd={name: np.array([row.get(name, np.nan) for row in rows], np.float64) for name in names},
         full=np.array([row["resolution"] == sides.max() and row["alpha"] == 1 for row in rows], bool),
+        count=rows[-1].get("count", 0) if rows else 0,
     )
 
 
@@ -90,7 +93,8 @@ def compare(curves: Mapping[str, Curve]) -> list[str]:
     if all(len(values) for _, values in best):
         target = max(float(values.min()) for _, values in best)
         times = [float(seconds[values <= target][0]) for seconds, values in best]
-        lines.append(_ratio(f"an SWD of {target:.4g} (the best that both reach)", first, second, times))
+        of = f" of {a.count:,} images" if a.count == b.count and a.count else ""
+        lines.append(_ratio(f"an SWD of {target:.4g}{of} (the best that both reach)", first, second, times))
     return lines
 
 
@@ -103,7 +107,8 @@ def _full_size(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
 
 def _ratio(what: str, first: str, second: str, times: Sequence[float]) -> str:
     one, other = times
-    return f"{what}: {first} {clock(one)}, {second} {clock(other)}, {one / max(other, 1e-9):.2f} times the time"
+    share = f"{second} takes {other / max(one, 1e-9):.2f} of the time"
+    return f"{what}: {first} {clock(one)}, {second} {clock(other)}; {share}"
 
 
 def plot(curves: Mapping[str, Curve], path: Path) -> None:
@@ -124,7 +129,8 @@ def plot(curves: Mapping[str, Curve], path: Path) -> None:
     colors = _colors(curves)
     for panel, (name, curve) in zip(panels, curves.items(), strict=False):
         _swd_panel(panel, curve, unit_s, colors)
-        panel.set(title=name, xlabel=f"training time [{unit}]", ylabel="SWD x 1e3", xlim=(0, longest / unit_s))
+        swd = f"SWD x 1e3 of {curve.count:,} images" if curve.count else "SWD x 1e3"
+        panel.set(title=name, xlabel=f"training time [{unit}]", ylabel=swd, xlim=(0, longest / unit_s))
     every = np.concatenate([values for curve in curves.values() for values in curve.swd.values()] or [np.array([1.0])])
     for panel in panels[:-1]:
         panel.set_ylim(0.8 * np.nanmin(every), 1.25 * np.nanmax(every))

@@ -97,12 +97,11 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Job], Path], list[str]]]] = {
 
 
 def draw(names: Sequence[str], jobs: Sequence[Job], folder: Path, results: Results) -> None:
-    """Make figures of first seeds and name them in the results; one that cannot be made is a remark."""
-    there = [job for job in jobs if job.seed == 0 and _trained(job, results)]
-    for name in names if there else ():
+    """Make figures and name them in the results; one that cannot be made is a remark."""
+    for name in names if jobs else ():
         file, make = FIGURES[name]
         try:
-            results["remarks"] += make(there, folder)
+            results["remarks"] += make(jobs, folder)
             results["figures"].append(file)
         except Exception as error:  # the table is worth more than its pictures
             if not isinstance(error, ProganError):
@@ -110,7 +109,3 @@ def draw(names: Sequence[str], jobs: Sequence[Job], folder: Path, results: Resul
             text = f"no {file}: {'; '.join(line.strip() for line in str(error).splitlines())}"
             results["remarks"].append(text)
             tqdm.write(text, file=sys.stderr)
-
-
-def _trained(job: Job, results: Results) -> bool:
-    return any(r["row"] == job.row.name and r["seed"] == 0 and r["kimg"] for r in results["records"])

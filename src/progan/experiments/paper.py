@@ -26,6 +26,7 @@ _TABLE1_ROWS = {
     "g": ("table1_g", "+ pixel normalization"),
     "h": ("table1_h", "full networks, trained to convergence"),
 }
+_H_DIFFERS = ("20,000 kimg; the paper does not say how many",)
 _CELEBA = {
     "a": _table1("12.99 7.79 7.62 8.73", 9.28, 0.2854),
     "b": _table1("4.62 2.64 3.78 6.06", 4.28, 0.2838),
@@ -58,7 +59,11 @@ TABLE1_CELEBA = Experiment(
     source=f"{_PAPER}, section 6.1",
     data=_CELEBA_DATA,
     prepare=_CELEBA_PREPARE,
-    rows=tuple(Row(name=n, preset=p, title=t, paper=_CELEBA[n]) for n, (p, t) in _TABLE1_ROWS.items()),
+    recipe="celeba",
+    rows=tuple(
+        Row(name=n, preset=p, title=t, paper=_CELEBA[n], differs=_H_DIFFERS if n == "h" else ())
+        for n, (p, t) in _TABLE1_ROWS.items()
+    ),
     metrics=("swd", "ms_ssim"),
 )
 
@@ -69,8 +74,17 @@ TABLE1_BEDROOM = Experiment(
     source=f"{_PAPER}, section 6.1",
     data="3,033,042 images of LSUN bedroom at 128x128, not mirrored",
     prepare="progan prepare lsun_bedroom STORE --from bedroom_train_lmdb --resolution 128",
+    recipe="lsun_bedroom",
     rows=tuple(
-        Row(name=n, preset=p, title=t, paper=_BEDROOM[n], change=_NOT_MIRRORED) for n, (p, t) in _TABLE1_ROWS.items()
+        Row(
+            name=n,
+            preset=p,
+            title=t,
+            paper=_BEDROOM[n],
+            change=_NOT_MIRRORED,
+            differs=_H_DIFFERS if n == "h" else (),
+        )
+        for n, (p, t) in _TABLE1_ROWS.items()
     ),
     metrics=("swd", "ms_ssim"),
 )
@@ -98,6 +112,8 @@ TABLE2 = Experiment(
     ),
 )
 
+_LAST = ("all is measured of a run's last generator, not of its best one",)
+
 TABLE3 = Experiment(
     name="table3",
     title="Table 3, CIFAR-10",
@@ -111,8 +127,9 @@ TABLE3 = Experiment(
             preset="cifar10",
             title="gradient target 750, simultaneous updates",
             paper={"inception_score": Value(8.56, 0.06, 8.80)},
+            differs=_LAST,
         ),
-        Row(name="labels", preset="cifar10_conditional", title="the same with AC-GAN labels"),
+        Row(name="labels", preset="cifar10_conditional", title="the same with AC-GAN labels", differs=_LAST),
     ),
     metrics=("inception", "fid", "swd", "ms_ssim", "fd_lite0"),
     seeds=10,
@@ -131,6 +148,14 @@ _TABLE4_TITLES = {
     "normalization": "+ our normalization",
     "stddev": "+ minibatch stddev",
     "growing": "+ progressive growing",
+}
+_GAN_OURS = "batch 64 and Adam with rate 0.0002 and beta1 0.5 are ours, the paper does not tell"
+_WGAN_OURS = ("Adam with rate 0.001 and betas 0 and 0.9 is ours, the paper does not tell",)
+_TABLE4_DIFFERS = {
+    "gan": (_GAN_OURS,),
+    "unrolled": (_GAN_OURS, "steps of rate 0.05 into D's future are ours, the paper does not tell"),
+    "wgan_gp": (*_WGAN_OURS, "layer norm instead of batch norm in D, because the penalty is one of single samples"),
+    **dict.fromkeys(("normalization", "stddev", "growing"), _WGAN_OURS),
 }
 _TABLE4 = {
     "k4": {
@@ -158,12 +183,14 @@ TABLE4 = Experiment(
     source=f"{_PAPER}, appendix E; Metz et al. 2017",
     data="1,000,000 images of three MNIST digits as R, G and B, 32x32",
     prepare="progan prepare mnist_rgb STORE; progan metric digits MNIST_FOLDER",
+    recipe="mnist_rgb",
     rows=tuple(
         Row(
             name=f"{size}-{name}".replace("_", "-"),
             preset=f"mnist_1k_{size}_{name}",
             title=_TABLE4_TITLES[name],
             paper=paper,
+            differs=_TABLE4_DIFFERS[name],
         )
         for size, rows in _TABLE4.items()
         for name, paper in rows.items()
@@ -175,6 +202,7 @@ TABLE4 = Experiment(
 
 FIGURE4 = Experiment(
     name="figure4",
+    recipe="celeba",
     title="Figure 4 a and b, growing against not growing, CelebA 128x128",
     caption="SWD of each level of the pyramid against time: rows a and b of Table 1.",
     source=f"{_PAPER}, section 6.2",

@@ -82,15 +82,15 @@ def report(experiment: Experiment, results: Results) -> str:
     """The table in Markdown, which terminals show as well, and below it what differs from the paper and why cells are
     empty.
     """
-    rows = [name for name in (row.name for row in experiment.rows) if _of(results, name)]
     differing = _differing(experiment, results)
-    loud = [f"**SCALED ({results['scale']['name']}): NOT comparable with the paper's numbers, only with each other.**"]
+    why = "smaller data" if _scale(results).as_paper else results["scale"]["name"]
+    loud = [f"**SCALED ({why}): NOT comparable with the paper's numbers, only with each other.**"]
     missing = {name: why for record in results["records"] for name, why in record["missing"].items()}
     notes = [f"- {name} was not measured: {why}" for name, why in missing.items()]
     notes += [f"- row {r['row']}, seed {r['seed']}: {note}" for r in results["records"] for note in r["notes"]]
     parts = [
         loud if _is_scaled(results) else [],
-        [markdown(_lines(experiment, results, rows))],
+        [markdown(_lines(experiment, results))],
         ["What differs from the paper:", "", *differing] if differing else [],
         ["Notes:", "", *notes] if notes else [],
         [f"- {remark}" for remark in results["remarks"]],
@@ -119,12 +119,8 @@ def _origins(results: Results) -> list[str]:
 def expected(experiment: Experiment) -> str:
     """The paper's numbers alone, where nothing was measured yet."""
     names = list(dict.fromkeys(key for row in experiment.rows for key in row.paper))
-    lines = [["row", "", *names]]
-    for row in experiment.rows:
-        if row.paper:
-            lines.append([row.name, row.title, *(cell(row.paper.get(name)) for name in names)])
-    lines = lines if any(line[1] for line in lines) else [[first, *rest] for first, _, *rest in lines]
-    return markdown(lines) if len(lines) > 1 else ""
+    lines = [[row.label, *(cell(row.paper.get(name)) for name in names)] for row in experiment.rows if row.paper]
+    return markdown([["row", *names], *lines]) if lines else ""
 
 
 def value_of(records: Iterable[Record], name: str) -> Value | None:
@@ -168,26 +164,29 @@ def _of(results: Results, row: str) -> list[Record]:
     return [record for record in results["records"] if record["row"] == row]
 
 
-def _lines(experiment: Experiment, results: Results, rows: Sequence[str]) -> list[list[str]]:
+def _lines(experiment: Experiment, results: Results) -> list[list[str]]:
     """Ours above the paper's for every row, and the real images' values last."""
-    paper = [key for row in rows for key in experiment.row(row).paper]
+    rows = [row for row in experiment.rows if row.paper or _of(results, row.name)]
+    paper = [key for row in rows for key in row.paper]
     every = [m for record in results["records"] for m in record["measured"].values()]
     ours = [key for m in every for key in m["values"] if "_std" not in key]
     absent = [METRICS[name].key for record in results["records"] for name in record["missing"]]
     names, times = list(dict.fromkeys([*paper, *ours, *absent])), ["kimg", "hours"] if experiment.trains else []
     lines = [["row", "", *names, *times]]
-    for name in rows:
-        records, row = _of(results, name), experiment.row(name)
-        ran = [record for record in records if record["kimg"]]
-        runs = f"ours, {len(ran)} runs" if len(ran) > 1 else "ours"
-        costs = _costs(ran) if ran else [_NONE] * 2
-        cells = [_cell(records, key, best=experiment.best) for key in names]
-        lines.append([name, runs, *cells, *costs[: len(times)]])
+    for row in rows:
+        records, label = _of(results, row.name), row.label
+        if records:
+            ran = [record for record in records if record["measured"]] or [r for r in records if r["kimg"]]
+            runs = f"ours, {len(ran)} runs" if len(ran) > 1 else "ours"
+            costs = _costs(ran) if ran else [_NONE] * 2
+            cells = [_cell(records, key, best=experiment.best) for key in names]
+            lines.append([label, runs, *cells, *costs[: len(times)]])
+            label = ""
         if row.paper:
-            lines.append(["", "paper", *(cell(row.paper.get(key)) for key in names), *[""] * len(times)])
+            lines.append([label, "paper", *(cell(row.paper.get(key)) for key in names), *[""] * len(times)])
         if row.data:
             lines.append(_real_line("", records, names, len(times)))
-    if any(m["real"] for m in every) and not experiment.row(rows[-1]).data:
+    if any(m["real"] for m in every) and not rows[-1].data:
         lines.append(_real_line("real images", results["records"], names, len(times)))
     return lines
 
@@ -224,14 +223,18 @@ def _counts(results: Results) -> list[tuple[str, dict[str, Any], list[str]]]:
 
 def _is_scaled(results: Results) -> bool:
     fewer = any(m["fakes"] < METRICS[name].paper_count for name, m, _ in _counts(results))
-    return fewer or any(record["differences"] for record in results["records"])
+    return fewer or not _scale(results).as_paper or any(record["differences"] for record in results["records"])
+
+
+def _scale(results: Results) -> Scale:
+    return Scale(**results["scale"])
 
 
 def _differing(experiment: Experiment, results: Results) -> list[str]:
     """What is not as in the paper, one line each."""
     found: dict[str, list[str]] = {}
     for record in results["records"]:
-        for text in record["differences"]:
+        for text in (*experiment.row(record["row"]).differs, *record["differences"]):
             found.setdefault(text, []).append(record["row"])
     every = {record["row"] for record in results["records"]}
 

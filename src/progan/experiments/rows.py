@@ -13,13 +13,14 @@ import torch
 from tqdm import tqdm
 
 from progan.data.store import Store
-from progan.errors import CheckpointError, ProganError
-from progan.evaluation.measure import Measurement, extractors_of
+from progan.errors import CheckpointError, ConfigError, ProganError
+from progan.evaluation.measure import Measurement, extractors_of, make_statistic
 from progan.evaluation.sets import of_store, open_images
 from progan.experiments.base import Experiment, Row
 from progan.experiments.scale import Scale, differences, images_measured, scaled
 from progan.files import cache_path, replacing
 from progan.metrics import METRICS
+from progan.metrics.base import Setup
 from progan.training import session
 from progan.training.config import RunConfig, changes, completed
 from progan.training.log import read_stats
@@ -48,9 +49,15 @@ class Job:
     """Metrics that cannot be measured here, and why."""
 
     @property
+    def plans(self) -> dict[str, tuple[int, int]]:
+        """How often each metric is measured, and with how many images each time."""
+        repeats = self.experiment.repeats
+        return {name: images_measured(name, self.scale, repeats) for name in self.experiment.metrics}
+
+    @property
     def run(self) -> Path:
         """Run directory."""
-        return self.runs / f"{self.row.variant}-{self.store.name}-{self.scale.name}-seed{self.seed}"
+        return self.runs / f"{self.row.variant}-{self.store.name}-{self.scale.run_name}-seed{self.seed}"
 
     def configs(self, store: Store) -> tuple[RunConfig, RunConfig]:
         """The paper's run, and ours, which has no larger images than the data."""
@@ -92,7 +99,7 @@ def _do(job: Job, record: Record) -> None:
     paper, config = job.configs(store)
     record["differences"] = differences(paper, config)
     facts = json.loads(json.dumps({"config": config.to_dict(), "data": store.hash}))
-    kept = _kept(job.run / KEPT)
+    kept, plans = _kept(job.run / KEPT), job.plans
     if not _same(kept, facts, config):
         about = {"experiment": job.experiment.name, "row": job.row.name, "preset": job.row.preset}
         ended_by = session.train(config, store, job.run, about=about, device=device)
@@ -102,13 +109,15 @@ def _do(job: Job, record: Record) -> None:
             share = f"{record['kimg']:.6g} of {config.schedule.total_kimg:.6g} kimg"
             record |= {"stopped": True, "notes": [f"stopped after {share}; the same command goes on"]}
             return
-        kept = {"facts": facts, "kimg": record["kimg"], "train_s": record["train_s"], "measured": {}}
-    record |= {"kimg": kept["kimg"], "train_s": kept["train_s"], "measured": kept["measured"]}
-    record["missing"] = {name: why for name, why in job.missing.items() if name not in kept["measured"]}
-    _keep(job, {**kept, "measured": record["measured"]})
+        kept = {"facts": facts, "kimg": record["kimg"], "train_s": record["train_s"], "measured": []}
+    record |= {"kimg": kept["kimg"], "train_s": kept["train_s"]}
+    record["measured"] = {m["metric"]: m for m in kept["measured"] if tuple(m["plan"]) == plans.get(m["metric"])}
+    record["missing"] = {name: why for name, why in job.missing.items() if name not in record["measured"]}
+    _keep(job, kept)
     for measured in _measure_missing(job, record, store, config, device):
-        record["measured"] |= measured
-        _keep(job, {**kept, "measured": record["measured"]})
+        record["measured"] |= {m["metric"]: m for m in measured}
+        kept["measured"] += measured
+        _keep(job, kept)
 
 
 def _keep(job: Job, kept: dict[str, Any]) -> None:
@@ -125,20 +134,21 @@ def _same(kept: dict[str, Any], facts: dict[str, Any], config: RunConfig) -> boo
 
 
 def _kept(path: Path) -> dict[str, Any]:
+    """What is known of a run; nothing if the file is missing, damaged, or of an older version."""
     try:
-        return json.loads(path.read_bytes())
+        kept = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
+    return kept if isinstance(kept.get("measured"), list) else {}
 
 
 def _measure_missing(
     job: Job, record: Record, store: Store, config: RunConfig, device: torch.device
-) -> Iterator[dict[str, dict[str, Any]]]:
-    """Metrics that are not in the record, or were measured with other numbers of images, some at a time."""
+) -> Iterator[list[dict[str, Any]]]:
+    """Metrics that are not in the record, some at a time."""
     wanted: dict[tuple, list[str]] = {}
-    for name in job.experiment.metrics:
-        plan = images_measured(name, job.scale, job.experiment.repeats)
-        if name not in job.missing and record["measured"].get(name, {}).get("plan") != list(plan):
+    for name, plan in job.plans.items():
+        if name not in job.missing and name not in record["measured"]:
             wanted.setdefault((METRICS[name].extractor, *plan), []).append(name)  # one pass for each of these
     for (_, times, count), names in wanted.items():
         try:
@@ -148,7 +158,23 @@ def _measure_missing(
         except ProganError as error:
             record["missing"] |= dict.fromkeys(names, _reason(error))
             continue
-        yield {name: {"plan": [times, count], **values} for name, values in measured.items()}
+        yield [{"metric": name, "plan": [times, count], **values} for name, values in measured.items()]
+
+
+def unfit(job: Job) -> dict[str, str]:
+    """Metrics that are not defined for the images that a job will make, and why."""
+    store, found = Store.open(job.store), {}
+    try:
+        side, shorter = job.configs(store)[1].schedule.resolution, min(store.height, store.width)
+    except ConfigError:  # the run will say so
+        return found
+    height, width = (pixels * side // shorter for pixels in (store.height, store.width))
+    for name in job.experiment.metrics:
+        try:
+            make_statistic(name, Setup(height=height, width=width, channels=store.channels), store.path.name)
+        except ConfigError as error:
+            found[name] = _reason(error)
+    return found
 
 
 def unmeasurable(names: Sequence[str], device: str) -> dict[str, str]:

@@ -1,24 +1,25 @@
 """Reproduce an experiment: its runs, the table, the figures, and all of it in files."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from tqdm import tqdm
 
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, cached
-from progan.errors import DataError
+from progan.errors import ConfigError, DataError
 from progan.experiments import networks
 from progan.experiments.base import Experiment, Row
 from progan.experiments.figures import draw
 from progan.experiments.jobs import run_jobs
 from progan.experiments.results import FILE, Results, collect, origin, read, report, save
-from progan.experiments.rows import Job, Record, unmeasurable
+from progan.experiments.rows import Job, Record, unfit, unmeasurable
 from progan.experiments.scale import Scale
 from progan.experiments.synthetic import tiny_store
-from progan.files import replacing
+from progan.files import locked, replacing
 from progan.training.precision import pick_device
 
 
@@ -45,14 +46,20 @@ class Request:
         """Where the results are."""
         return self.out / f"{self.experiment.name}-{self.scale.name}"
 
+    @property
+    def runs(self) -> Path:
+        """Where the run directories are."""
+        return self.out / "runs"
+
 
 def reproduce(request: Request) -> tuple[Results, bool]:
     """Make what is not there yet; the results, and whether the user stopped it.
 
-    results.json is written after every run, so that nothing is lost; rows that it has from earlier calls stay in it.
+    results.json is written after every run, so that nothing is lost; what it has from earlier calls, or from other ones
+    that work at the same time, stays in it.
 
     Raises:
-        ConfigError: if there is no such row.
+        ConfigError: if there is no such row, or its results are of other data.
         DataError: if data are missing or cannot be used.
     """
     experiment = request.experiment
@@ -61,25 +68,24 @@ def reproduce(request: Request) -> tuple[Results, bool]:
         return _count(request, rows), False
     pick_device(request.device)
     stores = {row.name: _store(request, row) for row in rows}
+    _check_data(request, stores)
     jobs = _jobs(request, rows, stores)
     data = ", ".join(dict.fromkeys(_describe(store) for store in stores.values()))
-    records = _earlier(request)
     done, stopped = 0, False
     try:
         for done, record in enumerate(run_jobs(jobs, request.processes), 1):  # noqa: B007
-            key = record["row"], record["seed"]
-            records[key] = _merged(records.get(key), record, origin(request.command, _describe(stores[record["row"]])))
-            _write(request, records, data)
+            _add(request, record, origin(request.command, _describe(stores[record["row"]])), data)
             stopped = stopped or record["stopped"]
             for note in record["notes"]:
                 tqdm.write(f"row {record['row']}, seed {record['seed']}: {note}", file=sys.stderr)
     except KeyboardInterrupt:  # a second one, or between two runs
         stopped = True
     stopped = stopped or done < len(jobs)
-    results = _write(request, records, data)
+    results = _read(request) or collect(experiment, request.scale, [], command=request.command, data=data)
     if not stopped:
-        draw(("rows", *experiment.figures), jobs, request.folder, results)
-        _write_files(request, results)
+        results |= {"figures": [], "remarks": []}
+        draw(("rows", *experiment.figures), _drawn(request, results, stores), request.folder, results)
+    _write(request, results)
     return results, stopped
 
 
@@ -89,47 +95,87 @@ def _count(request: Request, rows: list[Row]) -> Results:
     results = collect(request.experiment, request.scale, records, command=request.command, data="none")
     with replacing(request.folder / "layers.md") as file:
         file.write("\n\n".join(networks.layers(row) for row in rows).encode() + b"\n")
-    _write_files(request, results)
+    _write(request, results)
     return results
 
 
 def _jobs(request: Request, rows: Sequence[Row], stores: dict[str, Store]) -> list[Job]:
     """All first seeds before all second ones, so that a whole table is there early."""
-    experiment, scale = request.experiment, request.scale
-    seeds = scale.seeds or experiment.seeds
-    runs, device = request.out / "runs", request.device
-    missing = unmeasurable(experiment.metrics, device)
+    seeds = request.scale.seeds or request.experiment.seeds
+    missing = {row.name: _unfit(_job(request, row, 0, stores[row.name])) for row in rows}
+    everywhere = unmeasurable(request.experiment.metrics, request.device)
     return [
-        Job(experiment, row, seed, scale, stores[row.name].path, runs, device, missing)
+        _job(request, row, seed, stores[row.name], missing[row.name] | everywhere)
         for seed in range(seeds)
         for row in rows
     ]
 
 
+def _unfit(job: Job) -> dict[str, str]:
+    """Metrics that a row cannot have; before it is trained in vain."""
+    found = unfit(job)
+    if len(found) == len(job.experiment.metrics):
+        raise DataError(
+            f"{job.experiment.name}, row {job.row.name}: nothing could be measured; {'; '.join(found.values())}"
+        )
+    for name, why in found.items():
+        tqdm.write(f"warning: row {job.row.name}: {name} will not be measured: {why}", file=sys.stderr)
+    return found
+
+
+def _job(request: Request, row: Row, seed: int, store: Store, missing: Mapping[str, str] = MappingProxyType({})) -> Job:
+    where = (store.path, request.runs, request.device)
+    return Job(request.experiment, row, seed, request.scale, *where, missing)
+
+
+def _drawn(request: Request, results: Results, stores: dict[str, Store]) -> list[Job]:
+    """First runs of all rows that there are, of earlier calls as well."""
+    there = {record["row"] for record in results["records"] if record["seed"] == 0 and record["kimg"]}
+    rows = [row for row in request.experiment.rows if row.name in there]
+    return [_job(request, row, 0, stores.get(row.name) or _store(request, row)) for row in rows]
+
+
+def _check_data(request: Request, stores: dict[str, Store]) -> None:
+    """Refuse to put runs on other data into the same table."""
+    for record in (_read(request) or {"records": []})["records"]:
+        name, made = record["row"], record.get("made")
+        if made and record["measured"] and name in stores and made["data"] != _describe(stores[name]):
+            raise ConfigError(
+                f"{request.folder} has row {name} of other data: {made['data']}, not {_describe(stores[name])}; "
+                f"give another folder with --out"
+            )
+
+
 def _merged(old: Record | None, new: Record, made: dict[str, str]) -> Record:
     """What to keep of a run: what was measured earlier is not lost by a failure, and keeps its command and date."""
-    if old and new["notes"] and not new["measured"]:
+    if old and old["measured"] and new["notes"] and not new["measured"]:
         return {**old, "notes": new["notes"], "stopped": new["stopped"]}
     same = old and all(old[name] == new[name] for name in ("run", "kimg", "measured"))
     return {**new, "made": old.get("made", made) if old and same else made}
 
 
-def _earlier(request: Request) -> dict[tuple[str, int], Record]:
-    """Records of earlier calls."""
-    known = {row.name for row in request.experiment.rows}
-    file = request.folder / FILE
-    return {(r["row"], r["seed"]): r for r in read(file)["records"] if r["row"] in known} if file.exists() else {}
+def _read(request: Request) -> Results | None:
+    """Results of earlier calls, of rows that this version has."""
+    if not (request.folder / FILE).exists():
+        return None
+    results, known = read(request.folder), {row.name for row in request.experiment.rows}
+    return {**results, "records": [record for record in results["records"] if record["row"] in known]}
 
 
-def _write(request: Request, records: dict[tuple[str, int], Record], data: str) -> Results:
-    order = {row.name: number for number, row in enumerate(request.experiment.rows)}
-    there = [records[key] for key in sorted(records, key=lambda key: (order[key[0]], key[1]))]
-    results = collect(request.experiment, request.scale, there, command=request.command, data=data)
-    _write_files(request, results)
-    return results
+def _add(request: Request, record: Record, made: dict[str, str], data: str) -> None:
+    """Write a new record beside those that the file has by now."""
+    order = [row.name for row in request.experiment.rows]
+    with locked(request.folder, wait=True):
+        old = _read(request) or {"records": [], "figures": [], "remarks": []}
+        records = {(r["row"], r["seed"]): r for r in old["records"]}
+        key = record["row"], record["seed"]
+        records[key] = _merged(records.get(key), record, made)
+        there = [records[key] for key in sorted(records, key=lambda key: (order.index(key[0]), key[1]))]
+        new = collect(request.experiment, request.scale, there, command=request.command, data=data)
+        _write(request, new | {name: old[name] for name in ("figures", "remarks")})
 
 
-def _write_files(request: Request, results: Results) -> None:
+def _write(request: Request, results: Results) -> None:
     save(results, request.folder / FILE)
     with replacing(request.folder / "results.md") as file:
         file.write(f"# {request.experiment.title}\n\n{report(request.experiment, results)}\n".encode())
@@ -148,6 +194,12 @@ def _store(request: Request, row: Row) -> Store:
     path = _row_path(request.data, row)
     if (path / "manifest.json").is_file():
         return Store.open(path)
+    if recipe := row.data or experiment.recipe:
+        raise DataError(
+            f"{path}: is no store, and how images are chosen and cut for {experiment.name} is part of it\n"
+            f"  fix:   progan prepare {recipe} STORE --from {path}, then reproduce with STORE"
+            + (f"\n  or:    progan prepare {path} STORE, if it is another data set" if not row.data else "")
+        )
     side = row.config().schedule.resolution
     wanted = PrepareOptions(resolution=str(min(request.scale.resolution or side, side)))
     return cached(path, wanted, progress=True)

@@ -1,11 +1,13 @@
 """Experiments made smaller in a stated way: fewer images shown, narrower networks, fewer images measured."""
 
+import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from progan.errors import ConfigError
 from progan.metrics import METRICS
+from progan.schedule import at_resolution
 from progan.training.config import RunConfig
 
 HALF_LIFE_KIMG = 11.1
@@ -48,6 +50,11 @@ class Scale:
             raise ConfigError(f"seeds must be at least 1, got {self.seeds}")
 
     @property
+    def run_name(self) -> str:
+        """The name without the share of images measured, which training does not depend on."""
+        return self.name.partition("-count")[0]
+
+    @property
     def as_paper(self) -> bool:
         """Whether numbers may be compared with the paper's as far as this scale is concerned."""
         return self.kimg == self.maps == self.lr == self.count == 1 and self.resolution is None
@@ -80,7 +87,8 @@ def parse_scale(text: str, **changes: Any) -> Scale:
             raise ConfigError(f"scale must be {', '.join(SCALES)} or a number like 0.01, got {text!r}") from None
         scale = SCALES["paper"] if share == 1 else Scale(name=f"{share:g}", kimg=share)
     given = {name: value for name, value in changes.items() if value is not None}
-    name = "-".join([scale.name, *(f"{n}{v:g}" for n, v in given.items() if n in ("maps", "lr", "resolution"))])
+    parts = [f"{name}{given[name]:g}" for name in ("maps", "lr", "resolution", "count") if name in given]
+    name = "-".join([scale.name, *parts])
     return replace(scale, name=name, **given)
 
 
@@ -151,9 +159,25 @@ def differences(paper: RunConfig, ours: RunConfig) -> list[str]:
     rates = {high / low for high, low in zip(_rates(ours).values(), _rates(paper).values(), strict=True) if low}
     if rates - {1.0}:
         found.append(f"learning rate times {max(rates):.3g}")
-    if paper.ema_kimg != ours.ema_kimg:
-        found.append(f"average of G with a half-life of {ours.ema_kimg:.3g} thousand images")
+    if paper.gan != ours.gan and _latents(paper.gan) != _latents(ours.gan):
+        found.append(f"{_latents(ours.gan)} latent components instead of {_latents(paper.gan)}")
+    long, short = _half_life_kimg(paper), _half_life_kimg(ours)
+    if abs(short / long - 1) > 0.01:
+        found.append(f"average of G with a half-life of {short:.3g} thousand images instead of {long:.3g}")
     return found
+
+
+def _half_life_kimg(config: RunConfig) -> float:
+    """Of the moving average of G at the end of the run [thousands of images]."""
+    if config.ema_kimg is not None or config.ema_decay == 0:
+        return config.ema_kimg or math.inf
+    images = at_resolution(config.schedule.batch, config.schedule.resolution) * getattr(config.gan, "n_critic", 1)
+    return math.log(0.5) / math.log(config.ema_decay) * images / 1000
+
+
+def _latents(gan: Any) -> int:
+    """Components of a latent; as many as the first block has maps, if not set."""
+    return gan.latent_size or gan.maps(0)
 
 
 def share_text(share: float) -> str:

@@ -48,6 +48,8 @@ class Run:
         self._check_same(needed=state is not None)
         if state is not None:
             trainer.load_state_dict(state["trainer"])
+        # Seconds of training since the last line of statistics, and where that was.
+        self.since = (0.0, self.kimg) if state is None else state.get("since", (0.0, self.kimg))
         if self.writes:
             with self._disk():
                 path.mkdir(parents=True, exist_ok=True)
@@ -86,7 +88,8 @@ class Run:
 
     def _train(self, plan: Plan) -> int | None:
         trainer, total = self.trainer, round(1000 * self.config.schedule.total_kimg)
-        saved_at, self.tick, iteration = time.monotonic(), (time.monotonic(), self.kimg), 0
+        saved_at, iteration = time.monotonic(), 0
+        self.tick = (saved_at - self.since[0], self.since[1])
         with stop_signals() as stopped:
             while trainer.images_seen < total:
                 before = trainer.images_seen
@@ -113,7 +116,8 @@ class Run:
         for name in sorted(self.trainer.sums):  # each rank has the statistics of its own samples
             self.trainer.ranks.mean(self.trainer.sums[name])
         if self.writes:
-            checkpoint.save(self.path, {"trainer": self.trainer.state_dict()})
+            since = (time.monotonic() - self.tick[0], self.tick[1])
+            checkpoint.save(self.path, {"trainer": self.trainer.state_dict(), "since": since})
         self.trainer.ranks.wait()
 
     def snapshot(self, stage: Stage) -> Snapshot:
@@ -236,19 +240,21 @@ class Run:
             settings = completed(old["config"], self.config)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
-                f"{file}: is missing or damaged, so nobody knows which run this is ({error}); give --name for a new run"
+                f"{file}: is missing or damaged, so nobody knows which run this is ({error}); "
+                "take another folder (--name or --out)"
             ) from error
         new = json.loads(json.dumps(self._describe()))
         if changes(data, new["data"]):
             has = _images(new["data"])
             raise ConfigError(
                 f"{self.path} holds a run on other data: it had {had}, now there are "
-                f"{has if has != had else 'as many, but other ones'}; give --name for a new run"
+                f"{has if has != had else 'as many, but other ones'}; take another folder (--name or --out)"
             )
         if other := changes(settings, new["config"]):
             more = f" and {len(other) - 4} more" if len(other) > 4 else ""
             raise ConfigError(
-                f"{self.path} holds a run with other settings: {'; '.join(other[:4])}{more}; give --name for a new run"
+                f"{self.path} holds a run with other settings: {'; '.join(other[:4])}{more}; "
+                "take another folder (--name or --out)"
             )
 
     @contextmanager

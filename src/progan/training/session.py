@@ -1,5 +1,6 @@
 """From settings and a store to a trained network: what the command line and the experiments call."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 
 from progan.data.loader import Loader
 from progan.data.store import Store
+from progan.files import locked
 from progan.gans.base import ImageSpec
 from progan.training.config import RunConfig
 from progan.training.distributed import Ranks
@@ -39,7 +41,7 @@ def train(
         number of the signal that ended it early, or None.
 
     Raises:
-        ConfigError: if the settings do not fit the data or the run that is there.
+        ConfigError: if the settings do not fit the data or the run that is there, or another process trains it.
         DataError: if the store lacks the level.
         CheckpointError: if a checkpoint cannot be read or written.
     """
@@ -49,18 +51,21 @@ def train(
     loader = Loader(store, seed=config.seed, mirror=config.mirror, device=device)
     config = fit_micro_batch(config, spec, device, ranks.world)
     trainer = Trainer(config, spec, loader, device=device, ranks=ranks)
-    # Opened before the probe: what is wrong with the directory is said at once.
-    run = None if dry_run else Run(path, trainer, store, about=about, watcher=watcher)
-    plan = Plan([])
-    if run is None or not run.finished:
+    size = f"{spec.height}x{spec.width}x{spec.channels}"
+    about_it = f"{size}, {store.count} images, on {device}, {trainer.precision.kind}"
+    if dry_run:
         plan = probe(config, spec, device, world=ranks.world)
-        size = f"{spec.height}x{spec.width}x{spec.channels}"
-        text = f"{size}, {store.count} images, on {device}, {trainer.precision.kind}\n{plan.table(config.schedule)}"
         if ranks.first:
-            print(text) if run is None else run.log.say(text)
-    if run is None:
+            print(f"{about_it}\n{plan.table(config.schedule)}")
         return None
-    ended_by = run.train(plan)
-    if ranks.first:
-        run.log.close()
+    with locked(path) if ranks.first else nullcontext():
+        # Opened before the probe: what is wrong with the directory is said at once.
+        run, plan = Run(path, trainer, store, about=about, watcher=watcher), Plan([])
+        if not run.finished:
+            plan = probe(config, spec, device, world=ranks.world)
+            if ranks.first:
+                run.log.say(f"{about_it}\n{plan.table(config.schedule)}")
+        ended_by = run.train(plan)
+        if ranks.first:
+            run.log.close()
     return ended_by
