@@ -13,7 +13,6 @@ from progan.data.store import Store
 from progan.errors import ProganError
 from progan.evaluation.sets import of_store, open_images
 from progan.experiments.curves import compare, measure_snapshots, plot, read_curve
-from progan.experiments.results import Results
 from progan.experiments.rows import Job, unmeasurable
 from progan.images import save_png, sheet
 from progan.latent.films import Screen, interpolation
@@ -96,16 +95,19 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Job], Path], list[str]]]] = {
 """What can be drawn of an experiment's jobs: the file, and a function that makes it and returns remarks."""
 
 
-def draw(names: Sequence[str], jobs: Sequence[Job], folder: Path, results: Results) -> None:
-    """Make figures and name them in the results; one that cannot be made is a remark."""
+def draw(names: Sequence[str], jobs: Sequence[Job], folder: Path) -> dict[str, list[str]]:
+    """Make figures; their files and remarks, as results have them. One that cannot be made is a remark."""
+    figures: list[str] = []
+    remarks: list[str] = []
     for name in names if jobs else ():
         file, make = FIGURES[name]
         try:
-            results["remarks"] += make(jobs, folder)
-            results["figures"].append(file)
+            remarks += make(jobs, folder)
+            figures.append(file)
         except Exception as error:  # the table is worth more than its pictures
             if not isinstance(error, ProganError):
                 traceback.print_exc()
             text = f"no {file}: {'; '.join(line.strip() for line in str(error).splitlines())}"
-            results["remarks"].append(text)
+            remarks.append(text)
             tqdm.write(text, file=sys.stderr)
+    return {"figures": figures, "remarks": remarks}

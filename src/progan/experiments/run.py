@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -81,12 +82,12 @@ def reproduce(request: Request) -> tuple[Results, bool]:
     except KeyboardInterrupt:  # a second one, or between two runs
         stopped = True
     stopped = stopped or done < len(jobs)
-    results = _read(request) or collect(experiment, request.scale, [], command=request.command, data=data)
+    empty = collect(experiment, request.scale, [], command=request.command, data=data)
     if not stopped:
-        results |= {"figures": [], "remarks": []}
-        draw(("rows", *experiment.figures), _drawn(request, results, stores), request.folder, results)
-    _write(request, results)
-    return results, stopped
+        drawn = draw(("rows", *experiment.figures), _drawn(request, stores), request.folder)
+        with locked(request.folder, wait=True):
+            _write(request, (_read(request) or empty) | drawn)
+    return _read(request) or empty, stopped
 
 
 def _count(request: Request, rows: list[Row]) -> Results:
@@ -128,11 +129,16 @@ def _job(request: Request, row: Row, seed: int, store: Store, missing: Mapping[s
     return Job(request.experiment, row, seed, request.scale, *where, missing)
 
 
-def _drawn(request: Request, results: Results, stores: dict[str, Store]) -> list[Job]:
+def _drawn(request: Request, stores: dict[str, Store]) -> list[Job]:
     """First runs of all rows that there are, of earlier calls as well."""
-    there = {record["row"] for record in results["records"] if record["seed"] == 0 and record["kimg"]}
-    rows = [row for row in request.experiment.rows if row.name in there]
-    return [_job(request, row, 0, stores.get(row.name) or _store(request, row)) for row in rows]
+    records = (_read(request) or {"records": []})["records"]
+    there = {record["row"] for record in records if record["seed"] == 0 and record["kimg"]}
+    jobs = []
+    for row in request.experiment.rows:
+        if row.name in there:
+            with suppress(DataError):  # of a row that is not asked for now
+                jobs.append(_job(request, row, 0, stores.get(row.name) or _store(request, row)))
+    return jobs
 
 
 def _check_data(request: Request, stores: dict[str, Store]) -> None:
