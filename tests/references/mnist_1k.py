@@ -3,7 +3,7 @@
 import numpy as np
 
 from references.networks import conv, downscale, linear, minibatch_stddev, pixel_norm, upscale
-from references.sample_layers import batch_norm, layer_norm
+from references.sample_layers import batch_norm
 
 ROOT2 = np.sqrt(2)
 
@@ -12,37 +12,34 @@ def _leaky(x, leak):
     return np.where(x > 0, x, leak * x)
 
 
-def _conv(w, name, x, gain=ROOT2):
+def _conv(w, name, x, gain):
     weight = w[f"{name}.weight"]
-    ours = "norms.0.bias" not in w
-    bias = w.get(f"{name}.bias", np.zeros(len(weight)))
-    return conv(x, weight, bias, gain=gain if ours else None)
+    return conv(x, weight, w.get(f"{name}.bias", np.zeros(len(weight))), gain=gain)
 
 
 def _norm(w, number, x):
     name = f"norms.{number}"
-    if f"{name}.gain" in w:
-        return layer_norm(x, w[f"{name}.gain"], w[f"{name}.bias"], (-3, -2, -1))
     return batch_norm(x, w[f"{name}.weight"], w[f"{name}.bias"], (-4, -2, -1))
 
 
 def generator(w, z, level):
     ours = "norms.0.bias" not in w
-    x = linear(z, w["dense.weight"], w.get("dense.bias", 0), gain=ROOT2 if ours else None).reshape(len(z), 64, 4, 4)
+    root2, one = (ROOT2, 1) if ours else (None, None)
+    x = linear(z, w["dense.weight"], w.get("dense.bias", 0), gain=root2).reshape(len(z), 64, 4, 4)
     for number in range(level + 1):
-        x = _conv(w, f"convs.{number - 1}", upscale(x)) if number else x
+        x = _conv(w, f"convs.{number - 1}", upscale(x), root2) if number else x
         x = pixel_norm(_leaky(x, 0.3), 1) if ours else _leaky(_norm(w, number, x), 0.3)
-    return np.tanh(_conv(w, f"to_rgb.{level}", x, gain=1))
+    return np.tanh(_conv(w, f"to_rgb.{level}", x, one))
 
 
-def discriminator(w, x, level, *, full, stddev):
-    ours = "norms.0.bias" not in w
+def discriminator(w, x, level, *, full, stddev, equalized):
+    root2, one = (ROOT2, 1) if equalized else (None, None)
     if level < full:
-        x = _leaky(_conv(w, f"from_rgb.{level}", x), 0.2)
+        x = _leaky(_conv(w, f"from_rgb.{level}", x, root2), 0.2)
     for number in range(level, 0, -1):
-        x = _conv(w, f"convs.{number - 1}", x)
-        x = downscale(_leaky(x if ours else _norm(w, number - 1, x), 0.2))
+        x = _conv(w, f"convs.{number - 1}", x, root2)
+        x = downscale(_leaky(_norm(w, number - 1, x) if "norms.0.bias" in w else x, 0.2))
     if stddev:
         x = np.concatenate([x, minibatch_stddev(x, len(x))], 1)
-    score = linear(x.reshape(len(x), -1), w["score.weight"], w["score.bias"], gain=1 if ours else None)
+    score = linear(x.reshape(len(x), -1), w["score.weight"], w["score.bias"], gain=one)
     return score[:, 0]

@@ -154,7 +154,7 @@ _WGAN_OURS = ("Adam with rate 0.001 and betas 0 and 0.9 is ours, the paper does 
 _TABLE4_DIFFERS = {
     "gan": (_GAN_OURS,),
     "unrolled": (_GAN_OURS, "steps of rate 0.05 into D's future are ours, the paper does not tell"),
-    "wgan_gp": (*_WGAN_OURS, "layer norm instead of batch norm in D, because the penalty is one of single samples"),
+    "wgan_gp": (*_WGAN_OURS, "no batch norm in D, because the penalty is one of single samples"),
     **dict.fromkeys(("normalization", "stddev", "growing"), _WGAN_OURS),
 }
 _TABLE4 = {

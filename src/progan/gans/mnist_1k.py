@@ -7,7 +7,7 @@ One convolution at each resolution. The paper crippled D on purpose ("K/2" of ab
 import itertools
 import math
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Literal
 
 import torch
@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from progan.errors import ConfigError
 from progan.gans.base import WHOLE_BATCH, Batch, ImageSpec, Phase, Terms
-from progan.layers import EqualizedConv2d, EqualizedLinear, LayerNorm
+from progan.layers import EqualizedConv2d, EqualizedLinear
 from progan.losses import ADVERSARIAL, Scorer, gradient_penalty
 from progan.ops import fade_images, minibatch_stddev, pixel_norm, upscale2
 
@@ -39,9 +39,9 @@ class MNIST1KConfig:
     """Steps of D that G looks ahead, and through which its gradient goes."""
     unrolled_lr: float = 0.05
     """Rate of those steps, which are plain gradient descent."""
-    normalization: Literal["batch", "layer", "ours"] = "batch"
-    """Batch norm in both networks or layer norm in D, after He's initialization; or the paper's: equalized learning
-    rate, and pixel norm in G. The gradient penalty is that of single samples, which batch norm in D would mix up."""
+    normalization: Literal["batch", "generator", "ours"] = "batch"
+    """Batch norm in both networks, or in G alone, after He's initialization; or the paper's: equalized learning rate,
+    and pixel norm in G. The gradient penalty is that of single samples, which batch norm in D would mix up."""
     stddev: bool = False
     """Minibatch standard deviation of the whole batch, as a further map in front of D's dense layer."""
 
@@ -114,13 +114,12 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: MNIST1KConfig, spec: ImageSpec) -> None:
         super().__init__()
-        self.stddev, ours = config.stddev, config.normalization == "ours"
+        self.stddev, ours, norm = config.stddev, config.normalization == "ours", config.normalization == "batch"
         maps = [max((64 >> level) // config.shrink, 1) for level in range(1, spec.levels)]  # out of levels 1, 2, ...
         self.convs = nn.ModuleList(
-            _Convolution(i, o, 3, bias=ours, equalized=ours) for o, i in itertools.pairwise([*maps, spec.channels])
+            _Convolution(i, o, 3, bias=not norm, equalized=ours) for o, i in itertools.pairwise([*maps, spec.channels])
         )
-        norm = LayerNorm if config.normalization == "layer" else partial(nn.BatchNorm2d, track_running_stats=False)
-        self.norms = nn.ModuleList([] if ours else (norm(m) for m in maps))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(m, track_running_stats=False) for m in maps if norm)
         self.from_rgb = nn.ModuleList(_Convolution(spec.channels, m, 1, equalized=ours) for m in maps)
         self.score = EqualizedLinear((maps[0] + self.stddev) * math.prod(spec.start), 1, gain=1, equalized=ours)
 
