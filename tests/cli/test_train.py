@@ -490,3 +490,11 @@ def test_metric_that_lacks_its_weights_is_refused_before_training(store: Store, 
     assert "metric_kimg must be positive" in one_line(
         "demo", store.path, "--out", tmp_path, *TINY, "--metrics", "swd", "--metric-kimg", "0"
     )
+
+
+def test_every_preset_is_listed_with_what_it_is(capsys) -> None:
+    assert main(["train", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [line.split()[0] for line in lines] == list(PRESETS)
+    assert len({len(line) - len(line.split(maxsplit=1)[1]) for line in lines}) == 1  # in one column
+    assert "+ progressive growing, 15,000 kimg." in lines[list(PRESETS).index("mnist_1k_k2_growing")]

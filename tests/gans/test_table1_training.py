@@ -107,3 +107,15 @@ def test_average_of_g_has_batch_norms_statistics(store: Store) -> None:
     images = some.samples(some.stage, 4)
     torch.testing.assert_close(images[:2], some.samples(some.stage, 2), rtol=0, atol=1e-4)
     assert images.abs().max() <= 1  # tanh
+
+
+def test_layer_norm_does_not_hide_the_contrast_of_an_image() -> None:
+    """With layer norm right behind a linear map of the image, D could not tell pale images from others."""
+    torch.manual_seed(0)
+    gan = PRESETS["table1_a"]().gan
+    d = replace(gan, fmap_base=64, fmap_max=8).make(ImageSpec(3, 16, 16)).discriminator
+    for p in d.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    image = torch.randn(1, 3, 16, 16)
+    full, pale = d(torch.cat([image, 0.1 * image]), 2)[:, 0]
+    assert abs(full - pale) > 0.01

@@ -32,6 +32,8 @@ class Prepare:
     """Read images once and write them in every resolution a growing network passes through.
 
     Or only look at them: progan prepare --inspect SOURCE.
+
+    Faces out of photographs: progan prepare celebahq (by landmarks, the best ones), progan prepare faces (all of them).
     """
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]

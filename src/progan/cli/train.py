@@ -1,6 +1,6 @@
 """The command 'progan train'."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Generic
@@ -52,13 +52,20 @@ class Train(Generic[AnyGAN]):
     """Print the configuration, memory and time estimates, and stop."""
 
 
+def _about(preset: Callable[[], RunConfig]) -> str:
+    """The first line of its docstring."""
+    doc = getattr(preset, "func", preset).__doc__  # of a partial function, not of partial
+    return (doc or "").partition("\n")[0]
+
+
 def main(args: Sequence[str]) -> int:
     """Parse 'PRESET DATA --options', prepare the data if need be, and train."""
     if not args or args[0] in ("-h", "--help"):
         print("usage: progan train PRESET DATA [--schedule.batch 8 ...]     progan train PRESET --help tells more\n")
-        docs = {name: (make.__doc__ or "").splitlines()[:1] for name, make in PRESETS.items()}
-        docs[AUTO] = ["Resolution, networks, batch and schedule picked from the data and the machine."]
-        print("\n".join(f"  {name:<20} {''.join(doc)}" for name, doc in docs.items()))
+        docs = {name: _about(make) for name, make in PRESETS.items()}
+        docs[AUTO] = "Resolution, networks, batch and schedule picked from the data and the machine."
+        width = max(map(len, docs))
+        print("\n".join(f"  {name:<{width}} {doc}" for name, doc in docs.items()))
         return 0 if args else 2
     preset, *rest = args
     if preset not in PRESETS:

@@ -26,7 +26,12 @@ _TABLE1_ROWS = {
     "g": ("table1_g", "+ pixel normalization"),
     "h": ("table1_h", "full networks, trained to convergence"),
 }
-_H_DIFFERS = ("20,000 kimg; the paper does not say how many",)
+_FROM_RGB = ("D's convolutions of images themselves have no layer norm; the paper does not tell, see Gulrajani et al.",)
+_TABLE1_DIFFERS = {
+    **dict.fromkeys("abc", _FROM_RGB),
+    "e*": ("how minibatch discrimination starts is ours",),
+    "h": ("20,000 kimg is ours, the paper does not tell",),
+}
 _CELEBA = {
     "a": _table1("12.99 7.79 7.62 8.73", 9.28, 0.2854),
     "b": _table1("4.62 2.64 3.78 6.06", 4.28, 0.2838),
@@ -61,7 +66,7 @@ TABLE1_CELEBA = Experiment(
     prepare=_CELEBA_PREPARE,
     recipe="celeba",
     rows=tuple(
-        Row(name=n, preset=p, title=t, paper=_CELEBA[n], differs=_H_DIFFERS if n == "h" else ())
+        Row(name=n, preset=p, title=t, paper=_CELEBA[n], differs=_TABLE1_DIFFERS.get(n, ()))
         for n, (p, t) in _TABLE1_ROWS.items()
     ),
     metrics=("swd", "ms_ssim"),
@@ -82,7 +87,7 @@ TABLE1_BEDROOM = Experiment(
             title=t,
             paper=_BEDROOM[n],
             change=_NOT_MIRRORED,
-            differs=_H_DIFFERS if n == "h" else (),
+            differs=_TABLE1_DIFFERS.get(n, ()),
         )
         for n, (p, t) in _TABLE1_ROWS.items()
     ),
@@ -182,7 +187,7 @@ TABLE4 = Experiment(
     caption="Of 1000 three-digit numbers, how many a crippled discriminator (K/4, K/2) lets G make, and KL to uniform.",
     source=f"{_PAPER}, appendix E; Metz et al. 2017",
     data="1,000,000 images of three MNIST digits as R, G and B, 32x32",
-    prepare="progan prepare mnist_rgb STORE; progan metric digits MNIST_FOLDER",
+    prepare="progan prepare mnist_rgb STORE, and progan metric digits MNIST_FOLDER",
     recipe="mnist_rgb",
     rows=tuple(
         Row(
@@ -209,8 +214,8 @@ FIGURE4 = Experiment(
     data=_CELEBA_DATA,
     prepare=_CELEBA_PREPARE,
     rows=(
-        Row(name="not-growing", preset="table1_a", paper=_CELEBA["a"]),
-        Row(name="growing", preset="table1_b", paper=_CELEBA["b"]),
+        Row(name="not-growing", preset="table1_a", paper=_CELEBA["a"], differs=_FROM_RGB),
+        Row(name="growing", preset="table1_b", paper=_CELEBA["b"], differs=_FROM_RGB),
     ),
     metrics=("swd",),
     figures=("growing",),
@@ -223,7 +228,7 @@ FIGURE4C = Experiment(
     "by a timetable that it does not tell; ours compares the whole runs.",
     source=f"{_PAPER}, section 6.2",
     data="30,000 CelebA-HQ images, 1024x1024",
-    prepare="progan prepare celebahq ...; progan prepare SOURCE STORE --resolution 1024",
+    prepare="progan prepare celebahq ..., or progan prepare SOURCE STORE --resolution 1024",
     rows=(
         Row(name="not-growing", preset="celebahq_1024_no_growing"),
         Row(name="growing", preset="celebahq_1024_paper"),
@@ -242,7 +247,7 @@ CELEBAHQ = Experiment(
     caption="Faces of a megapixel.",
     source=f"{_PAPER}, section 6.3 and appendix C",
     data="30,000 CelebA-HQ images, 1024x1024",
-    prepare="progan prepare celebahq ...; progan prepare SOURCE STORE --resolution 1024",
+    prepare="progan prepare celebahq ..., or progan prepare SOURCE STORE --resolution 1024",
     rows=(
         Row(name="wgan-gp", preset="celebahq_1024_paper", title="1 GPU, 19,000 kimg", paper=_HQ),
         Row(name="lsgan", preset="celebahq_1024_lsgan", title="least squares, noise in D (appendix B)"),
@@ -256,7 +261,7 @@ FIGURE10 = Experiment(
     caption="Nearest training images of generated ones by features of a central crop, and a walk through the latents.",
     source=f"{_PAPER}, section 6.3",
     data="30,000 CelebA-HQ images, 1024x1024",
-    prepare="progan prepare celebahq ...; progan prepare SOURCE STORE --resolution 1024",
+    prepare="progan prepare celebahq ..., or progan prepare SOURCE STORE --resolution 1024",
     rows=(replace(CELEBAHQ.rows[0], paper={}),),
     metrics=("swd",),
     figures=("neighbours", "walk"),

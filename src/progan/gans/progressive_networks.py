@@ -114,7 +114,8 @@ class Discriminator(nn.Module):
         maps = [config.maps(level + 1) for level in range(spec.levels)]
         norm = LayerNorm if config.discriminator_norm == "layer" else None
         conv = partial(normalized, EqualizedConv2d, norm, equalized=config.equalized)
-        self.from_rgb = nn.ModuleList(conv(spec.channels, m, kernel=1) for m in maps)
+        # Never normalized, as in Gulrajani et al.: layer norm of a linear map of an image would hide its contrast.
+        self.from_rgb = nn.ModuleList(EqualizedConv2d(spec.channels, m, 1, equalized=config.equalized) for m in maps)
         self.blocks = nn.ModuleList(  # block k takes level k + 1 to level k
             nn.ModuleList([conv(i, i, kernel=3), conv(i, o, kernel=3)]) for o, i in itertools.pairwise(maps)
         )
