@@ -38,7 +38,7 @@ def discriminator(w, x, level, *, full, stddev, equalized):
         x = _leaky(_conv(w, f"from_rgb.{level}", x, root2), 0.2)
     for number in range(level, 0, -1):
         x = _conv(w, f"convs.{number - 1}", x, root2)
-        x = downscale(_leaky(_norm(w, number - 1, x) if "norms.0.bias" in w else x, 0.2))
+        x = downscale(_leaky(_norm(w, number - 1, x) if f"norms.{number - 1}.bias" in w else x, 0.2))
     if stddev:
         x = np.concatenate([x, minibatch_stddev(x, len(x))], 1)
     score = linear(x.reshape(len(x), -1), w["score.weight"], w["score.bias"], gain=one)

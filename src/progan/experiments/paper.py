@@ -155,10 +155,11 @@ _TABLE4_TITLES = {
     "growing": "+ progressive growing",
 }
 _GAN_OURS = "batch 64 and Adam with rate 0.0002 and beta1 0.5 are ours, the paper does not tell"
+_GAN_NORM = "D's convolution of images itself has no batch norm; the paper does not tell, see Radford et al."
 _WGAN_OURS = ("Adam with rate 0.001 and betas 0 and 0.9 is ours, the paper does not tell",)
 _TABLE4_DIFFERS = {
-    "gan": (_GAN_OURS,),
-    "unrolled": (_GAN_OURS, "steps of rate 0.05 into D's future are ours, the paper does not tell"),
+    "gan": (_GAN_OURS, _GAN_NORM),
+    "unrolled": (_GAN_OURS, _GAN_NORM, "steps of rate 0.05 into D's future are ours, the paper does not tell"),
     "wgan_gp": (*_WGAN_OURS, "no batch norm in D, because the penalty is one of single samples"),
     **dict.fromkeys(("normalization", "stddev", "growing"), _WGAN_OURS),
 }

@@ -40,8 +40,9 @@ class MNIST1KConfig:
     unrolled_lr: float = 0.05
     """Rate of those steps, which are plain gradient descent."""
     normalization: Literal["batch", "generator", "ours"] = "batch"
-    """Batch norm in both networks, or in G alone, after He's initialization; or the paper's: equalized learning rate,
-    and pixel norm in G. The gradient penalty is that of single samples, which batch norm in D would mix up."""
+    """Batch norm in both networks, in D behind its first convolution (as Radford et al. 2016), or in G alone, after He's
+    initialization; or the paper's: equalized learning rate, and pixel norm in G. The gradient penalty is that of single
+    samples, which batch norm in D would mix up."""
     stddev: bool = False
     """Minibatch standard deviation of the whole batch, as a further map in front of D's dense layer."""
 
@@ -116,10 +117,12 @@ class Discriminator(nn.Module):
         super().__init__()
         self.stddev, ours, norm = config.stddev, config.normalization == "ours", config.normalization == "batch"
         maps = [max((64 >> level) // config.shrink, 1) for level in range(1, spec.levels)]  # out of levels 1, 2, ...
+        normed = maps[:-1] if norm else []  # never the convolution of images: it would hide the contrast of a batch
         self.convs = nn.ModuleList(
-            _Convolution(i, o, 3, bias=not norm, equalized=ours) for o, i in itertools.pairwise([*maps, spec.channels])
+            _Convolution(i, o, 3, bias=number >= len(normed), equalized=ours)
+            for number, (o, i) in enumerate(itertools.pairwise([*maps, spec.channels]))
         )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(m, track_running_stats=False) for m in maps if norm)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(m, track_running_stats=False) for m in normed)
         self.from_rgb = nn.ModuleList(_Convolution(spec.channels, m, 1, equalized=ours) for m in maps)
         self.score = EqualizedLinear((maps[0] + self.stddev) * math.prod(spec.start), 1, gain=1, equalized=ours)
 
@@ -128,8 +131,8 @@ class Discriminator(nn.Module):
         y = x if level == len(self.convs) else self._enter(x, level)
         for number in range(level, 0, -1):
             y = self.convs[number - 1](y)
-            y = F.leaky_relu(self.norms[number - 1](y) if self.norms else y, LEAK_D, inplace=True)
-            y = _halved(y)
+            y = self.norms[number - 1](y) if number <= len(self.norms) else y
+            y = _halved(F.leaky_relu(y, LEAK_D, inplace=True))
             if number == level and alpha is not None:
                 y = torch.lerp(self._enter(_halved(x), level - 1), y, alpha)
         if self.stddev:
