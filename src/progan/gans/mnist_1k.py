@@ -40,7 +40,7 @@ class MNIST1KConfig:
     unrolled_lr: float = 0.05
     """Rate of those steps, which are plain gradient descent."""
     normalization: Literal["batch", "generator", "ours"] = "batch"
-    """Batch norm in both networks, in D behind its first convolution (as Radford et al. 2016), or in G alone, after He's
+    """Batch norm in both networks, in D after its first convolution (as Radford et al. 2016), or in G alone, after He's
     initialization; or the paper's: equalized learning rate, and pixel norm in G. The gradient penalty is that of single
     samples, which batch norm in D would mix up."""
     stddev: bool = False
