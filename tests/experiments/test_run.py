@@ -93,7 +93,8 @@ def test_a_table_is_in_files(made: tuple[Path, Results]) -> None:
         assert record["measured"]["swd"]["values"]["swd"] > record["measured"]["swd"]["real"]["swd"] > 0
     assert "# Table 0\n\n**SCALED (few)" in (folder / "results.md").read_text()
     assert results["figures"] == ["rows.png", "growing.png"]
-    assert Image.open(folder / "rows.png").size == (12 * 66 - 2, 3 * 66 - 2)  # reals, a, b
+    assert Image.open(folder / "rows.png").size == (12 * 66 - 2, 2 * 66 - 2)  # a and b
+    assert Image.open(folder / "real.png").size == (12 * 66 - 2, 66 - 2)
 
 
 def test_rows_are_the_runs_of_progan_train(made: tuple[Path, Results], store: Store) -> None:

@@ -29,21 +29,24 @@ CURVE_COUNT, CURVE_LEAST = 2048, 64  # images for each point of a curve, at the 
 
 
 def rows_sheet(jobs: Sequence[Job], folder: Path) -> list[str]:
-    """rows.png: real images, then some of each row; the same latents wherever the networks take equal ones."""
-    lines, names = [], []
+    """rows.png: images of each row, of the same latents wherever the networks take equal ones; real.png: real ones.
+
+    Real images are in a file of their own, because not all may be published with results.
+    """
+    lines, names, reals = [], [], []
     fakes = [open_images(job.run) for job in jobs]
     largest = max(fake.height for fake in fakes)
     for job, fake in zip(jobs, fakes, strict=True):
         if fake.height < largest:  # a run that ended in an earlier stage
             continue
-        if not lines or job.row.data:
+        if not reals or job.row.data:
             real = of_store(Store.open(job.store), resolution=f"{fake.height}x{fake.width}")
-            lines.append(real.read(0, min(COLUMNS, real.count)))
-            names.append(f"real {job.row.data}".strip())
-        lines.append(fake.read(0, len(lines[0])))
+            reals.append(real.read(0, min(COLUMNS, real.count)))
+        lines.append(fake.read(0, COLUMNS))
         names.append(job.row.name)
-    save_png(sheet(torch.cat(lines), columns=len(lines[0])), folder / "rows.png")
-    return [f"rows.png, from above: {', '.join(names)}"]
+    for name, images in (("rows.png", lines), ("real.png", reals)):
+        save_png(sheet(torch.cat(images), columns=COLUMNS), folder / name)
+    return [f"rows.png, from above: {', '.join(names)}; the folder of the results has real images in real.png"]
 
 
 def growing(jobs: Sequence[Job], folder: Path) -> list[str]:
