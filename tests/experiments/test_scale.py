@@ -76,6 +76,13 @@ def test_differences_are_in_words() -> None:
     ]
 
 
+def test_kernels_of_minibatch_discrimination_are_as_many_beside_the_features_as_in_the_paper() -> None:
+    paper = PRESETS["table1_e_star"]()
+    ours = scaled(paper, parse_scale("1", maps=1 / 16))
+    assert (ours.gan.fmap_max, ours.gan.minibatch_discrimination) == (32, 6)
+    assert "6 kernels of minibatch discrimination instead of 100" in differences(paper, ours)
+
+
 def test_an_average_of_equal_half_life_is_no_difference() -> None:
     paper = PRESETS["mnist_1k_k4_growing"]()
     assert not [text for text in differences(paper, scaled(paper, parse_scale("0.05"))) if "average" in text]

@@ -129,6 +129,8 @@ def _narrower(gan: Any, share: float) -> Any:
     if share == 1 or not hasattr(gan, "fmap_max"):
         return gan
     fewer = {name: max(round(getattr(gan, name) * share), FEWEST_MAPS) for name in ("fmap_base", "fmap_max")}
+    if kernels := gan.minibatch_discrimination:  # they stand beside the features of the last layer
+        fewer["minibatch_discrimination"] = max(round(kernels * share), 1)
     return replace(gan, **fewer)
 
 
@@ -161,6 +163,9 @@ def differences(paper: RunConfig, ours: RunConfig) -> list[str]:
         found.append(f"learning rate times {max(rates):.3g}")
     if paper.gan != ours.gan and _latents(paper.gan) != _latents(ours.gan):
         found.append(f"{_latents(ours.gan)} latent components instead of {_latents(paper.gan)}")
+    many, few = (getattr(run.gan, "minibatch_discrimination", 0) for run in (paper, ours))
+    if many != few:
+        found.append(f"{few} kernels of minibatch discrimination instead of {many}")
     long, short = _half_life_kimg(paper), _half_life_kimg(ours)
     if abs(short / long - 1) > 0.01:
         found.append(f"average of G with a half-life of {short:.3g} thousand images instead of {long:.3g}")
