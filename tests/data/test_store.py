@@ -232,7 +232,8 @@ def test_equal_store_is_reused_and_another_one_replaced(tmp_path: Path, pets: di
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores for what it starts in the background
 from progan.data import store, writer
 append = writer.PartialStore.append
 def slow(self, chunk):
