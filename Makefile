@@ -18,7 +18,7 @@ help: ## list the targets and settings
 	@echo "WORKERS=2                   test processes (now $(WORKERS))"
 
 demo: .venv/.ready ## grow a small GAN on handwritten digits and say where its pictures are
-	$(BIN)/python examples/digits.py
+	OMP_NUM_THREADS=1 $(BIN)/python examples/digits.py
 
 test: .venv/.ready ## run the tests, without those marked slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
