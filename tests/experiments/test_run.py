@@ -168,6 +168,7 @@ def test_what_cannot_be_measured_is_said_before_training(store: Store, tmp_path:
     monkeypatch.setattr(session, "train", None)
     with pytest.raises(DataError, match="tiny, row a: nothing could be measured; mode count reads three digits"):
         reproduce(request(tmp_path, store.path, experiment=replace(TABLE, metrics=("modes",))))
+    reproduce(request(tmp_path, store.path, experiment=replace(TABLE, metrics=("modes",)), scale=SCALES["smoke"]))
     jobs_ = []
     monkeypatch.setattr("progan.experiments.run.run_jobs", lambda some, processes: jobs_.extend(some) or [])
     reproduce(request(tmp_path, store.path, experiment=replace(TABLE, metrics=("swd", "modes"))))

@@ -113,9 +113,9 @@ def _jobs(request: Request, rows: Sequence[Row], stores: dict[str, Store]) -> li
 
 
 def _unfit(job: Job) -> dict[str, str]:
-    """Metrics that a row cannot have; before it is trained in vain."""
+    """Metrics that a row cannot have; before it is trained in vain, unless it is only to be seen to run."""
     found = unfit(job)
-    if len(found) == len(job.experiment.metrics):
+    if len(found) == len(job.experiment.metrics) and job.scale.name != "smoke":
         raise DataError(
             f"{job.experiment.name}, row {job.row.name}: nothing could be measured; {'; '.join(found.values())}"
         )
