@@ -31,22 +31,14 @@ def check_names(names: Sequence[str], *, real: bool) -> None:
         raise ConfigError(f"no metric named; there are {', '.join(METRICS)}")
 
 
-def make_statistic(name: str, setup: Setup, images: str) -> Statistic:
-    """An empty statistic for images of this size.
-
-    Args:
-        images: what they are called in messages.
-
-    Raises:
-        ConfigError: if the metric is not defined for them.
-    """
-    smallest, shorter = METRICS[name].smallest, min(setup.height, setup.width)
-    if shorter < smallest:
+def check_size(name: str, height: int, width: int, images: str) -> None:
+    """Raise ConfigError if a metric is not defined for images so small; ``images`` is what messages call them."""
+    smallest = METRICS[name].smallest
+    if min(height, width) < smallest:
         raise ConfigError(
-            f"{name} is not defined below {smallest} pixels: {images} has {setup.height}x{setup.width}; "
+            f"{name} is not defined below {smallest} pixels: {images} has {height}x{width}; "
             f"leave {name} out, or measure larger images"
         )
-    return METRICS[name].statistic(setup)
 
 
 def extractors_of(names: Sequence[str], weights: Path | None, device: torch.device | str) -> dict[str, Extractor]:
@@ -110,7 +102,7 @@ class Measurement:
         if self.real is not None:
             check_sizes(fake, self.real)
         for name in self.names:
-            make_statistic(name, self._setup(fake, "fake"), fake.name)
+            check_size(name, fake.height, fake.width, fake.name)
         counts = {name: self._count(fake, name) for name in self.names}
         fakes = self._gather(fake, counts, "fake", 0)
         results = [self._result(name, fakes[name], counts[name]) for name in self.names]

@@ -1,6 +1,7 @@
 """The tables and figures of Karras et al. 2018 (ProGAN), with the paper's numbers."""
 
 from dataclasses import replace
+from typing import Any
 
 from progan.data.recipes import RECIPES
 from progan.experiments.base import Experiment, Paper, Row, Value
@@ -54,6 +55,15 @@ _BEDROOM = {
     "g": _table1("3.89 3.05 3.24 5.87", 4.01, 0.0640),
     "h": _table1("3.47 2.60 2.30 4.87", 3.31, 0.0636),
 }
+
+
+def _table1_rows(paper: dict[str, Paper], **more: Any) -> tuple[Row, ...]:
+    return tuple(
+        Row(name=n, preset=p, title=t, paper=paper[n], differs=_TABLE1_DIFFERS.get(n, ()), **more)
+        for n, (p, t) in _TABLE1_ROWS.items()
+    )
+
+
 _CELEBA_DATA = "202,599 aligned CelebA images, cut to 128x128 around (89, 121)"
 _CELEBA_PREPARE = "progan prepare celeba STORE --from img_align_celeba.zip"
 
@@ -65,10 +75,7 @@ TABLE1_CELEBA = Experiment(
     data=_CELEBA_DATA,
     prepare=_CELEBA_PREPARE,
     recipe="celeba",
-    rows=tuple(
-        Row(name=n, preset=p, title=t, paper=_CELEBA[n], differs=_TABLE1_DIFFERS.get(n, ()))
-        for n, (p, t) in _TABLE1_ROWS.items()
-    ),
+    rows=_table1_rows(_CELEBA),
     metrics=("swd", "ms_ssim"),
 )
 
@@ -80,17 +87,7 @@ TABLE1_BEDROOM = Experiment(
     data="3,033,042 images of LSUN bedroom at 128x128, not mirrored",
     prepare="progan prepare lsun_bedroom STORE --from bedroom_train_lmdb --resolution 128",
     recipe="lsun_bedroom",
-    rows=tuple(
-        Row(
-            name=n,
-            preset=p,
-            title=t,
-            paper=_BEDROOM[n],
-            change=_NOT_MIRRORED,
-            differs=_TABLE1_DIFFERS.get(n, ()),
-        )
-        for n, (p, t) in _TABLE1_ROWS.items()
-    ),
+    rows=_table1_rows(_BEDROOM, change=_NOT_MIRRORED),
     metrics=("swd", "ms_ssim"),
 )
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from progan.data.store import Store
 from progan.errors import CheckpointError, ConfigError, ProganError
-from progan.evaluation.measure import Measurement, extractors_of, make_statistic
+from progan.evaluation.measure import Measurement, check_size, extractors_of
 from progan.evaluation.sets import of_store, open_images
 from progan.experiments.base import Experiment, Row
 from progan.experiments.scale import Scale, differences, images_measured, scaled
@@ -171,7 +171,8 @@ def unfit(job: Job) -> dict[str, str]:
     height, width = (pixels * side // shorter for pixels in (store.height, store.width))
     for name in job.experiment.metrics:
         try:
-            make_statistic(name, Setup(height=height, width=width, channels=store.channels), store.path.name)
+            check_size(name, height, width, store.path.name)
+            METRICS[name].statistic(Setup(height=height, width=width, channels=store.channels))
         except ConfigError as error:
             found[name] = _reason(error)
     return found

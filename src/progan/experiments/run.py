@@ -1,11 +1,11 @@
 """Reproduce an experiment: its runs, the table, the figures, and all of it in files."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -47,11 +47,6 @@ class Request:
         """Where the results are."""
         return self.out / f"{self.experiment.name}-{self.scale.name}"
 
-    @property
-    def runs(self) -> Path:
-        """Where the run directories are."""
-        return self.out / "runs"
-
 
 def reproduce(request: Request) -> tuple[Results, bool]:
     """Make what is not there yet; the results, and whether the user stopped it.
@@ -82,12 +77,11 @@ def reproduce(request: Request) -> tuple[Results, bool]:
     except KeyboardInterrupt:  # a second one, or between two runs
         stopped = True
     stopped = stopped or done < len(jobs)
-    empty = collect(experiment, request.scale, [], command=request.command, data=data)
     if not stopped:
         drawn = draw(("rows", *experiment.figures), _drawn(request, stores), request.folder)
         with locked(request.folder, wait=True):
-            _write(request, (_read(request) or empty) | drawn)
-    return _read(request) or empty, stopped
+            _write(request, _read(request, data) | drawn)
+    return _read(request, data), stopped
 
 
 def _count(request: Request, rows: list[Row]) -> Results:
@@ -106,7 +100,7 @@ def _jobs(request: Request, rows: Sequence[Row], stores: dict[str, Store]) -> li
     missing = {row.name: _unfit(_job(request, row, 0, stores[row.name])) for row in rows}
     everywhere = unmeasurable(request.experiment.metrics, request.device)
     return [
-        _job(request, row, seed, stores[row.name], missing[row.name] | everywhere)
+        _job(request, row, seed, stores[row.name], missing=missing[row.name] | everywhere)
         for seed in range(seeds)
         for row in rows
     ]
@@ -124,15 +118,13 @@ def _unfit(job: Job) -> dict[str, str]:
     return found
 
 
-def _job(request: Request, row: Row, seed: int, store: Store, missing: Mapping[str, str] = MappingProxyType({})) -> Job:
-    where = (store.path, request.runs, request.device)
-    return Job(request.experiment, row, seed, request.scale, *where, missing)
+def _job(request: Request, row: Row, seed: int, store: Store, **more: Any) -> Job:
+    return Job(request.experiment, row, seed, request.scale, store.path, request.out / "runs", request.device, **more)
 
 
 def _drawn(request: Request, stores: dict[str, Store]) -> list[Job]:
     """First runs of all rows that there are, of earlier calls as well."""
-    records = (_read(request) or {"records": []})["records"]
-    there = {record["row"] for record in records if record["seed"] == 0 and record["kimg"]}
+    there = {record["row"] for record in _read(request)["records"] if record["seed"] == 0 and record["kimg"]}
     jobs = []
     for row in request.experiment.rows:
         if row.name in there:
@@ -143,7 +135,7 @@ def _drawn(request: Request, stores: dict[str, Store]) -> list[Job]:
 
 def _check_data(request: Request, stores: dict[str, Store]) -> None:
     """Refuse to put runs on other data into the same table."""
-    for record in (_read(request) or {"records": []})["records"]:
+    for record in _read(request)["records"]:
         name, made = record["row"], record.get("made")
         if made and record["measured"] and name in stores and made["data"] != _describe(stores[name]):
             raise ConfigError(
@@ -160,10 +152,10 @@ def _merged(old: Record | None, new: Record, made: dict[str, str]) -> Record:
     return {**new, "made": old.get("made", made) if old and same else made}
 
 
-def _read(request: Request) -> Results | None:
-    """Results of earlier calls, of rows that this version has."""
+def _read(request: Request, data: str = "") -> Results:
+    """Results of earlier calls, of rows that this version has; none of ``data`` if there are none."""
     if not (request.folder / FILE).exists():
-        return None
+        return collect(request.experiment, request.scale, [], command=request.command, data=data)
     results, known = read(request.folder), {row.name for row in request.experiment.rows}
     return {**results, "records": [record for record in results["records"] if record["row"] in known]}
 
@@ -172,7 +164,7 @@ def _add(request: Request, record: Record, made: dict[str, str], data: str) -> N
     """Write a new record beside those that the file has by now."""
     order = [row.name for row in request.experiment.rows]
     with locked(request.folder, wait=True):
-        old = _read(request) or {"records": [], "figures": [], "remarks": []}
+        old = _read(request)
         records = {(r["row"], r["seed"]): r for r in old["records"]}
         key = record["row"], record["seed"]
         records[key] = _merged(records.get(key), record, made)
