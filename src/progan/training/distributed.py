@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 
 import torch
 import torch.distributed as dist
@@ -57,11 +58,15 @@ class Ranks:
 
 @contextmanager
 def process_group(device_type: str) -> Iterator[Ranks]:
-    """Join the other processes that torchrun started, if it did: NCCL on GPUs, gloo on the CPU."""
+    """Join the other processes that torchrun started, if it did: NCCL on GPUs, gloo on the CPU.
+
+    No thread of the group is left at the end: one that is when Python exits now and then aborts the process.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Ranks()
         return
+    import_module("torch.distributed.nn")  # its functions keep, as a default, the group they find when imported
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if device_type == "cuda":
         torch.cuda.set_device(local)
