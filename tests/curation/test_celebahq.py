@@ -142,7 +142,7 @@ def test_store_holds_the_best_in_order_and_ranking_names_all(folder) -> None:
     assert {row["file"]: row["problem"][:12] for row in rows[7:]} == {"8.png": "not an image", "0.png": "no landmarks"}
     first = np.asarray(Image.open(folder / "photos" / rows[0]["file"]))
     np.testing.assert_array_equal(store.level(64)[0], align(first, crop_square(FACE + 10), 64))
-    assert not (folder / "store.crops").exists()
+    assert not list(folder.glob("store.*"))
 
 
 def test_goes_on_after_a_kill_without_doing_finished_faces_again(folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,8 +159,8 @@ def test_goes_on_after_a_kill_without_doing_finished_faces_again(folder, monkeyp
     monkeypatch.setattr(crops, "cut", stop_at_5)
     with pytest.raises(KeyboardInterrupt):
         prepare_celebahq(*paths, resolution=64, workers=1)
-    log = folder / "store.crops" / "crops.jsonl"
-    finished = [json.loads(line)["position"] for line in log.read_text().splitlines()[1:]]
+    (log,) = folder.glob("store.*.partial/progress.jsonl")
+    finished = [json.loads(line)["position"] for line in log.read_text().splitlines()]
     assert finished
     with log.open("a") as file:
         file.write('{"position": 7, "fi')  # the kill cut a line off

@@ -3,6 +3,7 @@
 import csv
 import io
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from progan.cli import main
 from progan.curation import crops, faces
 from progan.curation.faces import load_finder, prepare_faces
+from progan.curation.scratch import Picture, Scratch
 from progan.data.records import Record
 from progan.data.store import Store
 from progan.errors import DataError
@@ -114,12 +116,29 @@ def test_pictures_without_any_face_are_one_line(photos: Path, tmp_path: Path) ->
         prepare_faces(photos, tmp_path / "store", Boxes())
 
 
-def test_folder_of_the_user_is_not_removed(photos: Path, tmp_path: Path) -> None:
-    mine = tmp_path / "store.crops" / "mine.txt"
-    mine.parent.mkdir()
-    mine.write_text("mine")
-    assert main(["prepare", "faces", str(photos), str(tmp_path / "store")]) == 2
-    assert mine.read_text() == "mine"
+def test_several_at_a_time_do_the_work_once(photos: Path, tmp_path: Path, monkeypatch) -> None:
+    cut, done = crops.cut, []
+    monkeypatch.setattr(
+        crops, "cut", lambda position, *rest, **more: done.append(position) or cut(position, *rest, **more)
+    )
+    finder, path = Boxes((10, 20, 80, 90)), tmp_path / "store"
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(prepare_faces, photos, path, finder, resolution=32, workers=1) for _ in range(3)]
+        assert len({call.result().hash for call in calls}) == 1
+    assert sorted(done) == [0, 1]
+    assert not list(tmp_path.glob("store.*"))
+
+
+def test_work_with_other_settings_is_left_to_who_holds_it(photos: Path, tmp_path: Path) -> None:
+    with Scratch(tmp_path / "store", "0123", None) as other:
+        prepare_faces(photos, tmp_path / "store", Boxes((10, 20, 80, 90)), resolution=32)
+        other.add(Picture(0, "a.png", problem="none"), np.empty(0))
+    said = []
+    with Scratch(tmp_path / "store", "0123", None, say=said.append) as again:
+        assert again.pictures == other.pictures
+        again.finish()
+    assert said == []
+    assert not list(tmp_path.glob("store.*"))
 
 
 def test_what_is_transparent_stands_before_white() -> None:

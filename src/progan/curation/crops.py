@@ -4,7 +4,7 @@ import csv
 import functools
 import hashlib
 import io
-import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,9 +24,12 @@ from progan.data.pixels import decode, to_channels
 from progan.data.records import Record, Source
 from progan.data.sources import fingerprint
 from progan.data.store import Store, check_target, prepare
+from progan.data.unfinished import quiet
 from progan.errors import ConfigError, DataError
 from progan.files import replacing
 from progan.images import check_size
+
+_RANKING = "ranking.csv"
 
 Locate = Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, Sequence[CropSquare]]]
 """A picture uint8 [H, W, 3] and its landmarks [5, 2], if they are known, to the picture to cut from, which may be a
@@ -65,8 +68,8 @@ def prepare_crops(
 ) -> Store:
     """A store of squares, the best first, with ``ranking.csv`` beside the images.
 
-    Finished crops wait in the folder ``STORE.crops``, at most ``keep`` of them; after a kill the same call goes on
-    from there. It is removed at the end.
+    Finished crops wait in the folder ``STORE.KEY.partial``, at most ``keep`` of them; after a kill the same call goes
+    on from there. It is removed at the end. Equal calls at the same time wait for the first one.
 
     Args:
         cutting: what is cut out.
@@ -88,23 +91,35 @@ def prepare_crops(
     facts = (fingerprint(cutting.path, but=store_path), *cutting.depends, resolution, keep)
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     description = f"{cutting.name} of {cutting.source.description}, key {key}"
-    ranking = store_path / "ranking.csv"
-    if ranking.is_file() and (same := Store.open(store_path)).manifest["source"] == description:
+    if same := _same(store_path, description):
         return same
     check_target(store_path)
-    scratch = Scratch(store_path.with_name(f"{store_path.name}.crops"), key, keep)
-    _cut_all(cutting, scratch, resolution, workers=workers, executor=executor, progress=progress)
-    problems = [*scratch.problems(), *_unknown(cutting)]
-    if not scratch.best():
-        found = f"{problems[0].file}: {problems[0].problem}" if problems else "no picture"
-        raise DataError(f"{cutting.path}: no face could be cut out\n  found: {found}\n  fix:   {cutting.hint}")
-    options = PrepareOptions(resolution=str(resolution), channels=3, labels="none")
-    made = scratch.source(description)
-    store = prepare(cutting.path, store_path, options, workers=0, source=made, progress=progress)
-    with replacing(ranking) as file:
-        file.write(_table(scratch.ranked(), problems))
-    shutil.rmtree(scratch.path, ignore_errors=True)
-    return store
+    say = functools.partial(tqdm.write, file=sys.stderr) if progress else quiet
+    with Scratch(store_path, key, keep, say=say) as scratch:
+        if store := _same(store_path, description):  # another process has made it meanwhile
+            scratch.finish()
+            return store
+        _cut_all(cutting, scratch, resolution, workers=workers, executor=executor, progress=progress)
+        problems = [*scratch.problems(), *_unknown(cutting)]
+        if not scratch.best():
+            scratch.finish()
+            found = f"{problems[0].file}: {problems[0].problem}" if problems else "no picture"
+            raise DataError(f"{cutting.path}: no face could be cut out\n  found: {found}\n  fix:   {cutting.hint}")
+        options = PrepareOptions(resolution=str(resolution), channels=3, labels="none")
+        made = scratch.source(description)
+        store = prepare(cutting.path, store_path, options, workers=0, source=made, progress=progress)
+        with replacing(store_path / _RANKING) as file:
+            file.write(_table(scratch.ranked(), problems))
+        scratch.finish()
+        return store
+
+
+def _same(store_path: Path, description: str) -> Store | None:
+    """The finished store at this place, if it is of these crops."""
+    if not (store_path / _RANKING).is_file():
+        return None
+    store = Store.open(store_path)
+    return store if store.manifest["source"] == description else None
 
 
 def cut(

@@ -1,16 +1,15 @@
 """Finished crops on disk, so that a run that was killed goes on where it stopped."""
 
-import json
-import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from progan.data.records import Payload, Source
-from progan.errors import DataError
+from progan.data.unfinished import Unfinished, quiet
+from progan.files import replacing
 
 
 @dataclass(frozen=True)
@@ -46,57 +45,66 @@ class Picture:
 
 
 class Scratch:
-    """A folder with a line for each finished picture in crops.jsonl, and the pixels of the best crops.
+    """The folder ``STORE.KEY.partial`` with the pixels of the best crops, and a log of all finished pictures.
+
+    Use it in a ``with`` block. What is in it stays when the block ends before ``finish``, and the next scratch with
+    that key begins with it; one that another process holds is waited for.
 
     Args:
-        path: the folder; one left by another key is removed.
-        key: names everything that the crops depend on.
+        store_path: folder of the store that is made of the crops.
+        key: of everything that the crops depend on, hexadecimal.
         keep: how many of the best crops keep their pixels; None for all.
+        say: told in one line what the user may want to know.
 
     Raises:
-        DataError: if the path is something else.
+        OSError: if the folder cannot be made.
     """
 
-    def __init__(self, path: Path, key: str, keep: int | None) -> None:
-        self.path, self.keep = path, keep
+    def __init__(self, store_path: Path, key: str, keep: int | None, *, say: Callable[[str], object] = quiet) -> None:
+        self.store_path, self.key, self.keep, self._say = store_path, key, keep, say
         self.pictures: dict[int, Picture] = {}
-        self._log = path / "crops.jsonl"
-        lines = self._log.read_text().splitlines() if self._log.is_file() else []
-        if not lines or lines[0] != json.dumps(key):
-            if path.exists() and not self._log.is_file() and (not path.is_dir() or any(path.iterdir())):
-                raise DataError(
-                    f"{path}: is in the way of unfinished work\n  fix:   move it, or choose another place for the store"
-                )
-            shutil.rmtree(path, ignore_errors=True)
-            path.mkdir(parents=True)
-            self._log.write_text(json.dumps(key) + "\n")
-            lines = []
-        for line in lines[1:]:
-            try:
-                facts = json.loads(line)
-                picture = Picture(**facts | {"crops": tuple(Crop(**crop) for crop in facts["crops"])})
-            except (ValueError, TypeError, KeyError):  # cut off by the kill
-                continue
-            self.pictures[picture.position] = picture
+
+    def __enter__(self) -> "Scratch":
+        self._work, self._wanted = Unfinished(self.store_path, self.key, say=self._say), True
+        self.path = self._work.path
+        self._work.go_on(self._take)
         for crop in self.best():  # a power failure can lose files whose lines are there
             if not self._file(crop.position).is_file():
                 self.pictures.pop(crop.position, None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._work.close(keep=self._wanted):
+            self._say(
+                f"{self.store_path}: {len(self.pictures)} pictures are kept in {self.path}; "
+                f"the same command goes on with them, rm -r forgets them"
+            )
+
+    def finish(self) -> None:
+        """Nothing here is needed any more."""
+        self._wanted = False
 
     def add(self, picture: Picture, pixels: np.ndarray) -> None:
         """Keep a picture's crops, uint8 [N, H, W, 3]: pixels first, then its line."""
         if picture.crops:
-            part = self._file(picture.position).with_suffix(".partial")
-            with part.open("wb") as file:
+            with replacing(self._file(picture.position)) as file:
                 np.save(file, pixels)
-            part.replace(self._file(picture.position))
-        with self._log.open("a") as log:
-            log.write("\n" * (not self._ends_line()) + json.dumps(asdict(picture)) + "\n")
+        self._work.log(asdict(picture))
         self.pictures[picture.position] = picture
         if self.keep is not None and len(self.pictures) % max(64, self.keep // 8) == 0:
             wanted = {crop.position for crop in self.best()}
             for crop in self.ranked()[self.keep :]:
                 if crop.position not in wanted:
                     self._file(crop.position).unlink(missing_ok=True)
+
+    def _take(self, facts: dict[str, Any]) -> bool:
+        try:
+            facts["crops"] = tuple(Crop(**crop) for crop in facts["crops"])
+            picture = Picture(**facts)
+        except (TypeError, KeyError):  # of another version
+            return False
+        self.pictures[picture.position] = picture
+        return True
 
     def ranked(self) -> list[Crop]:
         """All crops, best first."""
@@ -124,8 +132,3 @@ class Scratch:
 
     def _file(self, position: int) -> Path:
         return self.path / f"{position:08d}.npy"
-
-    def _ends_line(self) -> bool:
-        with self._log.open("rb") as log:
-            log.seek(-1, os.SEEK_END)
-            return log.read() == b"\n"
