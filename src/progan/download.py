@@ -6,6 +6,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -61,7 +62,8 @@ def fetch(name: str, url: str, sha256: str) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("ab") as file:
             if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)
+                with suppress(OSError):  # a file system without locks is as good as Windows
+                    fcntl.flock(file, fcntl.LOCK_EX)
             if not target.exists():  # nobody else has brought it meanwhile
                 _download(url, file, target.name)
                 if (found := file_sha256(partial)) != sha256:

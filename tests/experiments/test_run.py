@@ -319,14 +319,3 @@ def test_every_experiment_runs_at_scale_smoke(name: str, tmp_path: Path) -> None
     assert len(results["records"]) == len(experiment.rows)
     assert not [note for record in results["records"] for note in record["notes"]]
     assert len(results["figures"]) == experiment.trains + len(experiment.figures)
-
-
-def test_processes_do_not_share_a_run_directory(tmp_path: Path) -> None:
-    row, other = TABLE.rows
-    made = [jobs.Job(TABLE, one, 0, FEW, tmp_path / "s", tmp_path) for one in (row, replace(row, name="c"), other)]
-    waiting = list(made)
-    first = jobs._next(waiting, {})
-    assert first == made[0]
-    assert jobs._next(waiting, {None: (None, first)}) == made[2]  # "c" has the same run as the first
-    assert jobs._next(waiting, {None: (None, first)}) is None
-    assert waiting == [made[1]]

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -48,7 +49,7 @@ def _parallel(waiting: list[Job], processes: int) -> Iterator[Record]:
                     running[receiver] = process, job
                     _say(f"row {job.row.name}, seed {job.seed}: {_output(job)}")
                 for receiver in wait(list(running), timeout=_POLL_S):
-                    yield _received(receiver, *running.pop(receiver))  # type: ignore[arg-type, call-overload]
+                    yield _received(receiver, *running.pop(receiver), stopped=bool(stopped))  # type: ignore[arg-type, call-overload]
                 if stopped and not forwarded:
                     _forward(running)
                     forwarded = True
@@ -66,7 +67,8 @@ def _next(waiting: list[Job], running: dict) -> Job | None:
     return free
 
 
-def _received(receiver: Connection, process: SpawnProcess, job: Job) -> Record:
+def _received(receiver: Connection, process: SpawnProcess, job: Job, *, stopped: bool) -> Record:
+    """What a process sent at its end; ``stopped`` is whether it was told to end early."""
     try:
         record = receiver.recv()
     except EOFError:
@@ -74,7 +76,8 @@ def _received(receiver: Connection, process: SpawnProcess, job: Job) -> Record:
     process.join()
     if record is None:
         note = f"its process died (exit code {process.exitcode}); {_output(job)} may tell why"
-        record = {**empty(job.row.name, job.seed, job.run.name), "notes": [note]}
+        note = "interrupted; the same command goes on" if stopped else note
+        record = {**empty(job.row.name, job.seed, job.run.name), "stopped": stopped, "notes": [note]}
     return record
 
 
@@ -89,6 +92,9 @@ def _child(job: Job, sender: Connection) -> None:
     """Do one job in a process of its own."""
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C reaches it through the first process only
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_stop_after, args=[parent.sentinel], daemon=True).start()
     import torch
 
     torch.set_num_threads(1)
@@ -96,6 +102,12 @@ def _child(job: Job, sender: Connection) -> None:
     with _output(job).open("a", buffering=1) as file:
         sys.stdout = sys.stderr = file
         sender.send(do(job))
+
+
+def _stop_after(sentinel: int) -> None:
+    """Save and end when the first process is gone, so that nothing trains unseen."""
+    wait([sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _output(job: Job) -> Path:

@@ -1,5 +1,6 @@
 """Tiny random data, so that every experiment can be tried without any."""
 
+import secrets
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from PIL import Image
 
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, prepare
+from progan.files import replacing
 
 COUNT, SIDE, CLASSES = 128, 32, 2
 
@@ -19,6 +21,6 @@ def tiny_store(folder: Path) -> Store:
         path = images / f"class{i % CLASSES}/{i:03}.png"
         rough = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            rough.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(path)
+            with replacing(path, token=secrets.token_hex(4)) as file:
+                rough.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(file, "PNG")
     return prepare(images, folder / "synthetic", PrepareOptions(resolution=str(SIDE)), workers=0)

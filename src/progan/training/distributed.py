@@ -4,11 +4,16 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import import_module
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_PATIENCE = timedelta(days=7)
+"""How long ranks wait for the first one, which prepares data and measures alone. A rank that dies ends all of them
+sooner: torchrun sees to that."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ def process_group(device_type: str) -> Iterator[Ranks]:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if device_type == "cuda":
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if device_type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Ranks(dist.get_rank(), world, local)
     finally:

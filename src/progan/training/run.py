@@ -28,7 +28,8 @@ from progan.training.loop import Trainer
 from progan.training.preflight import Plan
 from progan.training.watch import Watcher, watch
 
-HEARTBEAT = 16  # iterations between two agreements of several processes on stopping and saving
+MEET_S, MEET_STEPS = 2, 16
+"""Time and iterations after which several processes agree again on stopping and saving; torchrun leaves them 30 s."""
 
 
 class Run:
@@ -88,21 +89,25 @@ class Run:
 
     def _train(self, plan: Plan) -> int | None:
         trainer, total = self.trainer, round(1000 * self.config.schedule.total_kimg)
-        saved_at, iteration = time.monotonic(), 0
+        saved_at = met_at = time.monotonic()
+        alone, steps = 0, 1  # iterations since the last agreement, and when the next one is due
         self.tick = (saved_at - self.since[0], self.since[1])
         with stop_signals() as stopped:
             while trainer.images_seen < total:
                 before = trainer.images_seen
                 stage = trainer.iterate()
-                iteration += 1
+                alone += 1
                 over = trainer.stage.key != stage.key or trainer.images_seen >= total
                 self._record(stage, before, over=over)
                 if self.writes:
                     self._progress(plan, stage)
-                if trainer.ranks.world > 1 and iteration % HEARTBEAT and not over:
+                if trainer.ranks.world > 1 and alone < steps and not over:
                     continue
                 due = time.monotonic() - saved_at >= 60 * self.config.checkpoint_minutes
-                signal_number, due = trainer.ranks.most([stopped[0] if stopped else 0, int(due)])
+                passed = max(time.monotonic() - met_at, 1e-9)
+                steps = 1 if over else max(1, min(MEET_STEPS, int(alone * MEET_S / passed)))
+                signal_number, due, fewer = trainer.ranks.most([stopped[0] if stopped else 0, int(due), -steps])
+                alone, steps, met_at = 0, -fewer, time.monotonic()
                 if signal_number or due:
                     self.save()
                     saved_at = time.monotonic()
