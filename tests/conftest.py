@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
@@ -11,6 +12,15 @@ from progan.data.store import Store, prepare
 from small import write_images
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"  # where the tests' own servers are
+hypothesis.settings.register_profile("same examples every time", derandomize=True)
+hypothesis.settings.load_profile("same examples every time")
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """Weights and images of a test do not depend on the tests before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

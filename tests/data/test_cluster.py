@@ -28,9 +28,7 @@ def threads():
     """A cluster of two threads of this process."""
     with (
         distributed.LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as local,
-        pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr(cluster, "_WAIT_S", 2)
         yield local.scheduler_address
 
 
@@ -88,14 +86,17 @@ def test_cluster_that_cannot_do_it_is_told(tmp_path, monkeypatch, threads) -> No
 
 
 def test_cluster_without_workers_is_told(monkeypatch) -> None:
-    monkeypatch.setattr(cluster, "_WAIT_S", 0.5)
+    wait = distributed.Client.wait_for_workers
+    monkeypatch.setattr(
+        distributed.Client, "wait_for_workers", lambda client, count, timeout: wait(client, count, 0.01)
+    )
     with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as local:
         assert refusal(local.scheduler_address).endswith(f"fix:   dask worker {local.scheduler_address}")
 
 
 @pytest.mark.parametrize("what", ["workers", "scheduler"])
 def test_cluster_that_goes_away_is_told(what, monkeypatch) -> None:
-    monkeypatch.setattr(cluster, "_GONE_S", 0.3)
+    monkeypatch.setattr(cluster, "_GONE_S", 0.3 if what == "workers" else 60)
     monkeypatch.setattr(cluster, "_LOOK_S", 0.1)
     with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as local:
         address = local.scheduler_address

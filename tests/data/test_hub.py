@@ -128,7 +128,8 @@ def test_names_of_the_hub_are_downloaded_and_nothing_of_it_is_run(tmp_path: Path
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     names = ["pets", "two:b", "files", "two", "text", "script", "nothing"]
     address = f"http://127.0.0.1:{server.server_address[1]}"
-    environment = os.environ | {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment |= {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-c", SCRIPT, *(f"hf:me/{name}" for name in names)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
     server.shutdown()

@@ -57,6 +57,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(PRESETS, "tiny", small_run)
     monkeypatch.setattr(session, "probe", quick_plan)
+    monkeypatch.setattr("progan.experiments.results.time.strftime", lambda _: "2026-01-02")
 
 
 def request(out: Path, data: Path | None, **more: object) -> Request:
@@ -75,6 +76,8 @@ def made(store: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "tiny", small_run)
         patch.setattr(session, "probe", quick_plan)
+        patch.setattr("progan.experiments.results.time.strftime", lambda _: "2026-01-02")
+        patch.setenv("PROGAN_CACHE", str(out / "cache"))
         results, stopped = reproduce(request(out, store.path))
     assert not stopped
     return out, results

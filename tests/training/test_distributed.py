@@ -1,8 +1,10 @@
 """Two gloo processes against one: the same batch dealt out in turn gives the same weights, through growths."""
 
+import contextlib
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,8 @@ from small import small_run
 TOLERANCE = 1e-5
 """Largest difference of a weight after 30 steps of lr 0.001 through a growth; only the order of sums differs.
 
-Right after a reset Adam's step is lr times the sign of the gradient, so a gradient of the size of rounding errors can
-turn into a whole step; with a reset every few steps that does happen, with one in 30 steps it did for none of 8 seeds
-(worst 3e-6).
+Right after a reset Adam's step is lr times the sign of the gradient, if its epsilon is small, so that a gradient of the
+size of rounding errors could turn into a whole step. So epsilon is far above those errors here.
 """
 STEPS = 30
 
@@ -36,7 +37,7 @@ KINDS: dict[str, dict[str, Any]] = {"wgan": {}, "lsgan": {"loss": "least_squares
 def config(kind: str = "wgan") -> RunConfig:
     """Batch 8 in stddev groups of 4: two groups, one for each of two ranks; half of 30 steps at 4, half at 8 pixels."""
     run = small_run(hold_kimg=0.12, fade_kimg=0.12, total_kimg=1.0)
-    return replace(run, precision="fp32", gan=replace(run.gan, **KINDS[kind]))
+    return replace(run, precision="fp32", adam_eps=1e-4, gan=replace(run.gan, **KINDS[kind]))
 
 
 def train(path: Path, ranks: Ranks, kind: str) -> Trainer:
@@ -78,7 +79,21 @@ def test_command_under_torchrun_writes_once_and_goes_on(images: Path, tmp_path: 
     def command(total: str) -> list[str]:
         small = ["--gan.fmap-base", "64", "--gan.fmap-max", "8", "--schedule.batch", "8", "--log-kimg", "0.05"]
         times = ["--schedule.hold-kimg", "0.05", "--schedule.fade-kimg", "0.05", "--schedule.total-kimg", total]
-        return ["-m", "progan", "train", "demo", str(images), "--out", str(tmp_path), "--name", "run", *small, *times]
+        return [
+            "-m",
+            "progan",
+            "train",
+            "demo",
+            str(images),
+            "--out",
+            str(tmp_path),
+            "--name",
+            "run",
+            "--device",
+            "cpu",
+            *small,
+            *times,
+        ]
 
     for total in ("0.2", "0.3"):
         result = torchrun(*command(total), cache=tmp_path)
@@ -151,5 +166,9 @@ if __name__ == "__main__":
             weights = {**trainer.gan.networks.state_dict(), **averages}
             torch.save({"weights": weights, "statistics": statistics}, sys.argv[2])
     if sys.platform == "linux":
-        left = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
+        time.sleep(0.1)  # a thread that is waited for may be listed a moment longer
+        left = []
+        for task in Path("/proc/self/task").glob("*/comm"):
+            with contextlib.suppress(OSError):
+                left.append(task.read_text().strip())
         assert not [name for name in left if "gloo" in name], left

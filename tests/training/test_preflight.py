@@ -1,5 +1,6 @@
 """The plan before a run: its batches are possible, its parameters counted, and its times add up."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -97,7 +98,7 @@ def test_parameters_grow_to_the_whole_network() -> None:
     assert counts[-1] == 1_296_908 + 1_298_689 - others
 
 
-@pytest.mark.parametrize("budget_s", [0, 20])
+@pytest.mark.parametrize("budget_s", [0, math.inf])
 def test_probe_gives_every_stage_a_time(budget_s: float) -> None:
     plan = probe(small_run(), SPEC, CPU, budget_s=budget_s)
     assert sorted(plan.costs) == [0, 1, 2]
