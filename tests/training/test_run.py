@@ -1,7 +1,9 @@
 """A run directory: what is said while training, what is due when, and what is left out of the pictures."""
 
 import json
+import math
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,9 @@ from progan.gans.base import ImageSpec
 from progan.schedule import spans
 from progan.snapshot import Snapshot
 from progan.training.config import RunConfig
+from progan.training.distributed import Ranks
 from progan.training.log import read_stats
-from progan.training.loop import Trainer
+from progan.training.loop import SINGLE, Trainer
 from progan.training.preflight import Plan, StageCost
 from progan.training.run import Run, stop_signals
 from small import small_run
@@ -26,10 +29,10 @@ from small import small_run
 CPU = torch.device("cpu")
 
 
-def start(path: Path, store: Store, config: RunConfig | None = None) -> Run:
+def start(path: Path, store: Store, config: RunConfig | None = None, ranks: Ranks = SINGLE) -> Run:
     config = config or small_run()
     spec = ImageSpec(store.channels, store.height, store.width, len(store.classes))
-    trainer = Trainer(config, spec, Loader(store, seed=config.seed, mirror=config.mirror), device=CPU)
+    trainer = Trainer(config, spec, Loader(store, seed=config.seed, mirror=config.mirror), device=CPU, ranks=ranks)
     return Run(path, trainer, store, about={"preset": "test"})
 
 
@@ -137,6 +140,40 @@ def test_signal_ends_a_run_with_a_checkpoint(store: Store, tmp_path: Path, monke
     again = start(tmp_path / "run", store)
     assert again.trainer.images_seen == 48
     again.log.close()
+
+
+class Two(Ranks):
+    """The first of two ranks, the other of which has nothing to say."""
+
+    def __init__(self) -> None:
+        super().__init__(world=2)
+        self.met: list[list[int]] = []
+
+    def most(self, values: list[int]) -> list[int]:
+        self.met.append(values)
+        return values
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        return values
+
+    def average(self, tensors: Sequence[torch.Tensor]) -> None:
+        pass
+
+    def wait(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("seconds", "count"), [(0.0, 20), (math.inf, 3)])
+def test_processes_agree_on_stopping_often_enough(
+    seconds: float, count: int, store: Store, tmp_path: Path, monkeypatch
+) -> None:
+    """Of 20 iterations after each one if one takes long, else after the first one, 16 more, and at the end."""
+    monkeypatch.setattr("progan.training.run.MEET_S", seconds)
+    ranks = Two()
+    run = start(tmp_path / "run", store, small_run(hold_kimg=0.16), ranks)
+    assert run.train(plan()) is None
+    run.log.close()
+    assert len(ranks.met) == count
 
 
 def test_second_signal_stops_at_once() -> None:

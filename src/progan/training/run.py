@@ -105,7 +105,7 @@ class Run:
                     continue
                 due = time.monotonic() - saved_at >= 60 * self.config.checkpoint_minutes
                 passed = max(time.monotonic() - met_at, 1e-9)
-                steps = 1 if over else max(1, min(MEET_STEPS, int(alone * MEET_S / passed)))
+                steps = 1 if over else max(1, int(min(MEET_STEPS, alone * MEET_S / passed)))
                 signal_number, due, fewer = trainer.ranks.most([stopped[0] if stopped else 0, int(due), -steps])
                 alone, steps, met_at = 0, -fewer, time.monotonic()
                 if signal_number or due:
