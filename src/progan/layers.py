@@ -162,7 +162,7 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         normal = F.group_norm(x, 1)  # one group: over all of [C, H, W]
-        return normal * self.gain + self.bias.view(-1, *[1] * (x.ndim - 2))
+        return (normal * self.gain + self.bias.view(-1, *[1] * (x.ndim - 2))).to(x.dtype)
 
 
 class MinibatchDiscrimination(nn.Module):

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from progan.ops import no_autocast
+
 Scorer = Callable[[Tensor], Tensor]
 """Images [N, C, H, W] -> scores [N]."""
 
@@ -51,6 +53,8 @@ def gradient_penalty(
 ) -> Tensor:
     """(|grad critic| - target)^2 / target^2 between real and fake samples (WGAN-GP equation 3).
 
+    Under autocast it is in the dtype of the images all the same, because squares of gradients do not fit 16 bits.
+
     Args:
         mix: position on each line, [N, 1, 1, 1]; 0 is real, 1 is fake. Given, not drawn, so that tests can fix it.
         target: wanted norm of the gradient [score per unit of pixel value]; 750 for CIFAR-10 (ProGAN appendix D).
@@ -61,7 +65,8 @@ def gradient_penalty(
     Shape: real, fake [N, C, H, W] -> [N].
     """
     between = torch.lerp(real, fake, mix).detach().requires_grad_(True)
-    (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+    with no_autocast(between):
+        (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     return (slope.flatten(1).norm(dim=1) / enlarged - target).square() / target**2
 
 

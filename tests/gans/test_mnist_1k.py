@@ -19,6 +19,7 @@ from progan.presets import mnist_1k
 from progan.training import checkpoint
 from progan.training.config import RunConfig, changes
 from progan.training.loop import Trainer
+from references import losses
 from references import mnist_1k as reference
 from training.test_resume import assert_same, trainer
 
@@ -104,6 +105,50 @@ def batch_of(n: int, spec: ImageSpec) -> Batch:
     return Batch(level=spec.levels - 1, alpha=None, load=lambda: (images, None), normal=draw, uniform=draw)
 
 
+@pytest.mark.parametrize("config", [replace(IN_G, loss="wgan"), replace(STDDEV, loss="wgan")], ids=str)
+@pytest.mark.parametrize(("level", "alpha"), [(0, None), (1, 0.25), (2, None)])
+def test_terms_of_d_equal_numpy(config: MNIST1KConfig, level: int, alpha: float | None) -> None:
+    """WGAN-GP's, whose penalty is 10 times that of images enlarged to the full size."""
+    spec = ImageSpec(1, 16, 16)
+    gan, batch = made(config, spec), batch_of(2, spec)
+    images = F.adaptive_avg_pool2d(batch.images, spec.size(level))
+    weight = None if alpha is None else torch.tensor(alpha, dtype=torch.float64)
+    batch = replace(batch, level=level, alpha=weight, load=lambda: (images, None))
+    terms = gan.discriminator_loss(batch)
+
+    w, kind = numbers(gan.discriminator), {"stddev": config.stddev, "equalized": config.normalization == "ours"}
+
+    def score(x: np.ndarray) -> np.ndarray:
+        return reference.discriminator(w, x, level, full=2, alpha=alpha, **kind)
+
+    real = images.numpy()
+    if alpha is not None:
+        real = reference.upscale(reference.downscale(real)) * (1 - alpha) + real * alpha
+    fake = gan.generator(batch.normal("latent", 64), level, weight).detach().numpy()
+    mix = batch.uniform("mix", 1).numpy()[:, 0]
+    penalty = losses.penalty(score, real, fake, mix, missing=2 - level)
+    for name, want in {"real": -score(real), "fake": score(fake), "penalty": 10 * penalty}.items():
+        np.testing.assert_allclose(terms[name].detach(), want, rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("row", ["gan", "unrolled", *("wgan_gp", "normalization", "stddev", "growing")])
+def test_every_row_runs_in_half_precision(row: str, dtype: torch.dtype) -> None:
+    gan, batch = mnist_1k.PRESETS[f"mnist_1k_k4_{row}"]().gan.make(SPEC), batch_of(4, SPEC)
+    alpha = torch.tensor(0.25) if row == "growing" else None
+    batch = Batch(
+        level=3,
+        alpha=alpha,
+        load=lambda: (batch_of(4, SPEC).images.float(), None),
+        normal=lambda stream, width: torch.randn(4, width),
+        uniform=lambda stream, width: torch.rand(4, width),
+    )
+    with torch.autocast("cpu", dtype):
+        terms = {**gan.discriminator_loss(batch), **gan.generator_loss(batch)}
+    assert {term.dtype for term in terms.values()} == {torch.float32}
+    assert all(term.isfinite().all() for term in terms.values())
+
+
 def looking_ahead(gan: MNIST1K, batch: Batch) -> float:
     """G's loss against a D that really was trained for some steps on the same samples, by torch's own optimizer."""
     later = copy.deepcopy(gan.discriminator)
@@ -176,6 +221,8 @@ def finished(some: Trainer) -> Trainer:
 def test_every_row_trains(name: str, store: Store) -> None:
     config = small(mnist_1k.PRESETS[name]())
     before, after = trainer(config, store), finished(trainer(config, store))
+    steps = {k: int(o.state[o.param_groups[0]["params"][0]]["step"]) for k, o in after.optimizers.items()}
+    assert steps["discriminator"] == config.gan.n_critic * steps["generator"]
     assert all(np.isfinite(value) for value in after.take_statistics().values())
     for network in ("generator", "discriminator"):
         old, new = (some.gan.networks[network].state_dict() for some in (before, after))

@@ -436,6 +436,16 @@ def test_autocast_losses_and_gradients_are_near_those_of_float32(dtype: torch.dt
     assert distance <= 0.3**2 * sum((v**2).sum() for v in want_gradients.values())
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", CASES)
+def test_every_kind_of_network_runs_in_half_precision(name: str, dtype: torch.dtype) -> None:
+    case = CASES[name]
+    with torch.autocast("cpu", dtype):
+        terms = {**case.gan.discriminator_loss(case.batch), **case.gan.generator_loss(case.batch)}
+    assert {term.dtype for term in terms.values()} == {torch.float32}
+    assert all(term.isfinite().all() for term in terms.values())
+
+
 @pytest.mark.parametrize("weight", ["penalty_weight", "drift_weight"])
 def test_terms_without_weight_are_left_out(weight: str) -> None:
     case = Case(4, 4, level=0, options={weight: 0.0})

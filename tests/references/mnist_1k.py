@@ -32,14 +32,20 @@ def generator(w, z, level):
     return np.tanh(_conv(w, f"to_rgb.{level}", x, one))
 
 
-def discriminator(w, x, level, *, full, stddev, equalized):
+def discriminator(w, images, level, *, full, stddev, equalized, alpha=None):
+    """Further axes may stand in front of the batch's."""
     root2, one = (ROOT2, 1) if equalized else (None, None)
-    if level < full:
-        x = _leaky(_conv(w, f"from_rgb.{level}", x, root2), 0.2)
+
+    def enter(images, level):
+        return _leaky(_conv(w, f"from_rgb.{level}", images, root2), 0.2)
+
+    x = enter(images, level) if level < full else images
     for number in range(level, 0, -1):
         x = _conv(w, f"convs.{number - 1}", x, root2)
         x = downscale(_leaky(_norm(w, number - 1, x) if f"norms.{number - 1}.bias" in w else x, 0.2))
+        if number == level and alpha is not None:
+            x = alpha * x + (1 - alpha) * enter(downscale(images), level - 1)
     if stddev:
-        x = np.concatenate([x, minibatch_stddev(x, len(x))], 1)
-    score = linear(x.reshape(len(x), -1), w["score.weight"], w["score.bias"], gain=one)
-    return score[:, 0]
+        x = np.concatenate([x, minibatch_stddev(x, x.shape[-4])], -3)
+    score = linear(x.reshape(*x.shape[:-3], -1), w["score.weight"], w["score.bias"], gain=one)
+    return score[..., 0]

@@ -94,7 +94,7 @@ class Generator(nn.Module):
         image = torch.tanh(self.to_rgb[level](x))
         if alpha is None or level == 0:
             return image
-        return torch.lerp(upscale2(torch.tanh(self.to_rgb[level - 1](before))), image, alpha)
+        return torch.lerp(upscale2(torch.tanh(self.to_rgb[level - 1](before))), image, alpha.to(image.dtype))
 
     def _finish(self, x: Tensor, level: int) -> Tensor:
         """Batch norm and leaky ReLU, or leaky ReLU and pixel norm."""
@@ -134,10 +134,11 @@ class Discriminator(nn.Module):
             y = self.norms[number - 1](y) if number <= len(self.norms) else y
             y = _halved(F.leaky_relu(y, LEAK_D, inplace=True))
             if number == level and alpha is not None:
-                y = torch.lerp(self._enter(_halved(x), level - 1), y, alpha)
+                y = torch.lerp(self._enter(_halved(x), level - 1), y, alpha.to(y.dtype))
         if self.stddev:
             y = torch.cat([y, minibatch_stddev(y, len(y))], 1)
-        return self.score(y.flatten(1))[:, 0]
+        score = self.score(y.flatten(1))[:, 0]
+        return score.to(torch.promote_types(score.dtype, torch.float32))
 
     def _enter(self, x: Tensor, level: int) -> Tensor:
         return F.leaky_relu(self.from_rgb[level](x), LEAK_D, inplace=True)
@@ -189,7 +190,7 @@ class MNIST1K:
     def discriminator_loss(self, batch: Batch) -> Terms:
         """Terms of D; it sees reals, fakes and what is between them in passes, and batch statistics, of their own."""
         with torch.no_grad():
-            fake = self._fakes(batch).contiguous()
+            fake = self._fakes(batch).to(batch.images.dtype).contiguous()  # 16 bits under autocast
         real = self._reals(batch)
         score = self._score(batch)
         terms = self.adversarial.critic(score(real), score(fake))

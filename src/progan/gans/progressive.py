@@ -13,7 +13,7 @@ from progan.gans.base import WHOLE_BATCH, Batch, ImageSpec, Phase, Terms
 from progan.gans.progressive_networks import Discriminator, Generator, Noise
 from progan.layers import shared_weights
 from progan.losses import ADVERSARIAL, drift, gradient_penalty
-from progan.ops import fade_images, no_autocast, stddev_groups
+from progan.ops import fade_images, stddev_groups
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,10 +194,9 @@ class ProGAN:
     def _penalty(self, batch: Batch, real: Tensor, fake: Tensor) -> Tensor:
         mix, noise = batch.uniform("mix", 1).view(-1, 1, 1, 1), self._noise(batch, "penalty")
         missing = self.spec.levels - 1 - batch.level
-        with no_autocast(real):  # squares of gradients do not fit 16 bits
-            return gradient_penalty(
-                lambda x: self.discriminator(x, batch.level, batch.alpha, noise=noise)[:, 0],
-                *(real, fake, mix),
-                target=self.config.penalty_target,
-                enlarged=2.0**missing,
-            )
+        return gradient_penalty(
+            lambda x: self.discriminator(x, batch.level, batch.alpha, noise=noise)[:, 0],
+            *(real, fake, mix),
+            target=self.config.penalty_target,
+            enlarged=2.0**missing,
+        )
