@@ -53,6 +53,13 @@ def test_spans_tile_the_run(hold: int, fade: int, total: int, last: int) -> None
     assert keys == sorted(set(keys))  # every level fades, then holds, once
 
 
+def test_another_size_still_grows_or_still_does_not() -> None:
+    growing, fixed = ScheduleConfig(resolution=128), ScheduleConfig(resolution=128, start_resolution=128)
+    for side in (64, 256):
+        assert growing.resized(side) == ScheduleConfig(resolution=side)
+        assert fixed.resized(side) == ScheduleConfig(resolution=side, start_resolution=side)
+
+
 def test_progress_of_the_tensorflow_example() -> None:
     """TFG's networks_test: stable 7, transition 8, two blocks; progress is whole levels plus the fade (PEERS 4.2)."""
     config = ScheduleConfig(resolution=8, hold_kimg=0.007, fade_kimg=0.008, total_kimg=0.200)

@@ -94,7 +94,7 @@ def test_mid_fade_snapshot_makes_the_images_of_the_averaged_training_generator(s
         whole = to_uint8(trainer.ema.network(z, 2))
         raw = to_uint8(trainer.gan.networks["generator"](z, 2, torch.tensor(0.25)))
     assert torch.equal(loaded.generate(z), wanted)
-    assert torch.equal(loaded.generate(z, level=2), whole)  # a level asked for is one without a fade
+    assert torch.equal(loaded.generate(z, level=2), wanted)
     assert not torch.equal(wanted, whole)
     assert not torch.equal(wanted, raw)
 
@@ -112,6 +112,23 @@ def test_levels_give_their_sizes_and_non_square_ones_too() -> None:
     sizes = [tuple(snapshot.generate(seeds=[0], level=level).shape) for level in range(3)]
     assert sizes == [(1, 4, 4, 8), (1, 4, 8, 16), (1, 4, 16, 32)]
     assert snapshot.generate(seeds=[0]).dtype == torch.uint8
+
+
+def test_a_fade_is_shown_at_its_own_level_and_not_below() -> None:
+    fading, done = make(alpha=0.1), make(alpha=1.0)
+    now, full = (snapshot.generate(seeds=range(3)) for snapshot in (fading, done))
+    assert not torch.equal(now, full)
+    assert torch.equal(fading.generate(seeds=range(3), level=2), now)
+    assert torch.equal(fading.generate(seeds=range(3), level=1), done.generate(seeds=range(3), level=1))
+
+
+def test_large_images_are_made_fewer_at_once(monkeypatch) -> None:
+    monkeypatch.setattr("progan.snapshot._MOST_PIXELS", 600)
+    snapshot = make()  # 16x16 has 256 pixels, 8x8 has 64
+    assert [len(some) for some in snapshot.batches(seeds=range(5))] == [2, 2, 1]
+    assert [len(some) for some in snapshot.batches(seeds=range(5), level=1, batch=4)] == [4, 1]
+    monkeypatch.setattr("progan.snapshot._MOST_PIXELS", 1)
+    assert [len(some) for some in snapshot.batches(seeds=range(2))] == [1, 1]
 
 
 def test_classes_are_what_was_asked_for() -> None:

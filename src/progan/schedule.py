@@ -1,7 +1,7 @@
 """The progressive timetable (ProGAN section 2 and appendix A): a pure function from images seen to the stage."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from progan.errors import ConfigError
@@ -45,6 +45,11 @@ class ScheduleConfig:
             values = list(table.values()) if isinstance(table, Mapping) else [table]
             if not values or not all(least <= value < float("inf") for value in values):
                 raise ConfigError(f"schedule.{name} must be at least {least}, as in 16 or 4 16 64 8; got {table}")
+
+    def resized(self, resolution: int) -> "ScheduleConfig":
+        """The same timetable for images of another size; a run that does not grow still does not."""
+        start = resolution if self.start_resolution == self.resolution else self.start_resolution
+        return replace(self, resolution=resolution, start_resolution=start)
 
     @property
     def first_level(self) -> int:

@@ -1,6 +1,7 @@
 """A trained generator in one safetensors file, with all that is needed to use it again in its header."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from progan.gans.base import ImageSpec
 from progan.images import to_uint8
 
 FORMAT = "progan-snapshot-1"
+_MOST_PIXELS = 1 << 22  # of images made at once, four of 1024x1024: each takes some 300 MB in the full networks
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
@@ -91,7 +93,7 @@ class Snapshot:
             label: class number of all images or of each, for a conditional generator; when not given, seed s makes an
                 image of class s mod classes, and latents take all classes in turn.
             level: make images of a smaller level (0 is 4 pixels); the newest trained one when not given.
-            batch: images made at once.
+            batch: images made at once; fewer if they are so large that they would take gigabytes.
 
         Shape: -> uint8 [N, C, H, W] on the CPU.
 
@@ -122,12 +124,12 @@ class Snapshot:
         if level is not None and not 0 <= level <= self.level:
             raise ConfigError(f"level must be 0 ... {self.level} (4 ... {4 << self.level} pixels), got {level}")
         labels = self._labels(label, range(len(latents)) if seeds is None else seeds)
-        fade = torch.tensor(self.alpha, device=self.device) if level is None and self.alpha < 1 else None
+        level = self.level if level is None else level
+        fade = torch.tensor(self.alpha, device=self.device) if level == self.level and self.alpha < 1 else None
+        batch = max(1, min(batch, _MOST_PIXELS // math.prod(self.spec.size(level))))
         for i in range(0, len(latents), batch):
             some = None if labels is None else labels[i : i + batch].to(self.device)
-            out = self.generator(
-                latents[i : i + batch].to(self.device), self.level if level is None else level, fade, some
-            )
+            out = self.generator(latents[i : i + batch].to(self.device), level, fade, some)
             if not torch.isfinite(out).all():
                 raise CheckpointError(f"the generator at {self.kimg:.1f} kimg makes images that are not finite (NaN)")
             yield to_uint8(out).cpu()

@@ -5,11 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import progan
 from progan import cli
 from progan.cli import COMMANDS, main, nearest
 from progan.errors import ConfigError
+
+MEMORY = "error: not enough memory; try a smaller --batch (of training: --micro-batch), or --device cpu\n"
 
 
 def test_help_lists_every_command_and_each_has_a_module(capsys) -> None:
@@ -54,6 +57,8 @@ def test_nearest_names_at_most_two() -> None:
         (ConfigError("x: bad\n  found: 1\n  fix:   type this"), 2, "error: x: bad; found: 1; fix: type this\n"),
         (OSError(28, "No space left on device", "a/b"), 2, "error: [Errno 28] No space left on device: 'a/b'\n"),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried"), 2, MEMORY),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 2, MEMORY),
     ],
 )
 def test_what_a_command_raises_becomes_one_line(

@@ -493,6 +493,14 @@ def test_metric_that_lacks_its_weights_is_refused_before_training(store: Store, 
     )
 
 
+@pytest.mark.parametrize(("preset", "start"), [("table1_a", 64), ("table1_b", 4)])
+def test_another_resolution_neither_begins_nor_ends_growing(preset: str, start: int, store: Store) -> None:
+    code, said, _ = call(preset, store.path, "--resolution", "16", "--dry-run", *NETWORKS[:6], "--schedule.batch", "8")
+    assert code == 0
+    sides = [line.split()[0] for line in said.splitlines()[2:] if line.split()[0].isdecimal()]
+    assert sides == (["16"] if start == 64 else ["4", "8", "16"])
+
+
 def test_every_preset_is_listed_with_what_it_is(capsys) -> None:
     assert main(["train", "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()[2:]

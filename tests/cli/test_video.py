@@ -88,7 +88,10 @@ def test_a_smaller_resolution_and_a_gif(run_dir: Path, tmp_path: Path) -> None:
         (["--sigma", "nan"], "sigma must be more than 0 seconds, got nan"),
         (["--fps", "0"], "fps must be at least 1, got 0"),
         (["--enlarge", "0"], "enlarge must be at least 1, got 0"),
-        (["--grid", "999x1", "--enlarge", "2", "--resolution", "4"], "films are at most 16384 pixels wide and high"),
+        (
+            ["--grid", "999x1", "--enlarge", "2", "--resolution", "4"],
+            "an MP4 has at most 16384 pixels a side, got 8x17980; try a smaller --grid or",
+        ),
         (["--crf", "99"], "crf must be 0 ... 51, got 99"),
         (["--seed=-1"], "seed must be 0 ... 2^62 - 1, got -1"),
         (["--label", "1"], "this generator was trained without labels"),
@@ -104,11 +107,22 @@ def test_wrong_options_are_one_line(args: list[str], message: str, run_dir: Path
     assert not (tmp_path / "film.mp4").exists()
 
 
+def test_a_film_that_would_stand_still_is_told(run_dir: Path, tmp_path: Path, capsys) -> None:
+    args = ("--grid", "1x1", "--enlarge", 1, "--resolution", 4, "--fps", 2)
+    assert run(run_dir, tmp_path / "walk.gif", *args, "--seconds", 4, "--sigma", 0.5) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert run(run_dir, tmp_path / "walk.gif", *args, "--seconds", 4, "--sigma", 45) == 0
+    said = "warning: a loop of 4 s hardly moves at a sigma of 45 s; try --seconds 360 or --sigma 0.5\n"
+    assert said in capsys.readouterr().err
+
+
 def test_wrong_places(run_dir: Path, tmp_path: Path, capsys) -> None:
-    file = next((run_dir / "snapshots").iterdir())
+    file, folder = next((run_dir / "snapshots").iterdir()), tmp_path / "folder" / "film.mp4"
+    folder.mkdir(parents=True)
     for args, message in [
         ((run_dir, tmp_path / "film.mkv"), "a film ends in .mp4 or .gif"),
         ((run_dir, run_dir), "is there already, and frames go into a new folder"),
+        ((run_dir, folder), "film.mp4: is a folder; choose another name"),
         ((tmp_path / "none", tmp_path / "film.mp4"), "does not exist"),
         ((file, tmp_path / "film.mp4", "--kind", "training"), "is a file; a film of training needs a run directory"),
     ]:

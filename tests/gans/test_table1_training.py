@@ -92,7 +92,7 @@ def test_lsgans_noise_follows_the_scores_of_whole_batches(store: Store) -> None:
 
 @pytest.mark.parametrize("name", ["table1_a", "table1_e_star"])
 def test_batch_statistics_refuse_micro_batches(name: str, store: Store) -> None:
-    with pytest.raises(ConfigError, match="micro_batch 4 is smaller"):
+    with pytest.raises(ConfigError, match="micro_batch 4 is smaller than the samples that one pass must see, 8"):
         trainer(small(name, micro_batch=4), store)
 
 

@@ -66,7 +66,9 @@ def test_labels_for_a_generator_without() -> None:
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_frames_are_rgb_whatever_the_channels(channels: int) -> None:
     images = torch.randint(0, 256, (2, channels, 8, 16), dtype=torch.uint8)
-    frame = Screen(columns=1, rows=2, size=(8, 16)).frame(images)
+    screen = Screen(columns=1, rows=2, size=(8, 16))
+    frame = screen.frame(images)
+    assert frame.shape[:2] == screen.frame_size
     assert (frame.dtype, frame.shape) == (np.uint8, (18, 16, 3))
     color = images[0, :3].expand(3, -1, -1).permute(1, 2, 0).double()
     opacity = images[0, 3, :, :, None].double() / 255 if channels == 4 else 1.0

@@ -44,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except KeyboardInterrupt:
         return _fail("interrupted", code=130)
+    except RuntimeError as error:  # torch's, which is not imported for every command
+        if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
+            raise
+        return _fail("not enough memory; try a smaller --batch (of training: --micro-batch), or --device cpu")
 
 
 def nearest(word: str, known: Sequence[str] | dict[str, str]) -> str:

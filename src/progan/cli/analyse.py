@@ -47,7 +47,7 @@ class Neighbours:
     crop: float = 0.5
     """Part of each side that is compared; 1 compares whole images."""
     mirror: bool = True
-    """Whether training images also count mirrored."""
+    """Whether training images also count mirrored; --no-mirror for runs that were trained so."""
     label: int | None = None
     """Class of all images, for conditional generators; seed modulo classes when not given."""
     resolution: int | None = None
@@ -70,11 +70,13 @@ class Neighbours:
         reals = _level_like(store, fakes)
         features = self._features(str(snapshot.device))
         found = nearest(fakes, reals, features=features, crop=crop, count=self.count, mirror=self.mirror, progress=True)
+        print(json.dumps(self._report(seeds, found)) if self.json else self._table(seeds, found))
         try:
             save_png(neighbours_sheet(fakes, reals, found, crop), self.out)
         except OSError as error:
             raise DataError(f"{self.out}: cannot be written ({error.strerror or error})") from error
-        print(json.dumps(self._report(seeds, found)) if self.json else self._table(seeds, found))
+        if not self.json:
+            print(self.out)
         return 0
 
     def _check(self) -> tuple[Crop, list[int]]:
@@ -108,7 +110,7 @@ class Neighbours:
         lines += [
             f"{seed:>4}  {index:>7}  {far:>8.4g}{'  mirrored' * bool(flip)}" for seed, index, far, flip in nearest_first
         ]
-        return "\n".join([*lines, str(self.out)])
+        return "\n".join(lines)
 
 
 def _level_like(store: Store, fakes: Tensor) -> np.ndarray:

@@ -91,8 +91,7 @@ def _parse(preset: str, args: Sequence[str], default: RunConfig) -> Train:
     if options.resolution is None:
         return options
     side = min(parse_size(options.resolution))
-    schedule = replace(options.config.schedule, resolution=side)
-    return replace(options, config=replace(options.config, schedule=schedule))
+    return replace(options, config=replace(options.config, schedule=options.config.schedule.resized(side)))
 
 
 def _store(preset: str, options: Train, ranks: Ranks) -> Store:

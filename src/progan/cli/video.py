@@ -1,6 +1,7 @@
 """The command 'progan video'."""
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,11 @@ from tqdm import tqdm
 from progan.cli.generate import level_of
 from progan.errors import ConfigError
 from progan.latent.films import Screen, interpolation, snapshots_of, training
-from progan.latent.video import CRF, check_film, save_film
-from progan.latent.walks import SIGMA_S, Walk
+from progan.latent.video import CRF, check_film, check_size, save_film
+from progan.latent.walks import LEAST_LENGTH, SIGMA_S, Walk
 from progan.snapshot import Snapshot
 from progan.training.precision import pick_device
 
-_TILE = 256  # shorter side to which small images are enlarged when nothing is said [pixels]
 _FPS = {".gif": 25}
 
 
@@ -77,6 +77,12 @@ class Video:
         snapshot = Snapshot.load(self.snapshot, device=pick_device(self.device))
         level = None if self.resolution is None else level_of(self.resolution, snapshot)
         screen = self._screen(columns, rows, snapshot.spec.size(snapshot.level if level is None else level))
+        if self.seconds < LEAST_LENGTH * self.sigma:
+            print(
+                f"warning: a loop of {self.seconds:g} s hardly moves at a sigma of {self.sigma:g} s; "
+                f"try --seconds {LEAST_LENGTH * self.sigma:g} or --sigma {self.seconds / LEAST_LENGTH:.2g}",
+                file=sys.stderr,
+            )
         walk = Walk(
             frames=count,
             cells=screen.cells,
@@ -104,9 +110,11 @@ class Video:
         return frames, count
 
     def _screen(self, columns: int, rows: int, size: tuple[int, int]) -> Screen:
-        factor = self.enlarge or max(1, _TILE // min(size))
-        size = (size[0] * factor, size[1] * factor)
-        return Screen(columns=columns, rows=rows, size=size, smooth=self.filter == "lanczos")
+        smooth = self.filter == "lanczos"
+        screen = Screen.of(size, columns=columns, rows=rows, enlarge=self.enlarge, smooth=smooth)
+        if self.out.suffix.lower() == ".mp4":
+            check_size(*screen.frame_size)
+        return screen
 
     def _check(self) -> tuple[int, int]:
         """What can be wrong before anything is read; returns columns and rows."""

@@ -167,8 +167,7 @@ def of_snapshot(
         start = (seed << 32) + first  # seeds of different measurements do not meet
         seeds = range(start, start + count)
         labels = [i % snapshot.spec.classes for i in range(first, first + count)] if snapshot.conditional else None
-        full = None if level == snapshot.level else level
-        return opaque(snapshot.generate(seeds=seeds, label=labels, level=full, batch=batch))
+        return opaque(snapshot.generate(seeds=seeds, label=labels, level=level, batch=batch))
 
     return ImageSet(
         name=name,

@@ -17,7 +17,7 @@ from progan.experiments.rows import Job, unmeasurable
 from progan.images import save_png, sheet
 from progan.latent.films import Screen, interpolation
 from progan.latent.video import save_film
-from progan.latent.walks import SIGMA_S, Walk
+from progan.latent.walks import LEAST_LENGTH, SIGMA_S, Walk
 from progan.metrics.extractors import load_extractor
 from progan.snapshot import Snapshot
 from progan.training.precision import pick_device
@@ -34,7 +34,7 @@ def rows_sheet(jobs: Sequence[Job], folder: Path) -> list[str]:
     Real images are in a file of their own, because not all may be published with results.
     """
     lines, names, reals = [], [], []
-    fakes = [open_images(job.run) for job in jobs]
+    fakes = [open_images(job.run, device=pick_device(job.device)) for job in jobs]
     largest = max(fake.height for fake in fakes)
     for job, fake in zip(jobs, fakes, strict=True):
         if fake.height < largest:  # a run that ended in an earlier stage
@@ -65,10 +65,8 @@ def walk(jobs: Sequence[Job], folder: Path) -> list[str]:
     """interpolation.mp4: a walk through the latents of the first row, 10 s at 60 Hz, or less at a small scale."""
     job = jobs[0]
     snapshot = Snapshot.load(job.run, device=pick_device(job.device))
-    side, frames = min(snapshot.spec.size(snapshot.level)), max(round(10 * FPS * job.scale.count), FPS)
-    size = tuple(pixels * max(1, 256 // side) for pixels in snapshot.spec.size(snapshot.level))
-    screen = Screen(columns=4, rows=2, size=size)  # type: ignore[arg-type]  # two numbers
-    sigma = min(SIGMA_S * FPS, frames / 8)  # in a loop of few sigma everything would stand still
+    screen, frames = Screen.of(snapshot.spec.size(snapshot.level)), max(round(10 * FPS * job.scale.count), FPS)
+    sigma = min(SIGMA_S * FPS, frames / LEAST_LENGTH)
     steps = Walk(frames=frames, cells=screen.cells, components=snapshot.latent_size, sigma=sigma)
     save_film(interpolation(snapshot, steps, screen), folder / "interpolation.mp4", fps=FPS)
     return [f"interpolation.mp4: {frames / FPS:.3g} s, sigma {sigma:.3g} frames, seed 0"]
@@ -77,7 +75,8 @@ def walk(jobs: Sequence[Job], folder: Path) -> list[str]:
 def neighbours(jobs: Sequence[Job], folder: Path) -> list[str]:
     """neighbours.png: generated images of the first row, and the real images nearest to them."""
     job = jobs[0]
-    snapshot, device = Snapshot.load(job.run), str(pick_device(job.device))
+    device = str(pick_device(job.device))
+    snapshot = Snapshot.load(job.run, device=device)
     fakes = snapshot.generate(seeds=range(8))
     reals = Store.open(job.store).level(min(fakes.shape[2:]))
     missing = unmeasurable(["fd_lite0"], device)

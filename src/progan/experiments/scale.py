@@ -10,10 +10,8 @@ from progan.metrics import METRICS
 from progan.schedule import at_resolution
 from progan.training.config import RunConfig
 
-HALF_LIFE_KIMG = 11.1
-"""Of the paper's average of G: 0.999 for each step of 16 images (appendix A.1) ..."""
 HALF_LIFE_SHARE = 0.02
-"""... and at most this share of a shortened run, which would else end with an average of its beginning."""
+"""Longest half-life of the average of G in a shortened run, which would else end with an average of its beginning."""
 FEWEST_MAPS = 4
 _MOST = {"log_kimg": 500, "sample_kimg": 20, "snapshot_kimg": 20}  # lines, sheets and snapshots of a shortened run
 _LEAST_KIMG = {"log_kimg": 0.0, "sample_kimg": 0.2, "snapshot_kimg": 0.1}  # between two of them
@@ -101,10 +99,9 @@ def scaled(config: RunConfig, scale: Scale) -> RunConfig:
     if scale.as_paper:
         return config
     before = config.schedule
-    side = min(before.resolution, scale.resolution or before.resolution)
-    start = side if before.start_resolution == before.resolution else min(before.start_resolution, side)
     lr = {at: rate * scale.lr for at, rate in _rates(config).items()}
-    schedule = replace(before, resolution=side, start_resolution=start, lr=lr if isinstance(before.lr, dict) else lr[0])
+    schedule = before.resized(min(before.resolution, scale.resolution or before.resolution))
+    schedule = replace(schedule, lr=lr if isinstance(before.lr, dict) else lr[0])
     config = replace(config, schedule=schedule, gan=_narrower(config.gan, scale.maps))
     if scale.kimg == 1:
         return config
@@ -114,7 +111,7 @@ def scaled(config: RunConfig, scale: Scale) -> RunConfig:
         name: max(getattr(config, name) * scale.kimg, total / most, _LEAST_KIMG[name]) for name, most in _MOST.items()
     }
     if config.ema_decay > 0:
-        intervals["ema_kimg"] = min(config.ema_kimg or HALF_LIFE_KIMG, HALF_LIFE_SHARE * total)
+        intervals["ema_kimg"] = min(_half_life_kimg(config), HALF_LIFE_SHARE * total)
     return replace(config, schedule=replace(schedule, **times), **intervals)
 
 

@@ -8,10 +8,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from progan.errors import CheckpointError, ConfigError
+from progan.errors import CheckpointError
 from progan.images import opaque, scaled, sheet
 from progan.latent.walks import Walk
 from progan.snapshot import Snapshot
+
+_TILE, _GAP = 256, 2  # pixels: shorter side to which small images are enlarged, and between two of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +27,28 @@ class Screen:
     smooth: bool = False
     """Lanczos filtering instead of repeated pixels."""
 
+    @classmethod
+    def of(
+        cls, size: tuple[int, int], *, columns: int = 4, rows: int = 2, enlarge: int | None = None, smooth: bool = False
+    ) -> "Screen":
+        """One for images of ``size``, enlarged by a factor; by default up to a shorter side of 256 pixels."""
+        factor = enlarge or max(1, _TILE // min(size))
+        return cls(columns=columns, rows=rows, size=(size[0] * factor, size[1] * factor), smooth=smooth)
+
     @property
     def cells(self) -> int:
         """Number of images."""
         return self.columns * self.rows
 
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of frames without a line of text [pixels]."""
+        return self.rows * (self.size[0] + _GAP) - _GAP, self.columns * (self.size[1] + _GAP) - _GAP
+
     def frame(self, images: Tensor, caption: str | None = None) -> np.ndarray:
         """Images uint8 [cells, C, H, W] with white gaps, over a line of text if there is one; uint8 [H, W, 3]."""
-        picture = sheet(scaled(opaque(images), self.size, smooth=self.smooth), self.columns, enlarge=1).convert("RGB")
+        tiles = scaled(opaque(images), self.size, smooth=self.smooth)
+        picture = sheet(tiles, self.columns, gap=_GAP, enlarge=1).convert("RGB")
         if caption is None:
             return np.asarray(picture)
         height = max(16, picture.height // 24)
@@ -120,11 +136,9 @@ def snapshots_of(run: Path) -> list[Path]:
 
 
 def _labels(snapshot: Snapshot, cells: int, label: int | None) -> list[int] | None:
-    """The class of each cell."""
+    """The class of each cell; a label that there is not is refused by the snapshot."""
     if not snapshot.conditional:
-        if label is not None:
-            raise ConfigError("this generator was trained without labels; leave the label away")
-        return None
+        return None if label is None else [label] * cells
     return [cell % snapshot.spec.classes if label is None else label for cell in range(cells)]
 
 

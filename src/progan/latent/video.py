@@ -37,10 +37,24 @@ def check_film(path: Path, fps: int) -> None:
         raise ConfigError(f"fps must be 1 ... 1000, got {fps}")
     if suffix == ".gif" and fps > _GIF_FPS:
         raise ConfigError(f"{path}: a GIF shows at most {_GIF_FPS} frames a second, got {fps}; try --fps 25")
+    if suffix and path.is_dir():
+        raise DataError(f"{path}: is a folder; choose another name for the film")
     if suffix:
         _av()
     elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise DataError(f"{path}: is there already, and frames go into a new folder; choose another name")
+        raise DataError(f"{path}: is there already, and frames go into a new folder; rm -r it or choose another name")
+
+
+def check_size(height: int, width: int) -> None:
+    """See that frames of this size [pixels] can be in an MP4, before any of them is made.
+
+    Raises:
+        ConfigError: if they cannot.
+    """
+    if max(height, width) > _WIDEST:
+        raise ConfigError(
+            f"an MP4 has at most {_WIDEST} pixels a side, got {height}x{width}; try a smaller --grid or --enlarge"
+        )
 
 
 def save_film(frames: Iterable[np.ndarray], path: Path, *, fps: int, crf: int = CRF) -> None:
@@ -72,9 +86,7 @@ def save_film(frames: Iterable[np.ndarray], path: Path, *, fps: int, crf: int = 
 
 def _write_mp4(frames: Iterator[np.ndarray], file: str, fps: int, crf: int) -> None:
     av, first = _av(), next(frames)
-    if max(first.shape) > _WIDEST:
-        size = "x".join(map(str, first.shape[:2]))
-        raise ConfigError(f"films are at most {_WIDEST} pixels wide and high, got {size}; enlarge less or show fewer")
+    check_size(*first.shape[:2])
     with av.open(file, "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "x264-params": _EVEN})
         stream.height, stream.width = (side + side % 2 for side in first.shape[:2])

@@ -11,6 +11,8 @@ from progan.errors import ConfigError
 
 SIGMA_S = 0.75
 """Standard deviation of the Gaussian in time [seconds]: the paper's 45 frames at 60 Hz."""
+LEAST_LENGTH = 8
+"""Standard deviations that a loop should last at least; in a shorter one everything hardly moves."""
 _REACH = 4  # standard deviations beyond which the Gaussian is 0; it has fallen to 3e-4 there
 
 

@@ -132,7 +132,8 @@ def check(config: RunConfig, spec: ImageSpec, world: int) -> None:
 
 
 def _group_name(config: RunConfig) -> str:
-    return "gan.stddev_group" if hasattr(config.gan, "stddev_group") else "the samples that one pass must see,"
+    one = config.gan.group != WHOLE_BATCH and hasattr(config.gan, "stddev_group")
+    return "gan.stddev_group" if one else "the samples that one pass must see,"
 
 
 def _suggestion(config: RunConfig, batch: int, world: int) -> str:
