@@ -68,7 +68,7 @@ _CELEBA_DATA = "202,599 aligned CelebA images, cut to 128x128 around (89, 121)"
 _CELEBA_PREPARE = "progan prepare celeba STORE --from img_align_celeba.zip"
 
 
-def _swd_only(paper: dict) -> dict:
+def _swd_only(paper: Paper) -> Paper:
     return {metric: value for metric, value in paper.items() if metric != "ms_ssim"}
 
 
