@@ -116,8 +116,12 @@ def test_store_without_labels_gives_none(tmp_path: Path) -> None:
     assert labels is None
 
 
-def test_free_memory_is_known() -> None:
+def test_free_memory_is_known(monkeypatch) -> None:
     assert free_bytes(torch.device("cpu")) > 1 << 20
+    monkeypatch.setattr("progan.data.loader._free_on_machine", lambda: 1000)
+    for limits, free in (([], 1000), ([2000, 300], 300)):
+        monkeypatch.setattr("progan.data.loader._free_in_groups", lambda *_, limits=limits: iter(limits))
+        assert free_bytes(torch.device("cpu")) == free
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -127,7 +127,7 @@ def free_bytes(device: torch.device) -> int:
     """Memory that this process may still take on a device [bytes]."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return min(_free_on_machine(), *_free_in_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")))
+    return min([_free_on_machine(), *_free_in_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
 
 
 def _free_on_machine() -> int:
