@@ -154,11 +154,15 @@ def line(capsys, *args: object) -> str:
         (["--columns", "-1"], "columns must be at least 1, got -1"),
         (["--label", "0"], "this generator was trained without labels; leave the label away"),
         (["--resolution", "16"], "resolution 16 is not one this generator makes; try 4, 8"),
-        (["--device", "tpu"], "device 'tpu' is not available here; try --device "),
+        (["--device", "tpu"], "device 'tpu' is not available here; try --device cpu"),
         (["--seeds", "1", "--latents", "z.npy"], "give either --seeds or --latents"),
     ],
 )
-def test_wrong_options_are_one_line(args: list[str], message: str, file: Path, tmp_path: Path, capsys) -> None:
+def test_wrong_options_are_one_line(
+    args: list[str], message: str, file: Path, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert message in line(capsys, file, tmp_path / "out", *args)
     assert not (tmp_path / "out").exists()
 

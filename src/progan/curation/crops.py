@@ -4,7 +4,6 @@ import csv
 import functools
 import hashlib
 import io
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from progan.data.pixels import decode, to_channels
 from progan.data.records import Record, Source
 from progan.data.sources import fingerprint
 from progan.data.store import Store, check_target, prepare
-from progan.data.unfinished import quiet
+from progan.data.unfinished import sayer
 from progan.errors import ConfigError, DataError
 from progan.files import replacing
 from progan.images import check_size
@@ -94,7 +93,7 @@ def prepare_crops(
     if same := _same(store_path, description):
         return same
     check_target(store_path)
-    say = functools.partial(tqdm.write, file=sys.stderr) if progress else quiet
+    say = sayer(progress)
     with Scratch(store_path, key, keep, say=say) as scratch:
         if store := _same(store_path, description):  # another process has made it meanwhile
             scratch.finish()

@@ -129,11 +129,11 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 def _start_worker() -> None:
     """Leave Ctrl-C to the parent, and do not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    after_parent(lambda: os._exit(1))
+
+
+def after_parent(do: Callable[[], object]) -> None:
+    """Call ``do`` in a thread when the process that started this one is gone, however it ended."""
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_exit_after, args=[parent.sentinel], daemon=True).start()
-
-
-def _exit_after(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)
+        threading.Thread(target=lambda: (wait([parent.sentinel]), do()), daemon=True).start()

@@ -2,10 +2,8 @@
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import json
-import sys
 from collections.abc import Generator
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -22,7 +20,7 @@ from progan.data.pipeline import make_chunks
 from progan.data.pixels import Chunk, ImageError
 from progan.data.records import Source
 from progan.data.sources import fingerprint, missing, open_source
-from progan.data.unfinished import quiet, remove_abandoned
+from progan.data.unfinished import remove_abandoned, sayer
 from progan.data.writer import HEADER_BYTES, PartialStore
 from progan.errors import DataError
 from progan.files import cache_path
@@ -143,7 +141,7 @@ def prepare(
     how = dataclasses.replace(options, on_error="fail")  # what came before the first broken image is good for both
     key = hashlib.sha256(repr((facts, how, plan, len(source), PIL.__version__)).encode()).hexdigest()[:16]
     size = (plan.height, plan.width, plan.channels)
-    say = functools.partial(tqdm.write, file=sys.stderr) if progress else quiet
+    say = sayer(progress)
     with PartialStore(store_path, *size, expected=len(source), key=key, say=say) as partial:
         if (same := _open_same(store_path, options, mark)) is not None:  # another process was faster
             return same

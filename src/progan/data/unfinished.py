@@ -2,14 +2,18 @@
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from tqdm import tqdm
 
 try:
     import fcntl
@@ -21,6 +25,11 @@ _LOG, _OLD = "progress.jsonl", "old"
 
 def quiet(_: str) -> None:
     """Say nothing."""
+
+
+def sayer(progress: bool) -> Callable[[str], object]:
+    """What says a line on stderr, above a progress bar if there is one, or nothing without ``progress``."""
+    return functools.partial(tqdm.write, file=sys.stderr) if progress else quiet
 
 
 class Unfinished:

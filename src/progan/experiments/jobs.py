@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from progan.data.pipeline import after_parent
 from progan.experiments.rows import Job, Record, do, empty
 from progan.training.run import stop_signals
 
@@ -92,9 +92,7 @@ def _child(job: Job, sender: Connection) -> None:
     """Do one job in a process of its own."""
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C reaches it through the first process only
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_stop_after, args=[parent.sentinel], daemon=True).start()
+    after_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))  # it saves and ends, so that nothing trains unseen
     import torch
 
     torch.set_num_threads(1)
@@ -102,12 +100,6 @@ def _child(job: Job, sender: Connection) -> None:
     with _output(job).open("a", buffering=1) as file:
         sys.stdout = sys.stderr = file
         sender.send(do(job))
-
-
-def _stop_after(sentinel: int) -> None:
-    """Save and end when the first process is gone, so that nothing trains unseen."""
-    wait([sentinel])
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _output(job: Job) -> Path:
