@@ -22,13 +22,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from progan.cli import main as progan
-from progan.curation.restore import in_tiles
 from progan.data.options import PrepareOptions
 from progan.data.store import cached
-from progan.gans.artefacts import jpeg
-from progan.gans.patches import psnr
-from progan.gans.super_resolution import downscale, upscale
 from progan.images import save_png, sheet, to_float, to_uint8
+from progan.restoration.artefacts import jpeg
+from progan.restoration.patches import psnr
+from progan.restoration.restore import in_tiles
+from progan.restoration.super_resolution import downscale, upscale
 from progan.snapshot import Snapshot
 
 NETWORKS = ("artefacts", "super_resolution")

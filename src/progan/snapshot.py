@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from progan import draws
 from progan.errors import CheckpointError, ConfigError
 from progan.files import replacing
-from progan.gans import GANS
 from progan.gans.base import ImageSpec
 from progan.images import to_uint8
+from progan.registry import GANS
 
 FORMAT = "progan-snapshot-1"
 _MOST_PIXELS = 1 << 22  # of images made at once, four of 1024x1024: each takes some 300 MB in the full networks
@@ -68,6 +68,18 @@ class Snapshot:
     def to(self, device: torch.device | str) -> "Snapshot":
         """The same snapshot with its generator moved to ``device``."""
         return replace(self, generator=self.generator.to(device))
+
+    def level_of(self, resolution: int) -> int:
+        """The level that makes images of a shorter side [pixels].
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        sides = [4 << level for level in range(self.level + 1)]
+        if resolution not in sides:
+            there = ", ".join(map(str, sides))
+            raise ConfigError(f"resolution {resolution} is not one this generator makes; try {there}")
+        return sides.index(resolution)
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
         """One latent for each seed, float32 [N, latent_size]; a seed gives the same latent everywhere."""

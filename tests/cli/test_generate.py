@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from progan.cli import generate, main
-from progan.cli.generate import parse_seeds
+from progan.cli.seeds import parse_seeds
 from progan.data.store import Store
 from progan.gans import ProGANConfig
 from progan.gans.base import ImageSpec

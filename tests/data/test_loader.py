@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from progan import draws
-from progan.data.loader import Loader, _free_in_groups, free_bytes
+from progan.data.loader import Loader, _free_in_groups
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, prepare
+from progan.devices import free_bytes
 from progan.errors import DataError
 from references.image_files import noise, save
 from references.store_reference import loader_batch

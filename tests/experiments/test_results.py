@@ -9,9 +9,9 @@ import pytest
 from progan.errors import DataError
 from progan.experiments import EXPERIMENTS
 from progan.experiments.base import Experiment, Row, Value
+from progan.experiments.job import Record, empty
 from progan.experiments.page import copy_figures, fill, frame, section
 from progan.experiments.results import collect, read, report, save, value_of
-from progan.experiments.rows import Record, empty
 from progan.experiments.scale import SCALES, Scale
 
 DOCS = Path(__file__).parents[2] / "docs" / "results.md"

@@ -13,8 +13,9 @@ from PIL import Image
 
 from progan.data.store import Store, prepare
 from progan.errors import ConfigError, DataError
-from progan.experiments import EXPERIMENTS, jobs
-from progan.experiments import rows as row_runs
+from progan.experiments import EXPERIMENTS
+from progan.experiments import job as row_runs
+from progan.experiments import pool as jobs
 from progan.experiments.base import Experiment, Row
 from progan.experiments.curves import measure_snapshots, read_curve
 from progan.experiments.results import Results, read
@@ -23,7 +24,7 @@ from progan.experiments.scale import SCALES, Scale
 from progan.gans.base import ImageSpec
 from progan.presets import PRESETS
 from progan.snapshot import Snapshot
-from progan.training import session
+from progan.training import train as session
 from progan.training.config import RunConfig
 from progan.training.log import read_stats
 from progan.training.loop import Trainer

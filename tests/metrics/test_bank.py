@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from progan.metrics.bank import FeatureBank, float64_device
+from progan.devices import float64_device
+from progan.metrics.bank import FeatureBank
 from progan.metrics.base import Setup
 
 SETUP = Setup(height=8, width=8, channels=3)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from progan.errors import DataError
 from progan.metrics import inception
 from progan.metrics.inception import CONVOLUTIONS, NETWORK, PUBLISHED, SHAPES, Inception, load, resize
-from progan.metrics.weights import UNPUBLISHED, folded, weight_hash
+from progan.weights import UNPUBLISHED, folded, weight_hash
 from references.inception import SIZES, images, tensor
 from references.inception import resize as resize_reference
 

@@ -13,7 +13,7 @@ from progan.errors import ConfigError, DataError
 from progan.metrics import lite0
 from progan.metrics.extractors import FrozenExtractor
 from progan.metrics.lite0 import CONVOLUTIONS, load
-from progan.metrics.weights import UNPUBLISHED
+from progan.weights import UNPUBLISHED
 from references.inception import images
 from references.lite0 import SIDE
 

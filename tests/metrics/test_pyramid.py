@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from progan.errors import ConfigError
-from progan.metrics.pyramid import laplacian_pyramid, pyr_down, pyr_up, pyramid_sizes
+from progan.pyramid import laplacian_pyramid, pyr_down, pyr_up, pyramid_sizes
 from references import swd as reference
 
 SHAPES = [(2, 3, 64, 64), (1, 1, 128, 128), (2, 3, 32, 96), (1, 1, 64, 16), (3, 1, 4, 8), (1, 3, 20, 12), (2, 3, 4, 4)]

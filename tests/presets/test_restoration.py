@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from progan.gans.artefacts import ArtefactsConfig
 from progan.gans.base import ImageSpec
-from progan.gans.super_resolution import SuperResolutionConfig
 from progan.presets import PRESETS, restoration
+from progan.restoration.artefacts import ArtefactsConfig
+from progan.restoration.super_resolution import SuperResolutionConfig
 from progan.training.config import RunConfig, check
 from progan.training.loop import Trainer
 

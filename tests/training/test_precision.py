@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from progan.devices import pick_device
 from progan.errors import ConfigError
-from progan.training.precision import Precision, pick_device
+from progan.training.precision import Precision
 from references.training import adam
 
 CPU = torch.device("cpu")

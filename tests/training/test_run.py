@@ -16,6 +16,7 @@ from progan.data.loader import Loader
 from progan.data.store import Store
 from progan.errors import CheckpointError
 from progan.gans.base import ImageSpec
+from progan.processes import stop_signals
 from progan.schedule import spans
 from progan.snapshot import Snapshot
 from progan.training.config import RunConfig
@@ -23,7 +24,7 @@ from progan.training.distributed import Ranks
 from progan.training.log import read_stats
 from progan.training.loop import SINGLE, Trainer
 from progan.training.preflight import Plan, StageCost
-from progan.training.run import Run, stop_signals
+from progan.training.run import Run
 from small import small_run
 
 CPU = torch.device("cpu")

@@ -14,13 +14,13 @@ from torch import Tensor
 from progan.analysis.neighbours import Crop, Features, nearest, neighbours_sheet, pixels
 from progan.analysis.neighbours import Neighbours as Found
 from progan.cli import nearest as nearest_name
-from progan.cli.generate import level_of, parse_seeds
+from progan.cli.seeds import parse_seeds
 from progan.data.store import Store
+from progan.devices import pick_device
 from progan.errors import ConfigError, DataError
 from progan.images import save_png
 from progan.metrics.extractors import load_extractor
 from progan.snapshot import Snapshot
-from progan.training.precision import pick_device
 
 _NETWORKS = {"lite0": "efficientnet_lite0", "inception": "inception"}
 
@@ -65,7 +65,7 @@ class Neighbours:
         """Make images, compare, draw and print."""
         crop, seeds = self._check()
         snapshot, store = Snapshot.load(self.snapshot, device=pick_device(self.device)), Store.open(self.store)
-        level = None if self.resolution is None else level_of(self.resolution, snapshot)
+        level = None if self.resolution is None else snapshot.level_of(self.resolution)
         fakes = snapshot.generate(seeds=seeds, label=self.label, level=level, batch=self.batch)
         reals = _level_like(store, fakes)
         features = self._features(str(snapshot.device))

@@ -59,7 +59,7 @@ class CelebAHQ:
         """The networks, if any is named."""
         if self.artefacts is None and self.super_resolution is None:
             return {}
-        from progan.curation.restore import load_restore
+        from progan.curation.restoring import load_restore
 
         restore, name = load_restore(self.artefacts, self.super_resolution, device=self.device)
         return {"restore": restore, "restore_name": name}

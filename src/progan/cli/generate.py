@@ -1,6 +1,5 @@
 """The command 'progan generate'."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -14,11 +13,12 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from progan.cli.seeds import parse_seeds
+from progan.devices import pick_device
 from progan.errors import ConfigError, DataError
 from progan.evaluation.sets import open_images
 from progan.images import beside, opaque, save_png, sheet, to_pil
 from progan.snapshot import Snapshot
-from progan.training.precision import pick_device
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Generate:
         self._check()
         snapshot = Snapshot.load(self.snapshot, device=pick_device(self.device))
         names, inputs = self._inputs(snapshot)
-        level = None if self.resolution is None else level_of(self.resolution, snapshot)
+        level = None if self.resolution is None else snapshot.level_of(self.resolution)
         z, seeds = (None, inputs) if isinstance(inputs, list) else (inputs, None)
         images = chain.from_iterable(snapshot.batches(z, seeds=seeds, label=self.label, level=level, batch=self.batch))
         images = tqdm(images, total=len(names), unit=" images", disable=None if len(names) > self.batch else True)
@@ -106,24 +106,6 @@ def main(args: Sequence[str]) -> int:
     return tyro.cli(Generate, args=list(args), prog="progan generate").run()
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Seeds of a list with ranges.
-
-    >>> parse_seeds("3,7,20-22")
-    [3, 7, 20, 21, 22]
-    """
-    seeds = []
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if not match:
-            raise ConfigError(f"seeds must look like 0-15 or 3,7,20-29; got {text!r}")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise ConfigError(f"seeds {part.strip()!r}: the range is empty; write the smaller number first")
-        seeds += range(first, last + 1)
-    return seeds
-
-
 def read_latents(path: Path, size: int) -> np.ndarray:
     """Latents [N, size] of a .npy file, or one of [size]; nothing in the file is executed.
 
@@ -143,18 +125,6 @@ def read_latents(path: Path, size: int) -> np.ndarray:
     if not np.isfinite(latents).all():
         raise DataError(f"{path}: some latents are not finite")
     return latents
-
-
-def level_of(resolution: int, snapshot: Snapshot) -> int:
-    """The level that makes images of a shorter side [pixels].
-
-    Raises:
-        ConfigError: if there is none.
-    """
-    sides = [4 << level for level in range(snapshot.level + 1)]
-    if resolution not in sides:
-        raise ConfigError(f"resolution {resolution} is not one this generator makes; try {', '.join(map(str, sides))}")
-    return sides.index(resolution)
 
 
 def _write(image: Image.Image, path: Path) -> None:

@@ -9,12 +9,12 @@ from typing import Annotated
 import tyro
 
 from progan.curation.digits import train_digit_classifier
+from progan.devices import pick_device
 from progan.evaluation.measure import Measurement, check_names
 from progan.evaluation.report import comparison, table
 from progan.evaluation.sets import open_pair
 from progan.files import cache_path
 from progan.metrics import METRICS
-from progan.training.precision import pick_device
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import tyro
 
 from progan.cli import nearest
 from progan.data.cluster import dask_workers
-from progan.data.inspect import contact_sheet, inspect, store_duplicates
+from progan.data.inspection import contact_sheet, inspect, store_duplicates
 from progan.data.options import PrepareOptions
 from progan.data.recipes import RECIPES, is_known, open_recipe, prepare_recipe
 from progan.data.report import report

@@ -11,16 +11,16 @@ import tyro
 from progan.cli import nearest
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, cached
+from progan.devices import pick_device
 from progan.errors import ConfigError, DataError
 from progan.evaluation.monitor import Monitor
 from progan.images import parse_size
 from progan.metrics import METRICS
 from progan.presets import AUTO, PRESETS
 from progan.presets.progressive import auto
-from progan.training import session
+from progan.training import train as session
 from progan.training.config import AnyGAN, RunConfig
 from progan.training.distributed import Ranks, process_group
-from progan.training.precision import pick_device
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from progan.cli.generate import level_of
+from progan.devices import pick_device
 from progan.errors import ConfigError
 from progan.latent.films import Screen, interpolation, snapshots_of, training
 from progan.latent.video import CRF, check_film, check_size, save_film
 from progan.latent.walks import LEAST_LENGTH, SIGMA_S, Walk
 from progan.snapshot import Snapshot
-from progan.training.precision import pick_device
 
 _FPS = {".gif": 25}
 
@@ -75,7 +74,7 @@ class Video:
 
     def _interpolation(self, columns: int, rows: int, count: int, fps: int) -> tuple[Iterator[np.ndarray], int]:
         snapshot = Snapshot.load(self.snapshot, device=pick_device(self.device))
-        level = None if self.resolution is None else level_of(self.resolution, snapshot)
+        level = None if self.resolution is None else snapshot.level_of(self.resolution)
         screen = self._screen(columns, rows, snapshot.spec.size(snapshot.level if level is None else level))
         if self.seconds < LEAST_LENGTH * self.sigma:
             print(

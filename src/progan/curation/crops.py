@@ -18,15 +18,15 @@ from progan.curation.alignment import CropSquare, align
 from progan.curation.quality import quality
 from progan.curation.scratch import Crop, Picture, Scratch
 from progan.data.options import PrepareOptions
-from progan.data.pipeline import in_order, usable_cpus
 from progan.data.pixels import decode, to_channels
-from progan.data.records import Record, Source
 from progan.data.sources import fingerprint
+from progan.data.sources.records import Record, Source
 from progan.data.store import Store, check_target, prepare
 from progan.data.unfinished import sayer
 from progan.errors import ConfigError, DataError
 from progan.files import replacing
 from progan.images import check_size
+from progan.processes import in_order, usable_cpus
 
 _RANKING = "ranking.csv"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from progan.download import file_sha256
 from progan.errors import ConfigError, DataError
-from progan.metrics.weights import fitted, read_state, weight_hash
+from progan.weights import fitted, read_state, weight_hash
 
 State = Mapping[str, Tensor]
 

@@ -1,16 +1,12 @@
 """Batches of training images, addressed by the position of their first sample."""
 
-import os
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from progan import draws
 from progan.data.store import Store
+from progan.devices import free_bytes
 
 
 class Loader:
@@ -121,51 +117,3 @@ class Loader:
         picks[chosen] = len(images) + np.arange(len(chosen))
         flipped = images.index_select(0, self._to_device(torch.from_numpy(chosen))).flip(2)
         return torch.cat([images, flipped]).index_select(0, self._to_device(torch.from_numpy(picks)))
-
-
-def free_bytes(device: torch.device) -> int:
-    """Memory that this process may still take on a device [bytes]."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return min([_free_on_machine(), *_free_in_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
-
-
-def _free_on_machine() -> int:
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        if "MemAvailable" in fields:
-            return int(fields["MemAvailable"].split()[0]) * 1024
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 4 << 30  # unknown; a level of 1 GiB is held then
-
-
-def _free_in_groups(groups: Path, root: Path) -> Iterator[int]:
-    """What containers and batch systems still grant this process [bytes], by control groups of version 2 and 1.
-
-    Cached files count as used there, but those not in use make room.
-    """
-    for line in groups.read_text().splitlines() if groups.exists() else ():
-        _, kinds, name = line.split(":", 2)
-        if kinds == "":
-            base, limit, used, cached = root, "memory.max", "memory.current", "inactive_file "
-        elif "memory" in kinds.split(","):
-            base, limit, used, cached = (
-                root / kinds,
-                "memory.limit_in_bytes",
-                "memory.usage_in_bytes",
-                "total_inactive_file ",
-            )
-        else:
-            continue
-        group = base / name.strip("/")
-        for folder in (group, *group.parents):
-            with suppress(OSError, ValueError):  # ValueError: "max"
-                limited = int((folder / limit).read_text())
-                taken = int((folder / used).read_text())
-                lines = (folder / "memory.stat").read_text().splitlines()
-                room = sum(int(line.removeprefix(cached)) for line in lines if line.startswith(cached))
-                yield max(limited - taken + room, 0)
-            if folder == base:
-                break

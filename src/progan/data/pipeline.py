@@ -6,19 +6,17 @@ import itertools
 import multiprocessing
 import os
 import signal
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from multiprocessing.connection import wait
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from typing import TypeVar
 
 import numpy as np
 
 from progan.data.pixels import Chunk, Plan, make_chunk
-from progan.data.records import Record, Source
+from progan.data.sources.records import Record, Source
 from progan.errors import DataError
+from progan.processes import after_parent, in_order, usable_cpus
 
 T = TypeVar("T")
 
@@ -83,11 +81,6 @@ def make_chunks(
             ) from error
 
 
-def usable_cpus() -> int:
-    """CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _split(records: Iterable[Record], limit: int) -> Iterator[list[Record]]:
     """Chunks of at most ``limit`` records that do not hold too many bytes."""
     chunk: list[Record] = []
@@ -103,21 +96,6 @@ def _split(records: Iterable[Record], limit: int) -> Iterator[list[Record]]:
         yield chunk
 
 
-def in_order(executor: Executor, work: Callable[..., T], jobs: Iterable[tuple], in_flight: int) -> Iterator[T]:
-    """What ``work`` makes of the arguments that each job is, in the order of the jobs, a bounded number under way."""
-    pending: deque[Future[T]] = deque()
-    try:
-        for job in jobs:
-            pending.append(executor.submit(work, *job))
-            if len(pending) >= in_flight:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()
-
-
 def _pool(workers: int) -> ProcessPoolExecutor:
     """Fresh processes: a fork of a process that runs torch's threads could hang."""
     methods = multiprocessing.get_all_start_methods()
@@ -130,10 +108,3 @@ def _start_worker() -> None:
     """Leave Ctrl-C to the parent, and do not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     after_parent(lambda: os._exit(1))
-
-
-def after_parent(do: Callable[[], object]) -> None:
-    """Call ``do`` in a thread when the process that started this one is gone, however it ended."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), do()), daemon=True).start()

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from progan.data.inspect import Inspection
+from progan.data.inspection import Inspection
 
 _BAR = 40  # widest bar [characters]
 _MOST = 20  # lines of a list

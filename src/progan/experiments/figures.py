@@ -10,17 +10,17 @@ from tqdm import tqdm
 
 from progan.analysis.neighbours import Crop, nearest, neighbours_sheet, pixels
 from progan.data.store import Store
+from progan.devices import pick_device
 from progan.errors import ProganError
 from progan.evaluation.sets import of_store, open_images
 from progan.experiments.curves import compare, measure_snapshots, plot, read_curve
-from progan.experiments.rows import Job, unmeasurable
+from progan.experiments.job import Job, unmeasurable
 from progan.images import save_png, sheet
 from progan.latent.films import Screen, interpolation
 from progan.latent.video import save_film
 from progan.latent.walks import LEAST_LENGTH, SIGMA_S, Walk
 from progan.metrics.extractors import load_extractor
 from progan.snapshot import Snapshot
-from progan.training.precision import pick_device
 
 COLUMNS = 12
 """Images of each row in a sheet."""

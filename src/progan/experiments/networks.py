@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from progan.experiments.base import Row
+from progan.experiments.job import Record, empty
 from progan.experiments.results import markdown
-from progan.experiments.rows import Record, empty
 from progan.gans.base import ImageSpec
 
 CHANNELS = 3

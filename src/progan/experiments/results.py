@@ -15,7 +15,7 @@ import torch
 import progan
 from progan.errors import DataError
 from progan.experiments.base import Experiment, Value
-from progan.experiments.rows import Record
+from progan.experiments.job import Record
 from progan.experiments.scale import Scale
 from progan.files import replacing
 from progan.metrics import METRICS

@@ -11,17 +11,17 @@ from tqdm import tqdm
 
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, cached
+from progan.devices import pick_device
 from progan.errors import ConfigError, DataError
 from progan.experiments import networks
 from progan.experiments.base import Experiment, Row
 from progan.experiments.figures import draw
-from progan.experiments.jobs import run_jobs
+from progan.experiments.job import Job, Record, unfit, unmeasurable
+from progan.experiments.pool import run_jobs
 from progan.experiments.results import FILE, Results, collect, origin, read, report, save
-from progan.experiments.rows import Job, Record, unfit, unmeasurable
 from progan.experiments.scale import Scale
 from progan.experiments.synthetic import tiny_store
 from progan.files import locked, replacing
-from progan.training.precision import pick_device
 
 
 @dataclass(frozen=True, kw_only=True)

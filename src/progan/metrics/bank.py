@@ -7,12 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from progan.devices import float64_device
 from progan.metrics.base import Setup
-
-
-def float64_device(device: str) -> torch.device:
-    """Where sums in float64 can be made: ``device``, or the CPU in place of an Apple GPU, which has no float64."""
-    return torch.device("cpu" if torch.device(device).type == "mps" else device)
 
 
 class FeatureBank:

@@ -19,7 +19,7 @@ from progan.errors import ConfigError, DataError
 from progan.files import cache_path, replacing
 from progan.metrics.base import Setup
 from progan.metrics.extractors import FrozenExtractor, Outputs
-from progan.metrics.weights import weight_hash
+from progan.weights import weight_hash
 
 FORMAT = "progan-digits-1"
 _SIDES = (28, 32)  # of MNIST, and of MNIST with a black border of 2 [pixels]

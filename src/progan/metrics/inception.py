@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from progan.metrics.extractors import FrozenExtractor, Outputs
-from progan.metrics.weights import NORM, UNPUBLISHED, Published, fitted, folded, locate, read_state, weight_hash
+from progan.weights import NORM, UNPUBLISHED, Published, fitted, folded, locate, read_state, weight_hash
 
 _EPS = 1e-3  # of every batch norm
 _SIDE = 299  # of the images that the network sees [pixels]

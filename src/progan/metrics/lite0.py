@@ -16,7 +16,7 @@ from torch import Tensor
 
 from progan.errors import ConfigError
 from progan.metrics.extractors import FrozenExtractor, Outputs
-from progan.metrics.weights import NORM, UNPUBLISHED, Published, fitted, folded, locate, read_state, weight_hash
+from progan.weights import NORM, UNPUBLISHED, Published, fitted, folded, locate, read_state, weight_hash
 
 _EPS = 1e-3  # of every batch norm
 _SIDE = 224  # of the images that the network sees [pixels]

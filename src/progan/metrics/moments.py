@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from progan.devices import float64_device
 from progan.errors import ConfigError, DataError
-from progan.metrics.bank import float64_device
 from progan.metrics.base import Setup
 
 

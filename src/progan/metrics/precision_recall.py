@@ -6,8 +6,9 @@ from itertools import count
 import torch
 from torch import Tensor
 
+from progan.devices import float64_device
 from progan.errors import ConfigError
-from progan.metrics.bank import FeatureBank, float64_device
+from progan.metrics.bank import FeatureBank
 
 _TILE = 2048  # rows; a tile of distances is 32 MiB, however large the sets are
 _NOISE = torch.finfo(torch.float32).eps ** 2  # of |x|^2 + |y|^2: float32 rows as close as that are not told apart

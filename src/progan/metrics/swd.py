@@ -13,9 +13,9 @@ from torch import Tensor
 from progan import draws
 from progan.errors import ConfigError, DataError
 from progan.metrics.base import Setup
-from progan.metrics.pyramid import laplacian_pyramid, pyramid_sizes
 from progan.metrics.spool import Spool
 from progan.metrics.threads import Each, mapper
+from progan.pyramid import laplacian_pyramid, pyramid_sizes
 
 SIDE = 7  # of a neighbourhood [pixels]; all constants as in ProGAN section 5
 AREA = SIDE * SIDE

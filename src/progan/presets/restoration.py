@@ -1,7 +1,7 @@
 """The two restoration networks of CelebA-HQ (ProGAN appendix C), as in their papers and small for a CPU."""
 
-from progan.gans.artefacts import ArtefactsConfig
-from progan.gans.super_resolution import SuperResolutionConfig
+from progan.restoration.artefacts import ArtefactsConfig
+from progan.restoration.super_resolution import SuperResolutionConfig
 from progan.schedule import ScheduleConfig
 from progan.training.config import RunConfig
 

@@ -1,40 +1,13 @@
 """Device and arithmetic: which device, autocast, and optimizer steps that skip gradients that are not finite."""
 
-import ctypes
-import sys
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor
 
-from progan.errors import ConfigError
+from progan.devices import keep_freed_memory
 
 _GROW_AFTER = 2000  # finite fp16 steps after which the loss scale is doubled, as in torch.amp
-
-
-def pick_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device called ``name``; auto: CUDA, else MPS, else the CPU.
-
-    Raises:
-        ConfigError: if that device is not on this machine.
-    """
-    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
-    there = [kind for kind, count in counts.items() if count]
-    kind, _, number = (there[0] if name == "auto" else name).partition(":")
-    if kind not in there or (number and not (number.isdecimal() and int(number) < counts[kind])):
-        raise ConfigError(f"device {name!r} is not available here; try --device {', '.join(there)} or auto")
-    return torch.device(f"{kind}:{number or local_rank}" if kind == "cuda" else kind)
-
-
-def keep_freed_memory() -> None:
-    """Ask glibc to keep freed memory for the next large tensor; page faults cost up to half of a weight's gradient."""
-    if sys.platform == "linux":
-        try:
-            libc = ctypes.CDLL("libc.so.6")
-            libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-        except (OSError, AttributeError):  # another C library
-            return
 
 
 class Precision:

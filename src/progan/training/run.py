@@ -1,7 +1,6 @@
 """A run directory: train until the end, a signal or an error, and go on later as if nothing had happened."""
 
 import json
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +16,9 @@ from progan import draws
 from progan.data.store import Store
 from progan.errors import CheckpointError, ConfigError
 from progan.files import replacing
-from progan.gans import GANS
 from progan.images import save_png, sheet, to_uint8
+from progan.processes import stop_signals
+from progan.registry import name_of
 from progan.schedule import Stage, spans
 from progan.snapshot import Snapshot
 from progan.training import checkpoint
@@ -128,8 +128,7 @@ class Run:
     def snapshot(self, stage: Stage) -> Snapshot:
         """The averaged generator as it is now, in ``stage``."""
         network, spec, gan = self.trainer.ema.network, self.trainer.spec, self.config.gan
-        name = next(name for name, kind in GANS.items() if type(gan) is kind)
-        return Snapshot(network, name, gan, spec, stage.level, stage.alpha, self.kimg, self.store.classes)
+        return Snapshot(network, name_of(gan), gan, spec, stage.level, stage.alpha, self.kimg, self.store.classes)
 
     def _record(self, stage: Stage, before: int, *, over: bool) -> None:
         """Statistics, samples and snapshots that are due after an iteration that began at ``before`` images."""
@@ -279,21 +278,3 @@ def _images(data: dict[str, Any]) -> str:
     spec = data["spec"]
     classes = f" in {spec['classes']} classes" if spec["classes"] else ""
     return f"{data['count']} images of {spec['height']}x{spec['width']}x{spec['channels']}{classes}"
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """A list that SIGINT or SIGTERM puts its number into; a second signal stops at once."""
-    received: list[int] = []
-
-    def receive(number: int, frame: Any) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    old = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

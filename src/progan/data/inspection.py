@@ -1,0 +1,261 @@
+"""What is in a data source: sizes, channels, broken files, duplicates, classes, and what to do with it."""
+
+import contextlib
+import hashlib
+import itertools
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from progan.data.options import PrepareOptions, make_plan
+from progan.data.pixels import Plan, decode, level_sizes, to_pixels
+from progan.data.sources.records import Record, Source
+from progan.data.store import Store
+from progan.errors import DataError
+from progan.processes import usable_cpus
+
+NEAR_BITS = 3
+"""Most bits of 64 in which the hashes of near duplicates differ; with 4 bands at least one band is equal then."""
+NEAR_LEVELS = 4.0
+"""Most by which their 8x9 grey thumbnails differ on average, apart from brightness [levels of 255]."""
+_NEIGHBOURS = 32  # images with an equal band that each one is compared with; more would not be linear time
+_PART = 64  # images examined at a time
+_ROWS = 4096  # of a store at a time
+
+
+@dataclass
+class Findings:
+    """Facts of some consecutive images; those of two parts of a source add up."""
+
+    names: list[str] = field(default_factory=list)
+    labels: list[int | None] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    """Height and width of each [pixels]."""
+    modes: list[str] = field(default_factory=list)
+    """L, LA, RGB or RGBA."""
+    digests: list[bytes] = field(default_factory=list)
+    """SHA-256 of mode, size and decoded pixels."""
+    thumbs: list[np.ndarray] = field(default_factory=list)
+    """Grey uint8 [8, 9] box means of the whole image."""
+    broken: list[str] = field(default_factory=list)
+    """Name and reason."""
+
+    def add(self, other: "Findings") -> None:
+        for key, values in vars(other).items():
+            getattr(self, key).extend(values)
+
+
+def examine(records: Sequence[Record]) -> Findings:
+    """Decode some images to their end; the part that worker processes run."""
+    found = Findings()
+    for record in records:
+        try:
+            image = decode(record.data)
+        except DataError as error:
+            found.broken.append(f"{record.name}: {error}")
+            continue
+        head = f"{image.mode} {image.width}x{image.height}".encode()
+        found.names.append(record.name)
+        found.labels.append(record.label)
+        found.sizes.append((image.height, image.width))
+        found.modes.append(image.mode)
+        found.digests.append(hashlib.sha256(head + image.tobytes()).digest())
+        grey = image.convert("L")
+        found.thumbs.append(np.asarray(grey.resize((9, 8), Image.Resampling.BOX)))
+    return found
+
+
+def difference_hash(thumbs: np.ndarray) -> np.ndarray:
+    """64 bits for each image: whether a pixel is brighter than the one to its left.
+
+    Shape: uint8 [N, 8, 9] -> uint64 [N].
+    """
+    bits = thumbs[:, :, 1:] > thumbs[:, :, :-1]
+    return np.packbits(bits.reshape(len(thumbs), 64), axis=1).view(">u8")[:, 0].astype(np.uint64)
+
+
+def near_groups(thumbs: np.ndarray) -> np.ndarray:
+    """Number of the first image of every image's group of near duplicates, int64 [N]; its own if it has none.
+
+    Linear time: images are sorted by each of the four bands of 16 bits of their hashes in turn, and compared with
+    the next few of an equal band. Groups are transitive.
+    """
+    hashes, flat = difference_hash(thumbs), thumbs.reshape(len(thumbs), -1)
+    parent = np.arange(len(thumbs))
+    for shift in (0, 16, 32, 48):
+        turned = (hashes << np.uint64(shift)) | (hashes >> np.uint64(64 - shift)) if shift else hashes
+        order = np.argsort(turned, kind="stable")
+        bands = turned[order] >> np.uint64(48)
+        for step in range(1, min(_NEIGHBOURS, len(order) - 1) + 1):
+            i = np.flatnonzero(bands[step:] == bands[:-step])
+            if not len(i):
+                break
+            a, b = order[i], order[i + step]
+            close = _bit_count(hashes[a] ^ hashes[b]) <= NEAR_BITS
+            a, b = a[close], b[close]
+            alike = _difference(flat[a], flat[b]) <= NEAR_LEVELS
+            _join(parent, a[alike], b[alike])
+    return parent
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Mean absolute difference of thumbnails [N, 72] after the mean is taken off: [N]."""
+    difference = a.astype(np.float32) - b
+    return np.abs(difference - difference.mean(1, keepdims=True)).mean(1)
+
+
+def _bit_count(x: np.ndarray) -> np.ndarray:
+    """Number of ones in each uint64: sums of 2, 4 and 8 bits side by side, then of the bytes."""
+    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+def _join(parent: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+    """Make a and b members of one group, in place; every image points at the first of its group."""
+    while len(a := a[(apart := parent[a] != parent[b])]):
+        b = b[apart]
+        low, high = np.minimum(parent[a], parent[b]), np.maximum(parent[a], parent[b])
+        np.minimum.at(parent, high, low)
+        while not np.array_equal(upper := parent[parent], parent):
+            parent[:] = upper
+
+
+def groups_of(keys: Iterable) -> list[list[int]]:
+    """Positions with equal keys, for every key that occurs more than once."""
+    places: dict = defaultdict(list)
+    for i, key in enumerate(keys):
+        places[key].append(i)
+    return [group for group in places.values() if len(group) > 1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What ``inspect`` found in a source."""
+
+    source: Source
+    findings: Findings
+    exact: list[list[str]]
+    """Names of images with equal decoded pixels."""
+    near: list[list[str]]
+    """Names of images that look alike, of equal ones the first alone."""
+    plan: Plan | None
+    """What 'prepare' would do by default; None if nothing can be opened."""
+
+    @property
+    def store_bytes(self) -> int:
+        """Size of the suggested store."""
+        if self.plan is None:
+            return 0
+        pixels = sum(height * width for height, width in level_sizes(self.plan.height, self.plan.width))
+        return len(self.findings.names) * self.plan.channels * pixels
+
+    @property
+    def too_small(self) -> int:
+        """Images that would have to be enlarged to the suggested size."""
+        if self.plan is None or self.plan.fit == "pad":
+            return 0
+        return sum(min(size) < min(self.plan.height, self.plan.width) for size in self.findings.sizes)
+
+    def class_counts(self) -> dict[str, int]:
+        """Images of each class; empty without labels."""
+        counts = Counter(self.findings.labels)
+        return {name: counts[i] for i, name in enumerate(self.source.classes)}
+
+
+def inspect(
+    source: Source, options: PrepareOptions, *, workers: int | None = None, progress: bool = False
+) -> Inspection:
+    """Decode every image of a source and tell what is in it.
+
+    Args:
+        source: the images.
+        options: what the suggestion starts from.
+        workers: threads; by default one for each usable CPU. Decoding and hashing run outside Python's lock.
+        progress: whether to show a progress bar, if a terminal is there to show it.
+
+    Raises:
+        DataError: if the source itself is broken.
+    """
+    found = Findings()
+    with tqdm(total=len(source), unit=" images", desc="inspect", disable=None if progress else True) as bar:
+        for part in _examine_all(source, max(1, usable_cpus() if workers is None else workers)):
+            found.add(part)
+            bar.update(len(part.names) + len(part.broken))
+    exact = groups_of(found.digests)
+    again = {i for group in exact for i in group[1:]}
+    first = [i for i in range(len(found.names)) if i not in again]
+    near = groups_of(near_groups(np.stack([found.thumbs[i] for i in first])).tolist()) if first else []
+    return Inspection(
+        source=source,
+        findings=found,
+        exact=[[found.names[i] for i in group] for group in exact],
+        near=[[found.names[first[i]] for i in group] for group in near],
+        plan=make_plan(source, options) if found.names else None,
+    )
+
+
+def _examine_all(source: Source, workers: int) -> Iterator[Findings]:
+    """Findings of parts of the source, in order, with a bounded number of parts in memory."""
+    records, pending = iter(source), deque[Future[Findings]]()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            while part := list(itertools.islice(records, _PART)):
+                pending.append(pool.submit(examine, part))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def store_duplicates(store: Store) -> tuple[int, int]:
+    """Groups of equal and of near images in a store, looked for at 32 pixels or its next smaller level."""
+    level = store.level(max(side for side in store.resolutions if side <= 32))
+    digests, thumbs = [], []
+    for i in range(0, len(level), _ROWS):
+        rows = np.ascontiguousarray(level[i : i + _ROWS])
+        digests += [hashlib.sha256(row).digest() for row in rows]
+        thumbs.append(_shrink(rows[..., :3].mean(-1)))
+    exact = groups_of(digests)
+    again = [i for group in exact for i in group[1:]]
+    return len(exact), len(groups_of(near_groups(np.delete(np.concatenate(thumbs), again, axis=0)).tolist()))
+
+
+def _shrink(grey: np.ndarray) -> np.ndarray:
+    """Box means [N, 8, 9] of images [N, H, W], as uint8."""
+    rows, columns = (_box_weights(size, n) for size, n in zip(grey.shape[1:], (8, 9), strict=True))
+    return (rows @ grey @ columns.T).round().astype(np.uint8)
+
+
+def _box_weights(size: int, n: int) -> np.ndarray:
+    """How much each of ``size`` pixels counts in each of ``n`` equal parts of a line, [n, size]."""
+    edges = np.arange(n + 1)[:, None] * (size / n)
+    covered = np.clip(edges - np.arange(size), 0, 1)  # of each pixel, left of each edge
+    return np.diff(covered, axis=0) * (n / size)
+
+
+def contact_sheet(images: Source | Store, plan: Plan | None = None, count: int = 100) -> np.ndarray:
+    """At most ``count`` images evenly spread over a source or a store, whole, on squares of black.
+
+    Shape: uint8 [N, H, W, 3].
+    """
+    if isinstance(images, Store):
+        level = images.level(max(side for side in images.resolutions if side <= 128))
+        chosen = np.unique(np.linspace(0, len(level) - 1, count).round().astype(int))
+        rows = np.asarray(level[chosen])
+        return rows.repeat(3, -1) if rows.shape[-1] == 1 else rows[..., :3]
+    side = 128 if plan is None else min(128, max(plan.height, plan.width))
+    whole = Plan(height=side, width=side, channels=3, box=None, center=False, fit="pad", filter="lanczos", upscale=True)
+    tiles = []
+    for record in images.sample(count):
+        with contextlib.suppress(DataError):
+            tiles.append(to_pixels(decode(record.data), whole))
+    return np.stack(tiles)

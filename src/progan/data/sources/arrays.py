@@ -1,0 +1,213 @@
+"""Data sets that come as arrays: MNIST's idx files and the Python versions of CIFAR-10 and CIFAR-100."""
+
+import gzip
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from progan.data.sources.pickles import load_arrays
+from progan.data.sources.records import Source, image_kind
+from progan.errors import DataError
+
+_IDX_NAME = re.compile(r"(?P<stem>.*)-images[-.]idx3-ubyte(\.gz)?")
+_MAGIC = {"images": 0x803, "labels": 0x801}
+
+
+@dataclass(frozen=True)
+class _Cifar:
+    """The files of one of the CIFAR data sets."""
+
+    name: str
+    archive: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    labels: str
+    """Key of the labels in a batch."""
+    meta: str
+    """File with the names of the classes."""
+    class_names: str
+    """Their key in it."""
+    classes: int
+
+    def batches(self, split: str) -> tuple[str, ...]:
+        return {"train": self.train, "test": self.test, "all": self.train + self.test}[split]
+
+
+_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+_CIFAR_10 = _Cifar(
+    "CIFAR-10", "cifar-10-python.tar.gz", _BATCHES, ("test_batch",), "labels", "batches.meta", "label_names", 10
+)
+_CIFAR_100 = _Cifar(
+    "CIFAR-100", "cifar-100-python.tar.gz", ("train",), ("test",), "fine_labels", "meta", "fine_label_names", 100
+)
+
+
+def is_idx(path: Path) -> bool:
+    """Whether a file is called like MNIST's images."""
+    return _IDX_NAME.fullmatch(path.name) is not None
+
+
+def idx_files(folder: Path) -> list[Path]:
+    """The idx image files right inside a folder; of a file and its .gz only the file."""
+    found = sorted(path for path in folder.iterdir() if path.is_file() and is_idx(path))
+    return [path for path in found if path.suffix != ".gz" or path.with_suffix("") not in found]
+
+
+def idx_source(path: Path, files: Sequence[Path], split: str) -> Source:
+    """MNIST, Fashion-MNIST and the like: a folder of idx files, or one such file (then ``split`` does not matter).
+
+    Raises:
+        DataError: if the split is not there, or a file is broken.
+    """
+    chosen = list(files) if path.is_file() else _choose_split(path, files, split)
+    images = [_read_idx(file, "images") for file in chosen]
+    labels = [_labels_of(file, len(pixels)) for file, pixels in zip(chosen, images, strict=True)]
+    if len({pixels.shape[1:] for pixels in images}) > 1:
+        raise DataError(f"{path}: {', '.join(f.name for f in chosen)} hold images of different sizes; name one of them")
+    known = [array for array in labels if array is not None]
+    joined = np.concatenate(known) if len(known) == len(images) else None
+    classes = () if joined is None else tuple(str(i) for i in range(max(10, int(joined.max(initial=0)) + 1)))
+    names = [f"{file.name}[{i}]" for file, pixels in zip(chosen, images, strict=True) for i in range(len(pixels))]
+    return _array_source(f"idx files {path.name}", np.concatenate(images), names, joined, classes, "pad")
+
+
+def _choose_split(folder: Path, files: Sequence[Path], split: str) -> list[Path]:
+    """The files of a split, training files first."""
+    train, test = [f for f in files if "train" in f.name], [f for f in files if "train" not in f.name]
+    chosen = {"train": train, "test": test, "all": train + test}[split]
+    found = ", ".join(f.name for f in files)
+    if not chosen:
+        raise DataError(
+            f"{folder}: no idx images of the split {split!r}\n"
+            f"  found: {found}\n"
+            f"  fix:   --split {'train' if train else 'test'}"
+        )
+    if len(train) > 1 or len(test) > 1:
+        raise DataError(f"{folder}: several data sets in one folder\n  found: {found}\n  fix:   name one of them")
+    return chosen
+
+
+def _labels_of(file: Path, count: int) -> np.ndarray | None:
+    """The labels that belong to an image file, if they are there."""
+    stem = file.name.removesuffix(".gz").replace("-images", "-labels").replace("idx3", "idx1")
+    for path in (file.with_name(stem), file.with_name(stem + ".gz")):
+        if path.is_file():
+            labels = _read_idx(path, "labels")
+            if len(labels) != count:
+                raise DataError(
+                    f"{path}: labels that do not fit\n"
+                    f"  found: {len(labels)} labels and {count} images in {file.name}\n"
+                    f"  fix:   download both again"
+                )
+            return labels
+    return None
+
+
+def _read_idx(path: Path, kind: str) -> np.ndarray:
+    """The array of an idx file: uint8 [N, H, W] for images, [N] for labels."""
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, OSError, zlib.error) as error:
+        raise DataError(f"{path}: broken gzip file ({error})\n  fix:   download it again") from error
+    magic = int.from_bytes(data[:4], "big")
+    if len(data) < 4 or magic != _MAGIC[kind]:
+        raise DataError(
+            f"{path}: not an idx file of {kind}\n"
+            f"  found: magic number {magic:#010x}, wanted {_MAGIC[kind]:#010x}\n"
+            f"  fix:   download it again (some mirrors answer with a web page)"
+        )
+    rank = magic & 0xFF
+    header = 4 + 4 * rank
+    shape = struct.unpack(f">{rank}I", data[4:header]) if len(data) >= header else (0,)
+    if len(data) < header or len(data) != header + int(np.prod(shape, dtype=object)):
+        raise DataError(
+            f"{path}: truncated idx file\n"
+            f"  found: {len(data)} bytes, wanted {header + int(np.prod(shape, dtype=object))} for shape {list(shape)}\n"
+            f"  fix:   download it again"
+        )
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+
+
+def is_cifar(names: Sequence[str]) -> bool:
+    """Whether files of these names, without folders, are the Python version of CIFAR-10 or CIFAR-100."""
+    return _which_cifar(names) is not None
+
+
+def _which_cifar(names: Sequence[str]) -> _Cifar | None:
+    if set(names) & set(_CIFAR_10.batches("all")):
+        return _CIFAR_10
+    return _CIFAR_100 if "meta" in names and set(names) & set(_CIFAR_100.batches("all")) else None
+
+
+def cifar_source(path: Path, files: Mapping[str, Callable[[], bytes]], split: str) -> Source:
+    """The Python version of CIFAR-10, or of CIFAR-100 with its 100 fine labels.
+
+    Args:
+        path: folder or archive, for messages.
+        files: a function that reads it, for each file name.
+        split: 'train', 'test' or 'all'.
+
+    Raises:
+        DataError: if a batch is missing or broken, or its pickle asks for anything but arrays.
+    """
+    kind = _which_cifar(list(files)) or _CIFAR_10
+    wanted = kind.batches(split)
+    if missing := [name for name in wanted if name not in files]:
+        raise DataError(
+            f"{path}: {kind.name} without {', '.join(missing)}\n"
+            f"  found: {', '.join(sorted(files))}\n"
+            f"  fix:   unpack {kind.archive} again, or choose another --split"
+        )
+    batches = [_cifar_batch(kind, f"{path}/{name}", files[name]()) for name in wanted]
+    pixels = np.concatenate([images for images, _ in batches])
+    labels = np.concatenate([numbers for _, numbers in batches])
+    classes = tuple(str(i) for i in range(kind.classes))
+    if kind.meta in files:
+        found = _text_keys(load_arrays(files[kind.meta](), f"{path}/{kind.meta}")).get(kind.class_names, ())
+        decoded = tuple(n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in found)
+        classes = decoded if len(decoded) == kind.classes else classes
+    names = [f"{b}[{i}]" for b, (x, _) in zip(wanted, batches, strict=True) for i in range(len(x))]
+    return _array_source(f"{kind.name} {path.name}", pixels, names, labels, classes, "crop")
+
+
+def _text_keys(content: Any) -> dict[str, Any]:
+    """A dictionary with text for keys, which are bytes in pickles of Python 2; an empty one of anything else."""
+    return (
+        {k.decode() if isinstance(k, bytes) else k: v for k, v in content.items()} if isinstance(content, dict) else {}
+    )
+
+
+def _cifar_batch(kind: _Cifar, name: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels uint8 [N, 32, 32, 3] and labels int64 [N] of one batch."""
+    batch = _text_keys(load_arrays(data, name))
+    pixels, labels = batch.get("data"), batch.get(kind.labels, ())
+    if isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[1:] == (3072,):
+        numbers = isinstance(labels, list) and all(type(n) is int and 0 <= n < kind.classes for n in labels)
+        if numbers and len(labels) == len(pixels):
+            return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(labels, np.int64)
+    raise DataError(
+        f"{name}: not a batch of {kind.name}\n"
+        f"  found: {', '.join(map(str, batch)) or 'no dictionary'}; wanted 'data' [N, 3072] and its {kind.labels!r}\n"
+        f"  fix:   download {kind.archive} again"
+    )
+
+
+def _array_source(
+    description: str,
+    pixels: np.ndarray,
+    names: list[str],
+    labels: np.ndarray | None,
+    classes: tuple[str, ...],
+    fit: str,
+) -> Source:
+    def read(positions: Sequence[int]) -> Iterator[np.ndarray]:
+        return (pixels[i] for i in positions)
+
+    facts = {"labels": None if labels is None else labels.tolist(), "classes": classes, "default_fit": fit}
+    return Source(description=description, names=names, read=read, alike=image_kind(pixels.shape[1:]), **facts)

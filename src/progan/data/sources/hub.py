@@ -1,0 +1,184 @@
+"""Data sets of the Hugging Face hub by name, and folders that ``save_to_disk`` of its library wrote.
+
+The library ``datasets`` downloads and converts; what it leaves are Arrow files, which are read here in place.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from progan.data.sources.parquets import image_columns, labels_of
+from progan.data.sources.records import Names, Payload, Source
+from progan.errors import DataError
+
+_NAME = re.compile(r"hf:(?P<repo>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?(?::(?P<config>.+))?")
+_MOST = 200  # characters of a foreign message
+_NO_PACKAGE = "{}: needs one more package\n  fix:   pip install 'progan[hf]'"
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether this is meant for the hub: hf:OWNER/NAME, perhaps with @REVISION and :CONFIGURATION."""
+    return name.startswith("hf:")
+
+
+def hub_source(name: str, split: str) -> tuple[Path, Source]:
+    """A data set of the hub, downloaded into the cache of ``datasets`` unless it is there, and the folder it lies in.
+
+    Splits other than train and test are part of 'all'. Nothing from the hub is run: ``datasets`` has not been able to
+    since version 4.
+
+    Raises:
+        DataError: if the library is missing, there is no such data set, split or configuration, nobody answers, or
+            there is no column of images.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise DataError(f"{name!r}: not the name of a data set of the hub\n  fix:   hf:OWNER/NAME[@REVISION][:CONFIG]")
+    if Path(match["repo"]).exists():
+        raise DataError(
+            f"{name}: there is also a folder {match['repo']} here, which would be read instead\n"
+            f"  fix:   type this in another folder, or 'progan prepare {match['repo']} STORE' for that folder"
+        )
+    loaded = _load(name, match["repo"], match["config"], match["revision"])
+    files = {part: [Path(file["filename"]) for file in data.cache_files] for part, data in loaded.items()}
+    chosen = _choose_split(name, files, split)
+    source = arrow_source(f"Hugging Face {name}, {split}", chosen, roots=_cache_roots())
+    return chosen[0].parent, source
+
+
+def _load(name: str, repo: str, config: str | None, revision: str | None) -> Mapping[str, Any]:
+    """All splits by name."""
+    try:
+        import datasets
+    except ImportError:
+        raise DataError(_NO_PACKAGE.format(name)) from None
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    try:
+        return datasets.load_dataset(repo, config, revision=revision)  # type: ignore[return-value]
+    except Exception as error:  # it lets through whatever went wrong below it
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        page, fix = f"https://huggingface.co/datasets/{repo}", "look at {}"
+        if "onfig" in reason:
+            fix = f"hf:{repo}:CONFIG"
+        elif isinstance(error, ConnectionError):
+            fix = "run this again when there is a connection; what was downloaded is kept ({})"
+        elif "NotFound" in reason:
+            fix = "look for the right name at {}; one that is not public needs 'hf auth login'"
+        raise DataError(
+            f"{name}: cannot be loaded\n"
+            f"  found: {reason if len(reason) <= _MOST else reason[:_MOST] + '...'}\n"
+            f"  fix:   {fix.format(page)}"
+        ) from error
+
+
+def _cache_roots() -> tuple[Path, ...]:
+    """Where ``datasets`` keeps images that came as files of their own."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    return tuple(Path(path).resolve() for path in (config.HF_DATASETS_CACHE, constants.HF_HUB_CACHE))
+
+
+def saved_files(path: Path) -> dict[str, list[Path]]:
+    """The Arrow files of each split of a folder written by ``save_to_disk``; none if it is something else.
+
+    Raises:
+        DataError: if the folder is damaged.
+    """
+    parts = path / "dataset_dict.json"
+    if not parts.is_file() and not ((path / "state.json").is_file() and (path / "dataset_info.json").is_file()):
+        return {}
+    try:
+        names = json.loads(parts.read_bytes())["splits"] if parts.is_file() else [""]
+        folders = {name: path / Path(name).name for name in names}
+        states = {name: json.loads((folder / "state.json").read_bytes()) for name, folder in folders.items()}
+        return {
+            name: [folders[name] / Path(file["filename"]).name for file in state["_data_files"]]
+            for name, state in states.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a whole folder of save_to_disk ({error})\n  fix:   save it again") from error
+
+
+def saved_source(path: Path, files: Mapping[str, list[Path]], split: str) -> Source:
+    """A data set written by ``save_to_disk``.
+
+    Raises:
+        DataError: if the split is not there, a file is broken, or there is no column of images.
+    """
+    return arrow_source(f"Arrow {path.resolve().name}", _choose_split(str(path), files, split))
+
+
+def _choose_split(name: str, files: Mapping[str, list[Path]], split: str) -> list[Path]:
+    """The files of a split; all of them if no split is called train or test."""
+    if split == "all" or not {"train", "test"} & set(files):
+        return [file for part in files.values() for file in part]
+    if chosen := files.get(split):
+        return chosen
+    raise DataError(
+        f"{name}: no split {split!r}\n  found: {', '.join(files)}\n  fix:   --split train, --split test or --split all"
+    )
+
+
+def arrow_source(description: str, files: Sequence[Path], *, roots: Sequence[Path] = ()) -> Source:
+    """Encoded images and labels of Arrow files, which stay on the disk.
+
+    Args:
+        description: kind and name.
+        files: streams of record batches, as ``datasets`` writes them.
+        roots: folders in which images may be that are files of their own; paths to elsewhere are not followed.
+
+    Raises:
+        DataError: if a file is broken or has no column of images.
+    """
+    tables = [(file, _open(file)) for file in files]
+    if not any(len(table) for _, table in tables):
+        raise DataError(f"{description}: no images\n  found: no rows\n  fix:   choose another --split")
+    column, label, classes = image_columns(files[0], tables[0][1].schema)
+    parts = [(file, lambda table=table: table[label]) for file, table in tables]
+    labels, classes = labels_of(parts, label, classes)
+    ends = np.cumsum([0, *(len(table) for _, table in tables)])
+    field, _, inner = column.partition(".")
+
+    def place(i: int) -> tuple[int, int]:
+        part = int(ends.searchsorted(i, "right")) - 1
+        return part, i - int(ends[part])
+
+    def name(i: int) -> str:
+        part, row = place(i)
+        return f"{files[part].name}[{row}]"
+
+    def read(positions: Sequence[int]) -> Iterator[Payload]:
+        for part, row in map(place, positions):
+            value = tables[part][1][field][row].as_py()
+            yield _payload(value or {}, roots) if inner else value or DataError("is empty")
+
+    return Source(description=description, names=Names(int(ends[-1]), name), labels=labels, classes=classes, read=read)
+
+
+def _payload(image: Mapping[str, Any], roots: Sequence[Path]) -> Payload:
+    if image.get("bytes"):
+        return image["bytes"]
+    path = Path(image.get("path") or "")
+    if path.name and any(path.resolve().is_relative_to(root) for root in roots):
+        return path
+    return DataError("has no bytes in the file; paths to files elsewhere are not followed")
+
+
+def _open(file: Path) -> Any:
+    """A table in memory-mapped batches."""
+    try:
+        import pyarrow
+    except ImportError:
+        raise DataError(_NO_PACKAGE.format(file)) from None
+    try:
+        return pyarrow.ipc.open_stream(pyarrow.memory_map(str(file))).read_all()
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{file}: not a readable Arrow file ({reason})\n  fix:   download or save it again") from error

@@ -1,0 +1,303 @@
+"""Data sets whose images are arrays in one file: SVHN's .mat files, NumPy's .npy and .npz files."""
+
+import contextlib
+import math
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from progan.data.sources.mats import MAT_HEAD, mat_matrices
+from progan.data.sources.records import Names, Payload, Source, image_kind
+from progan.data.sources.rows import WHOLE_BYTES, Readable, Rows, array_rows, stream_rows
+from progan.errors import DataError
+
+_BROKEN = (ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError)  # what numpy says to a damaged header
+
+_NPY_HEAD = b"\x93NUMPY"
+_PARTS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
+_IMAGES = ("images", "image", "imgs", "x", "data", "arr_0")
+_LABELS = ("labels", "label", "y", "targets", "arr_1")
+
+
+def mat_files(path: Path) -> list[Path]:
+    """SVHN's ..._32x32.mat files right inside a folder, or the file itself if it is one of MATLAB."""
+    if path.is_dir():
+        return sorted(file for file in path.glob("*_32x32.mat") if file.is_file())
+    return [path] if path.suffix == ".mat" or _head(path).startswith(MAT_HEAD[:8]) else []
+
+
+def mat_source(path: Path, files: Sequence[Path], split: str) -> Source:
+    """SVHN's cropped digits: X uint8 [32, 32, 3, N] and y [N, 1], where 10 stands for the digit 0.
+
+    Args:
+        path: what the user named, for messages.
+        files: train_32x32.mat and test_32x32.mat, or one file (then ``split`` does not matter); extra_32x32.mat is
+            used only if it is named.
+        split: 'train', 'test' or 'all'.
+
+    Raises:
+        DataError: if the split is not there, or a file is broken or holds anything but these two arrays.
+    """
+    wanted = [path / f"{part}_32x32.mat" for part in _PARTS[split]] if path.is_dir() else list(files)
+    if lacking := [file.name for file in wanted if not file.is_file()]:
+        raise DataError(
+            f"{path}: SVHN without {', '.join(lacking)}\n"
+            f"  found: {', '.join(file.name for file in files)}\n"
+            f"  fix:   download it from http://ufldl.stanford.edu/housenumbers, choose another --split or name a file"
+        )
+    parts = [(file.name, *_read_mat(file)) for file in wanted]
+    return _source(f"SVHN {path.resolve().name}", parts, tuple("0123456789"))
+
+
+def _read_mat(file: Path) -> tuple[Rows, np.ndarray]:
+    """Pixels [N, H, W, 3] and digits [N]."""
+    try:
+        matrices = mat_matrices(file)
+        pixels, digits = matrices.get("X"), matrices.get("y")
+        if pixels and digits and pixels.rows and digits.rows:
+            fits = pixels.kind == "uint8" and len(pixels.shape) == 4 and pixels.shape[2] == 3
+            if fits and digits.kind in ("uint8", "double") and digits.shape == (pixels.shape[3], 1):
+                (labels,) = digits.rows.read([0])
+                if isinstance(labels, DataError):
+                    raise labels
+                if np.isin(labels, range(11)).all():
+                    return pixels.rows, labels.astype(np.int64) % 10
+    except (OSError, ValueError, zlib.error, struct.error, DataError) as error:
+        raise DataError(
+            f"{file}: not a readable .mat file ({type(error).__name__}: {error})\n  fix:   download it again"
+        ) from error
+    found = ", ".join(f"{name} {matrix.kind} {list(matrix.shape)}" for name, matrix in matrices.items())
+    raise DataError(
+        f"{file}: not SVHN's cropped digits\n"
+        f"  found: {found or 'no arrays'}; wanted X uint8 [32, 32, 3, N] and y [N, 1] of 0 ... 10\n"
+        f"  fix:   download it again; save other images as .npy, or as files in one folder for each class"
+    )
+
+
+def numpy_files(path: Path) -> list[Path]:
+    """The file itself if it is an array or an archive of arrays by NumPy."""
+    if path.is_dir():
+        return []
+    if path.suffix in (".npy", ".npz") or _head(path).startswith(_NPY_HEAD):
+        return [path]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return []
+    return [path] if names and all(name.endswith(".npy") for name in names) else []
+
+
+def numpy_source(path: Path, split: str) -> Source:
+    """Images of a .npy file, which stays on the disk, or of a .npz file, which is unpacked while it is read.
+
+    Images are [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1, 3 or 4; where both orders would do, C is last.
+    uint8 is taken as it is. Other numbers must lie in 0 ... 1, -1 ... 1 or 0 ... 255, the first of these ranges that
+    holds all of them, and are brought to the nearest of 0 ... 255. A .npz file has images under 'images', 'x', 'data'
+    or 'arr_0' and perhaps labels under 'labels', 'y', 'targets' or 'arr_1': integers [N] or [N, 1], or one-hot [N, K].
+    With x_train, y_train, x_test ... it has splits.
+
+    Raises:
+        DataError: if the file is broken, or its arrays are of another kind.
+    """
+    with_splits: dict[str, tuple[Rows, np.ndarray | None]] = {}
+    try:
+        if _head(path).startswith(_NPY_HEAD):
+            with_splits[""] = array_rows(np.load(path, mmap_mode="r", allow_pickle=False)), None
+        else:
+            with zipfile.ZipFile(path) as archive:
+                with_splits = _choose_arrays(path, archive, split)
+    except (*_BROKEN, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        raise DataError(
+            f"{path}: not a readable file of arrays ({error})\n"
+            f"  found: {path.stat().st_size} bytes\n"
+            f"  fix:   write it again with numpy.save or numpy.savez, without objects"
+        ) from error
+    parts = [(name or path.name, images, labels) for name, (images, labels) in with_splits.items()]
+    parts = [(name, _oriented(path, images), _numbers(path, labels, len(images))) for name, images, labels in parts]
+    return _source(f"NumPy {path.name}", parts, ())
+
+
+def _choose_arrays(path: Path, archive: zipfile.ZipFile, split: str) -> dict[str, tuple[Rows, np.ndarray | None]]:
+    """Images and labels of each part of a split, or of all if there are no splits."""
+    members = [name.removesuffix(".npy") for name in archive.namelist()]
+    names = {name.lower(): f"{name}.npy" for name in members}
+
+    def find(part: str, roles: Sequence[str]) -> str | None:
+        wanted = [word for role in roles for word in (f"{role}_{part}", f"{part}_{role}")] if part else roles
+        return next((names[word] for word in wanted if word in names), None)
+
+    has_splits = any(find(part, _IMAGES) for part in ("train", "test"))
+    parts = {part: find(part, _IMAGES) for part in (_PARTS[split] if has_splits else ("",))}
+    if lacking := [part or "images" for part, name in parts.items() if name is None]:
+        raise DataError(
+            f"{path}: no array of the name {', '.join(lacking)}\n"
+            f"  found: {', '.join(members)}; wanted images, x, data or arr_0, or x_train, x_test, ...\n"
+            f"  fix:   numpy.savez(..., images=..., labels=...), or choose another --split"
+        )
+    labels = {part: find(part, _LABELS) for part in parts}
+    return {
+        name.removesuffix(".npy"): (
+            _member_rows(path, archive, name),
+            None if (label := labels[part]) is None else _load(archive, label),
+        )
+        for part, name in parts.items()
+        if name
+    }
+
+
+def _member_rows(path: Path, archive: zipfile.ZipFile, name: str) -> Rows:
+    """Rows of an array in a .npz file, unpacked while they are read; in Fortran's order it is read whole."""
+    with archive.open(name) as file:
+        shape, fortran, dtype = _npy_header(file)
+        start = file.tell()
+    if archive.getinfo(name).file_size != start + math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name} has not the length that its header tells")
+    if fortran:
+        return array_rows(_load(archive, name))
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Readable]:
+        with zipfile.ZipFile(path) as again, again.open(name) as file:
+            file.read(start)
+            yield file
+
+    return stream_rows(opened, shape, dtype) if shape else Rows(shape=(), dtype=dtype, read=lambda _: iter(()))
+
+
+def _load(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    if (size := archive.getinfo(name).file_size) > WHOLE_BYTES:
+        raise ValueError(f"{name} of {size} bytes would have to be read whole; save it with numpy.ascontiguousarray")
+    with archive.open(name) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether it is in Fortran's order, and type of an array."""
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f"version {version} of the .npy format")
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("it holds objects, which could run code")
+    return shape, fortran and len(shape) > 1, dtype
+
+
+def _oriented(path: Path, images: Rows) -> Rows:
+    """Images as [N, H, W] or [N, H, W, C]."""
+    n, *one = images.shape or (0,)
+    if images.dtype.kind in "uif" and math.prod(images.shape):
+        if len(one) == 2:
+            return images
+        first = len(one) == 3 and one[2] not in (1, 3, 4)
+        height, width, channels = (*one[1:], one[0]) if first else one if len(one) == 3 else (0, 0, 0)
+        if channels in (1, 3, 4):
+
+            def turned(row: np.ndarray | DataError) -> np.ndarray | DataError:
+                if isinstance(row, DataError):
+                    return row
+                row = row.transpose(1, 2, 0) if first else row
+                return row[..., 0] if channels == 1 else row
+
+            shape = (n, height, width) if channels == 1 else (n, height, width, channels)
+            return Rows(shape=shape, dtype=images.dtype, read=lambda positions: map(turned, images.read(positions)))
+    raise DataError(
+        f"{path}: not an array of images\n"
+        f"  found: {images.dtype} of shape {list(images.shape)}\n"
+        f"  fix:   save numbers of shape [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1, 3 or 4"
+    )
+
+
+def _numbers(path: Path, labels: np.ndarray | None, count: int) -> np.ndarray | None:
+    """Labels int64 [N] of integers [N] or [N, 1], or of one-hot rows."""
+    if labels is None:
+        return None
+    flat = labels.reshape(count, -1) if labels.ndim in (1, 2) and len(labels) == count else np.empty((0, 0))
+    one_hot = flat.shape[1] > 1 and flat.dtype.kind in "biuf" and ((flat != 0).sum(1) == 1).all()
+    if one_hot and (flat.max(1) == 1).all():
+        return flat.argmax(1)
+    if flat.shape == (count, 1) and flat.dtype.kind in "biu" and flat.min() >= 0 and flat.max() < 1 << 20:
+        return flat[:, 0].astype(np.int64)
+    raise DataError(
+        f"{path}: labels that do not fit\n"
+        f"  found: {labels.dtype} of shape {list(labels.shape)}; wanted integers from 0 on, [{count}], or one-hot\n"
+        f"  fix:   save them again, or leave them out"
+    )
+
+
+def _source(description: str, parts: Sequence[tuple[str, Rows, np.ndarray | None]], classes: tuple) -> Source:
+    """The source of parts: a name, images [N, H, W] or [N, H, W, C] of any numbers, and labels [N] or None."""
+    ends = np.cumsum([0, *(len(images) for _, images, _ in parts)])
+    scales = [_scale(name, images) for name, images, _ in parts]
+    known = [labels for _, _, labels in parts if labels is not None]
+    joined = np.concatenate(known) if len(known) == len(parts) else None
+    if joined is not None and not classes:
+        classes = tuple(str(i) for i in range(int(joined.max()) + 1))
+    shapes = {images.shape[1:] for _, images, _ in parts}
+
+    def name(i: int) -> str:
+        part = int(ends.searchsorted(i, "right")) - 1
+        return f"{parts[part][0]}[{i - int(ends[part])}]"
+
+    def read(positions: Sequence[int]) -> Iterator[Payload]:
+        wanted = np.asarray(positions, np.int64)
+        for part, (_, images, _) in enumerate(parts):
+            rows = wanted[(wanted >= ends[part]) & (wanted < ends[part + 1])] - ends[part]
+            for row in images.read(rows.tolist()):
+                yield row if isinstance(row, DataError) else _to_uint8(row, scales[part])
+
+    return Source(
+        description=description,
+        names=Names(int(ends[-1]), name),
+        labels=None if joined is None else joined.tolist(),
+        classes=classes if joined is not None else (),
+        read=read,
+        alike=image_kind(shapes.pop()) if len(shapes) == 1 else None,
+    )
+
+
+def _scale(name: str, images: Rows) -> tuple[float, float]:
+    """Offset and factor that bring numbers to 0 ... 255; (0, 1) for uint8."""
+    if images.dtype == np.uint8:
+        return 0.0, 1.0
+    low, high = np.inf, -np.inf
+    for i, row in enumerate(images.read(range(len(images)))):
+        if isinstance(row, DataError):  # reported, or skipped, when its turn comes
+            continue
+        least, most = float(row.min()), float(row.max())
+        if not np.isfinite([least, most]).all():
+            raise DataError(
+                f"{name}: not all pixels are numbers\n"
+                f"  found: NaN or infinity in image {i} (counted from 0)\n"
+                f"  fix:   save the array without this image"
+            )
+        low, high = min(low, least), max(high, most)
+    whole = images.dtype.kind in "ui"
+    for (bottom, top), scale in {(0, 1): (0.0, 255.0), (-1, 1): (1.0, 127.5), (0, 255): (0.0, 1.0)}.items():
+        if bottom <= low and high <= top and (top == 255 or not whole):
+            return scale
+    raise DataError(
+        f"{name}: pixels without a known range\n"
+        f"  found: {images.dtype} from {low:g} to {high:g}; wanted 0 ... 1, -1 ... 1 or 0 ... 255\n"
+        f"  fix:   save the array as uint8"
+    )
+
+
+def _to_uint8(pixels: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
+    """An image in memory of its own, rounded to nearest, ties to even."""
+    if pixels.dtype == np.uint8:
+        return np.array(pixels, order="C", subok=False)
+    offset, factor = scale
+    return np.rint((pixels.astype(np.float64) + offset) * factor).astype(np.uint8)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(8)

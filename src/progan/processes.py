@@ -1,0 +1,59 @@
+"""Processes of this machine: how many pay, their work in order, signals that stop them, and the end of their parent."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(executor: Executor, work: Callable[..., T], jobs: Iterable[tuple], in_flight: int) -> Iterator[T]:
+    """What ``work`` makes of the arguments that each job is, in the order of the jobs, a bounded number under way."""
+    pending: deque[Future[T]] = deque()
+    try:
+        for job in jobs:
+            pending.append(executor.submit(work, *job))
+            if len(pending) >= in_flight:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def after_parent(do: Callable[[], object]) -> None:
+    """Call ``do`` in a thread when the process that started this one is gone, however it ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), do()), daemon=True).start()
+
+
+@contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """A list that SIGINT or SIGTERM puts its number into; a second signal stops at once."""
+    received: list[int] = []
+
+    def receive(number: int, frame: Any) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    old = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,258 @@
+"""SRGAN: four times the resolution (Ledig et al., CVPR 2017), the second network of CelebA-HQ (ProGAN appendix C)."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from progan.errors import ConfigError
+from progan.gans.base import WHOLE_BATCH, Batch, ImageSpec, Phase, Terms
+from progan.images import to_float, to_uint8
+from progan.layers import LEAK
+from progan.losses import NON_SATURATING
+from progan.metrics import lite0
+from progan.restoration.patches import patches, squared_error
+
+SCALE = 4
+_COMPARED = (1, 3, 5)  # last maps of EfficientNet-Lite0 at 1/2, 1/4 and 1/8 of the side: 16, 24 and 40 of them
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuperResolutionConfig:
+    """Networks and objective; the defaults are the paper's, with other perceptual features."""
+
+    maps: int = 64
+    """Feature maps of the generator (figure 4)."""
+    blocks: int = 16
+    """Residual blocks of the generator."""
+    critic_maps: int = 64
+    """Feature maps of the discriminator at full size; twice as many at each of three smaller ones."""
+    crop: int = 96
+    """Side of the random part of each image that is trained on [pixels], a multiple of 4. 0: all."""
+    pretrain_steps: int = 1_000_000
+    """First steps of the generator, by the squared error alone (section 3.2: 10^6)."""
+    pixel_weight: float = 1.0
+    """Weight of the squared error."""
+    feature_weight: float = 0.1
+    """Weight of the distance between features of EfficientNet-Lite0 ('progan[lite0]'); 0: not used."""
+    adversarial_weight: float = 1e-3
+    """Weight of the adversarial loss (equation 3)."""
+
+    def __post_init__(self) -> None:
+        for name in ("maps", "critic_maps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"gan.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("blocks", "pretrain_steps"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"gan.{name} must not be negative, got {getattr(self, name)}")
+        if self.crop < 0 or self.crop % SCALE:
+            raise ConfigError(f"gan.crop must be 0 or a multiple of {SCALE} pixels, got {self.crop}")
+
+    @property
+    def group(self) -> int:
+        """Both networks have batch norm."""
+        return WHOLE_BATCH
+
+    def make(self, spec: ImageSpec) -> "SuperResolution":
+        """Both networks for images of a data set, with fresh weights."""
+        return SuperResolution(self, spec)
+
+    def make_generator(self, spec: ImageSpec) -> "Generator":
+        """The generator alone."""
+        return Generator(self, spec.channels)
+
+
+class _Residual(nn.Module):
+    """Two convolutions with batch norm, added to what comes in."""
+
+    def __init__(self, maps: int) -> None:
+        super().__init__()
+        self.first, self.first_norm = nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps)
+        self.second, self.second_norm = nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps)
+        self.activation = nn.PReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.activation(self.first_norm(self.first(x)))
+        return x + self.second_norm(self.second(y))
+
+
+class Generator(nn.Module):
+    """SRResNet: residual blocks at the small size, then twice a sub-pixel convolution (figure 4).
+
+    Shape: [N, C, H, W] in [-1, 1] -> [N, C, 4H, 4W], of any size.
+    """
+
+    scale = SCALE
+    """Output pixels for each input pixel, in height and width."""
+
+    def __init__(self, config: SuperResolutionConfig, channels: int) -> None:
+        super().__init__()
+        maps = config.maps
+        self.first = nn.Sequential(nn.Conv2d(channels, maps, 9, padding=4), nn.PReLU())
+        self.blocks = nn.Sequential(*(_Residual(maps) for _ in range(config.blocks)))
+        self.after = nn.Sequential(nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps))
+        self.enlarge = nn.Sequential(*itertools.chain(*(self._twice(maps) for _ in range(2))))
+        self.last = nn.Conv2d(maps, channels, 9, padding=4)
+        # First, blocks, after; then 1 pixel at sizes 1 and 2, and 4 at size 4.
+        self.reach = 4 + 2 * config.blocks + 1 + 1 + 1 + 1
+        """Input pixels in each direction that an output pixel depends on, at most."""
+
+    @staticmethod
+    def _twice(maps: int) -> tuple[nn.Module, ...]:
+        return nn.Conv2d(maps, 4 * maps, 3, padding=1), nn.PixelShuffle(2), nn.PReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        x = x + self.after(self.blocks(x))
+        return self.last(self.enlarge(x))
+
+
+class Discriminator(nn.Module):
+    """Eight convolutions, every second one halving the size, and two dense layers (figure 4).
+
+    It also counts the generator's steps, because a resumed run needs to know whether the first ones are over.
+
+    Shape: [N, C, H, W] of the size that it was made for -> scores [N] before the sigmoid.
+    """
+
+    def __init__(self, config: SuperResolutionConfig, channels: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        maps, activation = config.critic_maps, nn.LeakyReLU(LEAK, inplace=True)
+        layers: list[nn.Module] = [nn.Conv2d(channels, maps, 3, padding=1), activation]
+        widths = [maps * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
+        for number, (maps_in, maps_out) in enumerate(itertools.pairwise(widths)):
+            stride = 2 if number % 2 == 0 else 1
+            layers += [nn.Conv2d(maps_in, maps_out, 3, stride, 1, bias=False), nn.BatchNorm2d(maps_out), activation]
+        self.features = nn.Sequential(*layers)
+        self.score = nn.Sequential(
+            nn.Linear(widths[-1] * _sixteenth(size[0]) * _sixteenth(size[1]), 16 * maps),
+            activation,
+            nn.Linear(16 * maps, 1),
+        )
+        self.generator_steps = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.score(self.features(x).flatten(1))[:, 0].float()
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.generator_steps)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.generator_steps = int(state)
+
+
+def _sixteenth(side: int) -> int:
+    return -(-side // 16)
+
+
+class SuperResolution:
+    """Both networks and their steps: first the squared error alone, then features and the discriminator too."""
+
+    def __init__(self, config: SuperResolutionConfig, spec: ImageSpec) -> None:
+        if spec.channels not in (1, 3):
+            raise ConfigError(f"super-resolution wants images of 1 or 3 channels, the data has {spec.channels}")
+        size = (config.crop, config.crop) if config.crop else (spec.height, spec.width)
+        self.config, self.size = config, size
+        self.generator = Generator(config, spec.channels)
+        self.discriminator = Discriminator(config, spec.channels, size)
+        self.networks = nn.ModuleDict({"generator": self.generator, "discriminator": self.discriminator})
+        self.distance = FeatureDistance() if config.feature_weight else None
+
+    def phases(self) -> list[Phase]:
+        if self.discriminator.generator_steps < self.config.pretrain_steps:
+            return [Phase("pretrain", ("generator",), self.pixel_loss, after_step=self._count_step)]
+        return [
+            Phase("discriminator", ("discriminator",), self.discriminator_loss),
+            Phase("generator", ("generator",), self.generator_loss, shows_images=False, after_step=self._count_step),
+        ]
+
+    def _count_step(self) -> None:
+        self.discriminator.generator_steps += 1
+
+    def pixel_loss(self, batch: Batch) -> Terms:
+        """The squared error, which makes an SRResNet."""
+        small, real = self.examples(batch)
+        return {"pixels": squared_error(self.generator(small), real)}
+
+    def discriminator_loss(self, batch: Batch) -> Terms:
+        """Terms of D; reals and fakes have their own batch statistics."""
+        small, real = self.examples(batch)
+        with torch.no_grad():
+            fake = self.generator(small)
+        return NON_SATURATING.critic(self.discriminator(real), self.discriminator(fake))
+
+    def generator_loss(self, batch: Batch) -> Terms:
+        """Terms of G (equation 3)."""
+        config, (small, real) = self.config, self.examples(batch)
+        fake = self.generator(small)
+        terms = {"pixels": config.pixel_weight * squared_error(fake, real)}
+        if self.distance is not None:
+            terms["features"] = config.feature_weight * self.distance(fake, real)
+        adversarial = NON_SATURATING.generator(self.discriminator(fake))
+        return terms | {name: config.adversarial_weight * term for name, term in adversarial.items()}
+
+    def examples(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Small and true images, both in [-1, 1]."""
+        real = patches(batch.images, batch.uniform("crop", 2), self.config.crop)
+        if tuple(real.shape[2:]) != self.size:
+            raise ConfigError(
+                f"super-resolution does not grow: images of {real.shape[2]}x{real.shape[3]} came, wanted "
+                f"{self.size[0]}x{self.size[1]}; set schedule.start_resolution to schedule.resolution"
+            )
+        return downscale(real), real
+
+    def samples(self, generator: nn.Module, batch: Batch) -> Tensor:
+        """Bicubic, super-resolved and true image side by side."""
+        small, real = self.examples(batch)
+        return torch.cat([upscale(small), generator(small), real], 3)
+
+
+class FeatureDistance:
+    """How far apart features of two images are: EfficientNet-Lite0's maps at three sizes, in place of the paper's VGG.
+
+    At every place the maps are scaled to a vector of length 1, so that no layer counts more than another one.
+
+    Raises:
+        ConfigError: if the package with its weights is not installed.
+    """
+
+    def __init__(self) -> None:
+        self._networks: dict[torch.device, Any] = {}
+        self._network(torch.device("cpu"))  # says what is not installed
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        """Mean over the sizes of the mean squared distance of these vectors; ``b`` gets no gradient.
+
+        Shape: [N, 1 or 3, H, W] in [-1, 1] -> [N].
+        """
+        with torch.no_grad():
+            wanted = self._vectors(b)
+        pairs = zip(self._vectors(a), wanted, strict=True)
+        return torch.stack([(x - y).square().sum(1).mean((1, 2)) for x, y in pairs]).mean(0)
+
+    def _network(self, device: torch.device) -> Any:
+        if device not in self._networks:
+            self._networks[device] = lite0.load(device=str(device)).network
+        return self._networks[device]
+
+    def _vectors(self, images: Tensor) -> list[Tensor]:
+        pixels = images.float().expand(-1, 3, -1, -1) * (255 / 2) + 255 / 2
+        maps = itertools.islice(self._network(images.device).maps(lite0.normalized(pixels)), max(_COMPARED) + 1)
+        return [F.normalize(x.float(), dim=1, eps=1e-6) for number, x in enumerate(maps) if number in _COMPARED]
+
+
+def downscale(images: Tensor) -> Tensor:
+    """A quarter of the size by bicubic interpolation with anti-aliasing, as Pillow's, rounded to 8 bits.
+
+    Shape: [N, C, 4H, 4W] in [-1, 1] -> [N, C, H, W].
+    """
+    small = F.interpolate(images, scale_factor=1 / SCALE, mode="bicubic", antialias=True)
+    return to_float(to_uint8(small))
+
+
+def upscale(images: Tensor) -> Tensor:
+    """Four times the size by bicubic interpolation, as Pillow's: what the network has to surpass."""
+    return F.interpolate(images, scale_factor=SCALE, mode="bicubic", antialias=True)

@@ -1,0 +1,178 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from progan.data.options import PrepareOptions
+from progan.data.sources import archives, open_source
+from progan.data.sources.labels import read_labels
+from progan.data.store import prepare
+from progan.errors import DataError
+from references.image_files import encoded, make_tar, make_zip, noise, save
+
+
+def labels_of(path: Path, labels: str = "auto", *, skip: bool = False) -> list[tuple[str, str | None]]:
+    source = open_source(path, labels=labels, skip=skip)
+    return [(r.name, None if r.label is None else source.classes[r.label]) for r in source]
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+WANTED = [("cat/0.png", "b"), ("cat/1.png", "a"), ("cat/2.png", "a"), ("dog/0.png", "b"), ("dog/1.png", "a")]
+WANTED += [("dog/2.png", "b")]
+ROWS = [f"{name},{value}" for name, value in WANTED]
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", " "])
+@pytest.mark.parametrize("header", ["", "file,label\n"])
+def test_csv_with_and_without_header(tmp_path: Path, pets: dict, mark: str, header: str) -> None:
+    text = (header + "\n".join(reversed(ROWS))).replace(",", mark)
+    assert labels_of(tmp_path / "pets", write(tmp_path / "a.csv", text)) == WANTED
+
+
+def test_numbers_are_sorted_as_numbers(tmp_path: Path, pets: dict) -> None:
+    text = "\n".join(f"{name},{value}" for name, value in zip(pets, [10, 9, 2, 10, 9, 2], strict=True))
+    assert open_source(tmp_path / "pets", labels=write(tmp_path / "a.csv", text)).classes == ("2", "9", "10")
+
+
+def test_base_names_match_if_they_are_unique(tmp_path: Path) -> None:
+    for name in ("x/a.png", "y/b.png", "z/c.png"):
+        save(tmp_path / "s" / name, noise(8, 8))
+    file = write(tmp_path / "a.csv", "a.png,0\nb.png,1\nz/c.png,0")
+    assert [label for _, label in labels_of(tmp_path / "s", file)] == ["0", "1", "0"]
+    save(tmp_path / "s" / "z" / "a.png", noise(8, 8))
+    with pytest.raises(DataError, match=r"1 labels are of files that are not there\n  found: a.png\n  fix: "):
+        labels_of(tmp_path / "s", file)
+
+
+@pytest.mark.parametrize("kind", ["txt", "csv"])
+def test_attribute_of_celeba_makes_two_classes(tmp_path: Path, kind: str) -> None:
+    for i in (1, 2):
+        save(tmp_path / "s" / f"00000{i}.jpg", noise(8, 8))
+    text = {
+        "txt": "2\nBald Male\n000001.jpg -1  1\n000002.jpg  1 -1\n",
+        "csv": "image_id,Bald,Male\n000001.jpg,-1,1\n000002.jpg,1,-1\n",
+    }
+    file = write(tmp_path / f"attr.{kind}", text[kind])
+    assert [label for _, label in labels_of(tmp_path / "s", f"{file}:Male")] == ["Male", "not Male"]
+    assert open_source(tmp_path / "s", labels=f"{file}:Male").classes == ("not Male", "Male")
+    for wrong, message in (("", "several columns"), (":Mail", "no column 'Mail'")):
+        with pytest.raises(DataError, match=rf"{message}\n  found: Bald, Male\n  fix:   --labels .*:COLUMN"):
+            labels_of(tmp_path / "s", file + wrong)
+
+
+def test_missing_files_and_missing_labels_fail_or_are_skipped(tmp_path: Path, pets: dict) -> None:
+    rows = write(tmp_path / "a.csv", "\n".join([*ROWS, "gone/1.png,a", "gone/2.png,a"]))
+    with pytest.raises(DataError, match=r"2 labels are of files that are not there\n  found: gone/1.png"):
+        labels_of(tmp_path / "pets", rows)
+    assert labels_of(tmp_path / "pets", rows, skip=True) == WANTED
+    rows = write(tmp_path / "a.csv", "\n".join(ROWS[1:5]))
+    with pytest.raises(DataError, match=r"2 of 6 images have no label\n  found: cat/0.png"):
+        labels_of(tmp_path / "pets", rows)
+    store = prepare(tmp_path / "pets", tmp_path / "store", PrepareOptions(labels=rows, on_error="skip"))
+    assert [line.split(":")[0] for line in store.manifest["skipped"]] == ["cat/0.png", "dog/2.png"]
+    labels = store.labels()
+    assert labels is not None
+    assert labels.tolist() == [0, 0, 1, 0]
+    np.testing.assert_array_equal(store.level(16)[0], pets["cat/1.png"])
+
+
+def test_a_changed_file_of_labels_makes_a_new_store(tmp_path: Path, pets: dict) -> None:
+    for rows in (ROWS, [*ROWS[:-1], "dog/2.png,another"]):
+        options = PrepareOptions(labels=write(tmp_path / "a.csv", "\n".join(rows)))
+        store = prepare(tmp_path / "pets", tmp_path / "store", options)
+    assert store.classes == ("a", "another", "b")
+
+
+@pytest.mark.parametrize("kind", ["folder", ".zip", ".tar", ".tar.gz", "wrapped.zip"])
+@pytest.mark.parametrize("numbers", [True, False])
+def test_dataset_json_wins_over_numbered_folders(tmp_path: Path, kind: str, numbers: bool) -> None:
+    names = ["00000/img0.png", "00000/img1.png", "00001/img2.png"]
+    labels = [[name, 5 - i] for i, name in enumerate(names)] if numbers else None
+    files = {name: encoded(noise(8, 8)) for name in names} | {"dataset.json": json.dumps({"labels": labels}).encode()}
+    if kind == "folder":
+        path = tmp_path / "s"
+        for name, data in files.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_bytes(data)
+    else:
+        top = "top/" if "wrapped" in kind else ""
+        make = make_zip if kind.endswith(".zip") else make_tar
+        path = make(tmp_path / f"s{kind}", {top + name: data for name, data in files.items()})
+    found = [label for _, label in labels_of(path)]
+    assert found == (["5", "4", "3"] if numbers else [None] * 3)
+    assert [label for _, label in labels_of(path, "folder")] == ["00000", "00000", "00001"]
+    assert [label for _, label in labels_of(path, "none")] == [None] * 3
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "tar", "bomb"])
+def test_broken_labels_inside_are_named_and_can_be_left_alone(
+    tmp_path: Path, pets: dict, monkeypatch, kind: str
+) -> None:
+    (tmp_path / "pets" / "dataset.json").write_text("{" * (2000 if kind == "bomb" else 1))
+    files = {
+        p.relative_to(tmp_path / "pets").as_posix(): p.read_bytes() for p in (tmp_path / "pets").glob("[cd]*/[0-9]*")
+    }
+    files["dataset.json"] = b"{" * (2000 if kind == "bomb" else 1)
+    path = tmp_path / "pets"
+    if kind != "folder":
+        path = make_tar(tmp_path / "a.tar", files) if kind == "tar" else make_zip(tmp_path / "a.zip", files)
+    if kind == "bomb":
+        monkeypatch.setattr(archives, "MEMBER_BYTES", 1500)
+    with pytest.raises(DataError, match=r"cannot be read \((Expecting|would unpack to 2000)(.|\n)*fix: .*--labels"):
+        open_source(path)
+    assert open_source(path, labels="folder").classes == ("cat", "dog")
+    assert open_source(path, labels="none").classes == ()
+
+
+def test_dataset_json_names_files_from_where_it_lies(tmp_path: Path) -> None:
+    names = ["img/a/x.png", "img/b/x.png"]
+    files = {f"top/{name}": encoded(noise(8, 8)) for name in names}
+    files["top/dataset.json"] = json.dumps({"labels": [[name, i] for i, name in enumerate(names)]}).encode()
+    assert [label for _, label in labels_of(make_zip(tmp_path / "a.zip", files))] == ["0", "1"]
+
+
+def test_what_is_no_label_file_is_named(tmp_path: Path, pets: dict) -> None:
+    with pytest.raises(DataError, match=r"labels 'foldr': no such file\n  found: neither one of auto, folder, none"):
+        labels_of(tmp_path / "pets", "foldr")
+    cases = {
+        "a.json": "{",
+        "b.json": '{"labels": null}',
+        "c.json": '{"labels": [["cat/0.png", [0.5]]]}',
+        "d.csv": "a,b\nc",
+    }
+    for name, text in cases.items():
+        with pytest.raises(DataError, match=r"not a readable file|no labels|not labels of classes|rows of 2 cells"):
+            labels_of(tmp_path / "pets", write(tmp_path / name, text))
+    with pytest.raises(DataError, match=r"two labels for 'cat/0.png'"):
+        labels_of(tmp_path / "pets", write(tmp_path / "e.csv", "cat/0.png,a\ncat/0.png,b"))
+
+
+def test_empty_files_of_labels_and_names_that_look_like_headers(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(" \n")
+    with pytest.raises(DataError, match=r"a.csv: no labels inside\n  found: an empty file"):
+        read_labels(tmp_path / "a.csv")
+    for first in ("images.npy[0]", "0a1b2c"):  # rows of arrays and keys of LSUN have no suffix
+        (tmp_path / "a.csv").write_text(f"{first},cat\n")
+        assert read_labels(tmp_path / "a.csv")[0] == {first: "cat"}
+    (tmp_path / "a.csv").write_text("image_id,kind\n1.png,cat\n")
+    assert read_labels(tmp_path / "a.csv")[0] == {"1.png": "cat"}
+
+
+def test_label_of_a_missing_file_does_not_push_another_out(tmp_path: Path) -> None:
+    for name in ("dog/1.png", "dog/2.png"):
+        save(tmp_path / "s" / name, noise(8, 8))
+    file = write(tmp_path / "a.csv", "cat/1.png,cat\ndog/1.png,dog\ndog/2.png,dog")
+    source = open_source(tmp_path / "s", labels=file, skip=True)
+    assert [source.classes[i] for i in source.labels or ()] == ["dog", "dog"]
+
+
+def test_labels_that_look_like_numbers_are_names(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "s" / name, noise(8, 8))
+    file = write(tmp_path / "a.csv", "a.png,--5\nb.png,-5")
+    assert open_source(tmp_path / "s", labels=file).classes == ("--5", "-5")
