@@ -14,7 +14,7 @@ from progan.cli import main
 from progan.curation import crops, faces
 from progan.curation.faces import load_finder, prepare_faces
 from progan.curation.scratch import Picture, Scratch
-from progan.data.sources.records import Record
+from progan.data.records import Record
 from progan.data.store import Store
 from progan.errors import DataError
 from references import celebahq as reference

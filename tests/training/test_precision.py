@@ -7,8 +7,6 @@ import pytest
 import torch
 from torch import nn
 
-from progan.devices import pick_device
-from progan.errors import ConfigError
 from progan.training.precision import Precision
 from references.training import adam
 
@@ -142,13 +140,6 @@ def test_state_goes_on_in_another() -> None:
     state = {k: v.clone() for k, v in one.precision.state_dict().items()}
     other.load_state_dict(state)
     assert (other.scale, other.finite_steps, other.skipped) == (2**15, 1, 1)
-
-
-def test_devices() -> None:
-    assert pick_device("cpu") == CPU
-    assert pick_device("auto").type in ("cpu", "cuda", "mps")
-    with pytest.raises(ConfigError, match=r"device 'tpu' is not available here; try --device .*cpu.* or auto"):
-        pick_device("tpu")
 
 
 def test_one_bad_network_skips_the_whole_joint_step_with_one_loss_scale() -> None:

@@ -19,8 +19,8 @@ from progan.curation.quality import quality
 from progan.curation.scratch import Crop, Picture, Scratch
 from progan.data.options import PrepareOptions
 from progan.data.pixels import decode, to_channels
+from progan.data.records import Record, Source
 from progan.data.sources import fingerprint
-from progan.data.sources.records import Record, Source
 from progan.data.store import Store, check_target, prepare
 from progan.data.unfinished import sayer
 from progan.errors import ConfigError, DataError

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from progan.data.sources.records import Payload, Source
+from progan.data.records import Payload, Source
 from progan.data.unfinished import Unfinished, quiet
 from progan.files import replacing
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from progan.data.options import PrepareOptions, make_plan
 from progan.data.pixels import Plan, decode, level_sizes, to_pixels
-from progan.data.sources.records import Record, Source
+from progan.data.records import Record, Source
 from progan.data.store import Store
 from progan.errors import DataError
 from progan.processes import usable_cpus

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from progan.data.pixels import Plan, peek
-from progan.data.sources.records import Record, Source
+from progan.data.records import Record, Source
 from progan.errors import ConfigError, DataError
 from progan.images import parse_size
 

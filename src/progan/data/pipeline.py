@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from progan.data.pixels import Chunk, Plan, make_chunk
-from progan.data.sources.records import Record, Source
+from progan.data.records import Record, Source
 from progan.errors import DataError
 from progan.processes import after_parent, in_order, usable_cpus
 

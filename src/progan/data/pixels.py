@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from progan.data.colors import GREY_MODES, grey_range, to_srgb
-from progan.data.sources.records import Payload, Record, image_kind
+from progan.data.records import Payload, Record, image_kind
 from progan.errors import DataError
 
 _FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}

@@ -17,9 +17,9 @@ from tqdm import tqdm
 from progan.data.options import PrepareOptions, make_plan
 from progan.data.pipeline import make_chunks
 from progan.data.pixels import Chunk, ImageError
+from progan.data.records import Source
 from progan.data.sources import fingerprint, missing, open_source
 from progan.data.sources.labels import label_files
-from progan.data.sources.records import Source
 from progan.data.unfinished import remove_abandoned, sayer
 from progan.data.writer import HEADER_BYTES, PartialStore
 from progan.errors import DataError

@@ -10,10 +10,10 @@ from typing import Any
 
 from progan.data.options import PrepareOptions
 from progan.data.recipes.mnist_rgb import mnist_rgb_source
+from progan.data.records import Source
 from progan.data.sources import open_source
 from progan.data.sources.hub import hub_source, is_hub_name
 from progan.data.sources.labels import KEYWORDS, label
-from progan.data.sources.records import Source
 from progan.data.store import Store, prepare
 from progan.download import fetch_any
 from progan.errors import DataError

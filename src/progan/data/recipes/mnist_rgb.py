@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from progan import draws
+from progan.data.records import Names, Source
 from progan.data.sources import open_source
-from progan.data.sources.records import Names, Source
 from progan.errors import ConfigError, DataError
 
 _BLOCK = 4096  # images whose digits are drawn at a time

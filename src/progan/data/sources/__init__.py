@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from tarfile import is_tarfile
 
+from progan.data.records import IMAGE_SUFFIXES, Source, folder_labels, is_hidden, joined, pick_images
 from progan.data.sources.archives import (
     TAR_SUFFIXES,
     as_bytes,
@@ -22,7 +23,6 @@ from progan.data.sources.hub import saved_files, saved_source
 from progan.data.sources.labels import dataset_json, label
 from progan.data.sources.lmdbs import lmdb_categories, lmdb_files, lmdb_source
 from progan.data.sources.parquets import parquet_files, parquet_source
-from progan.data.sources.records import IMAGE_SUFFIXES, Source, folder_labels, is_hidden, joined, pick_images
 from progan.data.sources.tables import mat_files, mat_source, numpy_files, numpy_source
 from progan.data.sources.tfrecords import tfrecord_files, tfrecord_source
 from progan.errors import DataError

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Self
 
+from progan.data.records import Payload, Source, folder_labels, is_hidden, pick_images, strip_wrapper
 from progan.data.sources.labels import Values, dataset_json
-from progan.data.sources.records import Payload, Source, folder_labels, is_hidden, pick_images, strip_wrapper
 from progan.errors import DataError
 
 HELD_BYTES = 2 << 30

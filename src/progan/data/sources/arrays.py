@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from progan.data.records import Source, image_kind
 from progan.data.sources.pickles import load_arrays
-from progan.data.sources.records import Source, image_kind
 from progan.errors import DataError
 
 _IDX_NAME = re.compile(r"(?P<stem>.*)-images[-.]idx3-ubyte(\.gz)?")

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from progan.data.records import Names, Payload, Source
 from progan.data.sources.parquets import image_columns, labels_of
-from progan.data.sources.records import Names, Payload, Source
 from progan.errors import DataError
 
 _NAME = re.compile(r"hf:(?P<repo>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?(?::(?P<config>.+))?")

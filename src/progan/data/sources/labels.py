@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from progan.data.sources.records import IMAGE_SUFFIXES, Payload, Source, strip_wrapper
+from progan.data.records import IMAGE_SUFFIXES, Payload, Source, strip_wrapper
 from progan.errors import DataError
 
 _WHOLE = re.compile(r"-?[0-9]+")

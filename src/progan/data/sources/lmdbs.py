@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from progan.data.pixels import peek
-from progan.data.sources.records import Names, Payload, Source
+from progan.data.records import Names, Payload, Source
 from progan.errors import DataError
 
 _MAGIC, _MAGIC_AT = b"\xde\xc0\xef\xbe", 16  # behind the header of the first page

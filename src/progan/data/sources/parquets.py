@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from progan.data.sources.records import Names, Payload, Source
+from progan.data.records import Names, Payload, Source
 from progan.errors import DataError
 
 _MAGIC = b"PAR1"

@@ -12,8 +12,8 @@ from typing import IO
 
 import numpy as np
 
+from progan.data.records import Names, Payload, Source, image_kind
 from progan.data.sources.mats import MAT_HEAD, mat_matrices
-from progan.data.sources.records import Names, Payload, Source, image_kind
 from progan.data.sources.rows import WHOLE_BYTES, Readable, Rows, array_rows, stream_rows
 from progan.errors import DataError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from progan.data.sources.records import Names, Payload, Source
+from progan.data.records import Names, Payload, Source
 from progan.errors import DataError
 
 _LEVEL_NAME = re.compile(r"(?P<stem>.*)-r(?P<level>\d\d)\.tfrecords")
