@@ -8,6 +8,7 @@ from typing import overload
 
 import numpy as np
 
+from progan.data.columns import Column
 from progan.errors import DataError
 
 IMAGE_SUFFIXES = frozenset(
@@ -68,6 +69,8 @@ class Source:
     """Number of every image's class, or None without labels."""
     classes: tuple[str, ...]
     """Names of the classes; empty without labels."""
+    columns: tuple[Column, ...] = ()
+    """What else is known of the images: a row for each of them, in their order."""
     default_fit: str = "crop"
     """How images come to the wanted size when the user does not say: 'crop' or 'pad'."""
     read: Callable[[Sequence[int]], Iterator[Payload]]
@@ -98,6 +101,7 @@ class Source:
             description=f"first {count} of {self.description}",
             names=Names(count, lambda i: self.names[i]),
             labels=labels,
+            columns=tuple(replace(column, values=column.values[:count]) for column in self.columns),
         )
 
     def sample(self, count: int) -> Iterator[Record]:
@@ -130,7 +134,43 @@ def joined(description: str, parts: Sequence[tuple[str, str, Source]]) -> Source
 
     labels = np.repeat(numbers, np.diff(ends)).tolist() if len(classes) > 1 else None
     facts = {"labels": labels, "classes": classes if labels is not None else ()}
-    return Source(description=description, names=Names(int(ends[-1]), name), read=read, **facts)
+    columns = _joined_columns([source.columns for _, _, source in parts])
+    return Source(description=description, names=Names(int(ends[-1]), name), read=read, columns=columns, **facts)
+
+
+def _joined_columns(parts: Sequence[Sequence[Column]]) -> tuple[Column, ...]:
+    """The columns that all parts have, of one kind in all of them."""
+    joined = []
+    for first in parts[0] if parts else ():
+        same = [next((column for column in part if column.name == first.name), None) for part in parts]
+        found = [column for column in same if column is not None and bool(column.classes) == bool(first.classes)]
+        if len(found) == len(parts) and len({column.values.shape[1:] for column in found}) == 1:
+            classes = common_classes([column.classes for column in found])
+            values = [renumbered(column.values, column.classes, classes) for column in found]
+            whole = all(array.dtype.kind == "i" for array in values)
+            values = np.concatenate(values).astype(np.int64 if whole else np.float32, copy=False)
+            joined.append(Column(first.name, values, classes))
+    return tuple(joined)
+
+
+def common_classes(parts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The classes of all parts: those of the longest if the others begin like it, as numbers do; else by name.
+
+    >>> common_classes([("0", "1"), ("0", "1", "2")]), common_classes([("cat", "dog"), ("bird", "cat")])
+    (('0', '1', '2'), ('bird', 'cat', 'dog'))
+    """
+    longest = max(parts, key=len, default=())
+    if all(longest[: len(classes)] == classes for classes in parts):
+        return longest
+    return tuple(sorted(set().union(*parts)))
+
+
+def renumbered(values: np.ndarray, classes: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
+    """Numbers of classes as numbers of other classes, among which they are."""
+    if wanted[: len(classes)] == classes:
+        return values
+    number = {name: i for i, name in enumerate(wanted)}
+    return np.array([number[name] for name in classes], np.int64)[values]
 
 
 def is_hidden(name: str) -> bool:
