@@ -1,10 +1,12 @@
 """What every data source is made of: records, their labels and the readers' common errors."""
 
+import bisect
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -17,6 +19,8 @@ IMAGE_SUFFIXES = frozenset(
 
 Payload = Path | bytes | np.ndarray | DataError
 """A file to open, an encoded image, uint8 pixels [H, W] or [H, W, 3 or 4], or why a member cannot be read."""
+Reader = Callable[[Sequence[int]], Iterator[Payload]]
+"""Payloads of the images at ascending positions."""
 
 
 def image_kind(shape: Sequence[int]) -> tuple[bool, tuple[int, int]]:
@@ -65,15 +69,15 @@ class Source:
     """Kind and name, for people."""
     names: Sequence[str]
     """Path of every image inside the source."""
-    labels: Sequence[int] | None
+    labels: Sequence[int] | None = None
     """Number of every image's class, or None without labels."""
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
     """Names of the classes; empty without labels."""
     columns: tuple[Column, ...] = ()
     """What else is known of the images: a row for each of them, in their order."""
     default_fit: str = "crop"
     """How images come to the wanted size when the user does not say: 'crop' or 'pad'."""
-    read: Callable[[Sequence[int]], Iterator[Payload]]
+    read: Reader
     """Payloads of the images at the given ascending positions."""
     alike: tuple[bool, tuple[int, int]] | None = None
     """Whether the images are grey, and their height and width, if that is known of all of them without reading."""
@@ -110,32 +114,91 @@ class Source:
         return self.records(positions.tolist())
 
 
-def joined(description: str, parts: Sequence[tuple[str, str, Source]]) -> Source:
+def numbered(file: str, count: int, read: Reader, *, first: int = 0, **facts: Any) -> Source:
+    """Images whose names are their positions in a file, beginning at ``first``: FILE[0], FILE[1] and so on."""
+    return Source(description=file, names=Names(count, lambda i: f"{file}[{first + i}]"), read=read, **facts)
+
+
+def within(folder: str, source: Source) -> Source:
+    """The same with a folder in front of all names."""
+    own = source.own_labels
+    return replace(
+        source,
+        names=Names(len(source), lambda i: f"{folder}/{source.names[i]}"),
+        own_labels=own and (lambda: _moved(folder, own())),
+    )
+
+
+def _moved(folder: str, labels: Mapping[str, str | int] | None) -> dict[str, str | int] | None:
+    return None if labels is None else {f"{folder}/{name}": value for name, value in labels.items()}
+
+
+def categories(description: str, parts: Sequence[tuple[str, str, Source]]) -> Source:
     """Several sources one after the other, as classes.
 
     Args:
         description: kind and name.
-        parts: the name in front of those of the images, the class, and the images of each; of one class there may be
-            several, and if all are of one class there are no labels.
+        parts: the folder in front of the names, the class, and the images of each; of one class there may be several,
+            and if all are of one class there are no labels.
     """
-    ends = np.cumsum([0, *(len(source) for _, _, source in parts)])
-    classes = tuple(sorted({kind for _, kind, _ in parts}))
-    numbers = [classes.index(kind) for _, kind, _ in parts]
+    several = len({kind for _, kind, _ in parts}) > 1
+
+    def part(folder: str, kind: str, source: Source) -> Source:
+        labels, classes = ([0] * len(source), (kind,)) if several else (None, ())
+        return replace(within(folder, source), labels=labels, classes=classes, own_labels=None)
+
+    return joined(description, [part(*facts) for facts in parts])
+
+
+def joined(description: str, parts: Sequence[Source]) -> Source:
+    """Several sources one after the other. Of labels and columns it has those that all of them have."""
+    ends = [0, *itertools.accumulate(map(len, parts))]
+
+    def place(i: int) -> tuple[int, int]:
+        """The part that an image is in, and its position there."""
+        part = bisect.bisect_right(ends, i) - 1
+        return part, i - ends[part]
 
     def name(i: int) -> str:
-        part = int(ends.searchsorted(i, "right")) - 1
-        return f"{parts[part][0]}/{parts[part][2].names[i - int(ends[part])]}"
+        part, row = place(i)
+        return parts[part].names[row]
 
     def read(positions: Sequence[int]) -> Iterator[Payload]:
-        wanted = np.asarray(positions, np.int64)
-        for part, (_, _, source) in enumerate(parts):
-            rows = wanted[(wanted >= ends[part]) & (wanted < ends[part + 1])] - ends[part]
-            yield from source.read(rows.tolist()) if len(rows) else ()
+        for part, group in itertools.groupby(map(place, positions), key=lambda at: at[0]):
+            yield from parts[part].read([row for _, row in group])
 
-    labels = np.repeat(numbers, np.diff(ends)).tolist() if len(classes) > 1 else None
-    facts = {"labels": labels, "classes": classes if labels is not None else ()}
-    columns = _joined_columns([source.columns for _, _, source in parts])
-    return Source(description=description, names=Names(int(ends[-1]), name), read=read, columns=columns, **facts)
+    labels = _joined_labels(parts)
+    alike = {part.alike for part in parts}
+    return Source(
+        description=description,
+        names=Names(ends[-1], name),
+        labels=labels,
+        classes=() if labels is None else common_classes([part.classes for part in parts]),
+        columns=_joined_columns([part.columns for part in parts]),
+        default_fit=parts[0].default_fit if parts else "crop",
+        read=read,
+        alike=alike.pop() if len(alike) == 1 else None,
+        own_labels=_joined_own(parts) if any(part.own_labels for part in parts) else None,
+    )
+
+
+def _joined_labels(parts: Sequence[Source]) -> list[int] | None:
+    found = [part.labels for part in parts if part.labels is not None]
+    if len(found) < len(parts):
+        return None
+    classes = common_classes([part.classes for part in parts])
+    pairs = zip(parts, found, strict=True)
+    arrays = [renumbered(np.array(labels, np.int64), part.classes, classes) for part, labels in pairs]
+    return [label for array in arrays for label in array.tolist()]
+
+
+def _joined_own(parts: Sequence[Source]) -> Callable[[], Mapping[str, str | int] | None]:
+    def own() -> dict[str, str | int] | None:
+        found = [part.own_labels() for part in parts if part.own_labels]
+        known = [labels for labels in found if labels is not None]
+        return {name: value for labels in known for name, value in labels.items()} if known else None
+
+    return own
 
 
 def _joined_columns(parts: Sequence[Sequence[Column]]) -> tuple[Column, ...]:
@@ -170,7 +233,8 @@ def renumbered(values: np.ndarray, classes: tuple[str, ...], wanted: tuple[str, 
     if wanted[: len(classes)] == classes:
         return values
     number = {name: i for i, name in enumerate(wanted)}
-    return np.array([number[name] for name in classes], np.int64)[values]
+    moved = np.array([number[name] for name in classes], np.int64)[values]
+    return np.where(values < 0, values, moved)  # what has no class keeps none
 
 
 def is_hidden(name: str) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from tarfile import is_tarfile
 
-from progan.data.records import IMAGE_SUFFIXES, Source, folder_labels, is_hidden, joined, pick_images
+from progan.data.records import IMAGE_SUFFIXES, Source, categories, folder_labels, is_hidden, pick_images
 from progan.data.sources.archives import (
     TAR_SUFFIXES,
     as_bytes,
@@ -67,9 +67,9 @@ def _open(path: Path, split: str) -> Source:
         return tfrecord_source(path, files)
     if files := lmdb_files(path):
         return lmdb_source(path, files)
-    if categories := lmdb_categories(path, split):
-        parts = [(folder.name, name, lmdb_source(folder, lmdb_files(folder))) for name, folder in categories]
-        return joined(f"LMDBs {path.resolve().name}", parts)
+    if folders := lmdb_categories(path, split):
+        parts = [(folder.name, name, lmdb_source(folder, lmdb_files(folder))) for name, folder in folders]
+        return categories(f"LMDBs {path.resolve().name}", parts)
     if files := mat_files(path):
         return mat_source(path, files, split)
     if numpy_files(path):
@@ -99,7 +99,7 @@ def _open_folder(path: Path, split: str) -> Source:
             return shards_source(path, tars)
         if zips := [name for name in files if name.lower().endswith(".zip")]:
             parts = [(name, PurePosixPath(name).stem, zip_source(path / name)) for name in zips]
-            return joined(f"zips {path.resolve().name}", parts)
+            return categories(f"zips {path.resolve().name}", parts)
     names = pick_images(path, files)
     labels, classes = folder_labels(names)
 

@@ -1,6 +1,5 @@
 """Images inside zip and tar files and WebDataset shards, read in place: nothing is extracted to disk."""
 
-import itertools
 import json
 import lzma
 import re
@@ -9,10 +8,11 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Self
 
-from progan.data.records import Payload, Source, folder_labels, is_hidden, pick_images, strip_wrapper
+from progan.data.records import Payload, Source, folder_labels, is_hidden, joined, pick_images, strip_wrapper, within
 from progan.data.sources.labels import Values, dataset_json
 from progan.errors import DataError
 
@@ -120,26 +120,10 @@ def tar_source(path: Path, members: dict[str, tarfile.TarInfo]) -> Source:
 
 def shards_source(folder: Path, files: Sequence[str]) -> Source:
     """The images of several tars, one after the other; names begin with that of the tar."""
-    shards = [tar_source(folder / file, list_tar(folder / file)) for file in sorted(files)]
-    places = [(number, i) for number, shard in enumerate(shards) for i in range(len(shard))]
-    inner = [shards[number].names[i] for number, i in places]
-
-    def read(positions: Sequence[int]) -> Iterator[Payload]:
-        for number, group in itertools.groupby((places[i] for i in positions), key=lambda place: place[0]):
-            yield from shards[number].read([i for _, i in group])
-
-    def own() -> Values | None:
-        found = [
-            (file, shard.own_labels() if shard.own_labels else None)
-            for file, shard in zip(sorted(files), shards, strict=True)
-        ]
-        values = {f"{file}/{name}": value for file, labels in found for name, value in (labels or {}).items()}
-        return values if any(labels is not None for _, labels in found) else None
-
-    labels, classes = folder_labels(inner)
-    names = [f"{sorted(files)[number]}/{name}" for (number, _), name in zip(places, inner, strict=True)]
-    facts = {"names": names, "labels": labels, "classes": classes, "own_labels": own}
-    return Source(description=f"shards {folder.resolve().name}", read=read, **facts)
+    shards = [(file, tar_source(folder / file, list_tar(folder / file))) for file in sorted(files)]
+    labels, classes = folder_labels([name for _, shard in shards for name in shard.names])
+    whole = joined(f"shards {folder.resolve().name}", [within(file, shard) for file, shard in shards])
+    return replace(whole, labels=labels, classes=classes)
 
 
 def _own_labels(

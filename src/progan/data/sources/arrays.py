@@ -4,15 +4,16 @@ import gzip
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from progan.data.records import Source, image_kind
+from progan.data.records import Source, image_kind, joined, numbered
 from progan.data.sources.pickles import load_arrays
+from progan.data.sources.rows import array_rows
 from progan.errors import DataError
 
 _IDX_NAME = re.compile(r"(?P<stem>.*)-images[-.]idx3-ubyte(\.gz)?")
@@ -70,11 +71,13 @@ def idx_source(path: Path, files: Sequence[Path], split: str) -> Source:
     labels = [_labels_of(file, len(pixels)) for file, pixels in zip(chosen, images, strict=True)]
     if len({pixels.shape[1:] for pixels in images}) > 1:
         raise DataError(f"{path}: {', '.join(f.name for f in chosen)} hold images of different sizes; name one of them")
-    known = [array for array in labels if array is not None]
-    joined = np.concatenate(known) if len(known) == len(images) else None
-    classes = () if joined is None else tuple(str(i) for i in range(max(10, int(joined.max(initial=0)) + 1)))
-    names = [f"{file.name}[{i}]" for file, pixels in zip(chosen, images, strict=True) for i in range(len(pixels))]
-    return _array_source(f"idx files {path.name}", np.concatenate(images), names, joined, classes, "pad")
+    whole = zip(chosen, images, labels, strict=True)
+    parts = [_part(file.name, pixels, numbers, _digits(numbers), "pad") for file, pixels, numbers in whole]
+    return joined(f"idx files {path.name}", parts)
+
+
+def _digits(labels: np.ndarray | None) -> tuple[str, ...]:
+    return () if labels is None else tuple(str(i) for i in range(max(10, int(labels.max(initial=0)) + 1)))
 
 
 def _choose_split(folder: Path, files: Sequence[Path], split: str) -> list[Path]:
@@ -165,15 +168,13 @@ def cifar_source(path: Path, files: Mapping[str, Callable[[], bytes]], split: st
             f"  fix:   unpack {kind.archive} again, or choose another --split"
         )
     batches = [_cifar_batch(kind, f"{path}/{name}", files[name]()) for name in wanted]
-    pixels = np.concatenate([images for images, _ in batches])
-    labels = np.concatenate([numbers for _, numbers in batches])
     classes = tuple(str(i) for i in range(kind.classes))
     if kind.meta in files:
         found = _text_keys(load_arrays(files[kind.meta](), f"{path}/{kind.meta}")).get(kind.class_names, ())
         decoded = tuple(n.decode("utf-8", "replace") if isinstance(n, bytes) else str(n) for n in found)
         classes = decoded if len(decoded) == kind.classes else classes
-    names = [f"{b}[{i}]" for b, (x, _) in zip(wanted, batches, strict=True) for i in range(len(x))]
-    return _array_source(f"{kind.name} {path.name}", pixels, names, labels, classes, "crop")
+    parts = [_part(name, *batch, classes, "crop") for name, batch in zip(wanted, batches, strict=True)]
+    return joined(f"{kind.name} {path.name}", parts)
 
 
 def _text_keys(content: Any) -> dict[str, Any]:
@@ -198,16 +199,7 @@ def _cifar_batch(kind: _Cifar, name: str, data: bytes) -> tuple[np.ndarray, np.n
     )
 
 
-def _array_source(
-    description: str,
-    pixels: np.ndarray,
-    names: list[str],
-    labels: np.ndarray | None,
-    classes: tuple[str, ...],
-    fit: str,
-) -> Source:
-    def read(positions: Sequence[int]) -> Iterator[np.ndarray]:
-        return (pixels[i] for i in positions)
-
-    facts = {"labels": None if labels is None else labels.tolist(), "classes": classes, "default_fit": fit}
-    return Source(description=description, names=names, read=read, alike=image_kind(pixels.shape[1:]), **facts)
+def _part(name: str, pixels: np.ndarray, labels: np.ndarray | None, classes: tuple[str, ...], fit: str) -> Source:
+    numbers = None if labels is None else labels.tolist()
+    facts = {"labels": numbers, "classes": classes, "default_fit": fit, "alike": image_kind(pixels.shape[1:])}
+    return numbered(name, len(pixels), array_rows(pixels).read, **facts)

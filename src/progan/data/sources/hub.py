@@ -7,12 +7,11 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from progan.data.records import Names, Payload, Source
+from progan.data.records import Payload, Reader, Source, joined, numbered
 from progan.data.sources.parquets import image_columns, labels_of
 from progan.errors import DataError
 
@@ -141,25 +140,20 @@ def arrow_source(description: str, files: Sequence[Path], *, roots: Sequence[Pat
     if not any(len(table) for _, table in tables):
         raise DataError(f"{description}: no images\n  found: no rows\n  fix:   choose another --split")
     column, label, classes = image_columns(files[0], tables[0][1].schema)
-    parts = [(file, lambda table=table: table[label]) for file, table in tables]
-    labels, classes = labels_of(parts, label, classes)
-    ends = np.cumsum([0, *(len(table) for _, table in tables)])
+    labels, classes = labels_of([(file, lambda table=table: table[label]) for file, table in tables], label, classes)
+    parts = [numbered(file.name, len(table), _reader(table, column, roots)) for file, table in tables]
+    return replace(joined(description, parts), labels=labels, classes=classes)
+
+
+def _reader(table: Any, column: str, roots: Sequence[Path]) -> Reader:
     field, _, inner = column.partition(".")
 
-    def place(i: int) -> tuple[int, int]:
-        part = int(ends.searchsorted(i, "right")) - 1
-        return part, i - int(ends[part])
-
-    def name(i: int) -> str:
-        part, row = place(i)
-        return f"{files[part].name}[{row}]"
-
     def read(positions: Sequence[int]) -> Iterator[Payload]:
-        for part, row in map(place, positions):
-            value = tables[part][1][field][row].as_py()
+        for row in positions:
+            value = table[field][row].as_py()
             yield _payload(value or {}, roots) if inner else value or DataError("is empty")
 
-    return Source(description=description, names=Names(int(ends[-1]), name), labels=labels, classes=classes, read=read)
+    return read
 
 
 def _payload(image: Mapping[str, Any], roots: Sequence[Path]) -> Payload:

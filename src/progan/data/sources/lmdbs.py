@@ -79,8 +79,6 @@ def lmdb_source(path: Path, files: Sequence[Path]) -> Source:
     source = Source(
         description=f"LMDB {path.resolve().name}",
         names=Names(len(ends) - 1, lambda i: key(i).decode("utf-8", "backslashreplace")),
-        labels=None,
-        classes=(),
         read=read,
     )
     _check(files[0], source)

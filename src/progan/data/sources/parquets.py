@@ -1,13 +1,15 @@
 """Parquet files with a column of encoded images, as the data sets of the Hugging Face hub come."""
 
+import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from progan.data.records import Names, Payload, Source
+from progan.data.records import Payload, Source, joined, numbered
 from progan.errors import DataError
 
 _MAGIC = b"PAR1"
@@ -43,32 +45,19 @@ def parquet_source(path: Path, files: Sequence[Path], split: str) -> Source:
     chosen = list(files) if path.is_file() else _choose_split(path, files, split)
     opened = [(file, _open(file)) for file in chosen]
     column, label, classes = image_columns(chosen[0], opened[0][1].schema_arrow)
-    parts = [(file, lambda data=data: data.read([label])[label]) for file, data in opened]
-    labels, classes = labels_of(parts, label, classes)
-    groups = [
-        (file, i, data.metadata.row_group(i).num_rows) for file, data in opened for i in range(data.num_row_groups)
-    ]
-    ends = np.cumsum([0, *(rows for _, _, rows in groups)])
-    firsts = {file: int(ends[groups.index((file, 0, rows))]) for file, i, rows in groups if i == 0}
+    read = [(file, lambda data=data: data.read([label])[label]) for file, data in opened]
+    labels, classes = labels_of(read, label, classes)
+    parts = [part for file, data in opened for part in _groups(file, data.metadata, column)]
+    return replace(joined(f"parquet {path.resolve().name}", parts), labels=labels, classes=classes)
 
-    def name(i: int) -> str:
-        file = groups[int(ends.searchsorted(i, "right")) - 1][0]
-        return f"{file.name}[{i - firsts[file]}]"
 
-    def read(positions: Sequence[int]) -> Iterator[Payload]:
-        wanted = np.asarray(positions, np.int64)
-        for g, (file, i, _) in enumerate(groups):
-            rows = wanted[(wanted >= ends[g]) & (wanted < ends[g + 1])] - ends[g]
-            if len(rows):
-                yield from _read_rows(file, i, column, rows)
-
-    return Source(
-        description=f"parquet {path.resolve().name}",
-        names=Names(int(ends[-1]), name),
-        labels=labels,
-        classes=classes,
-        read=read,
-    )
+def _groups(file: Path, metadata: Any, column: str) -> Iterator[Source]:
+    """The images of every row group of a file."""
+    first = 0
+    for i in range(metadata.num_row_groups):
+        count = metadata.row_group(i).num_rows
+        yield numbered(file.name, count, functools.partial(_read_rows, file, i, column), first=first)
+        first += count
 
 
 def _choose_split(folder: Path, files: Sequence[Path], split: str) -> list[Path]:
@@ -196,9 +185,9 @@ def labels_of(
     return labels.tolist(), classes
 
 
-def _read_rows(file: Path, group: int, column: str, rows: np.ndarray) -> Iterator[Payload]:
+def _read_rows(file: Path, group: int, column: str, positions: Sequence[int]) -> Iterator[Payload]:
     """The images of ascending rows of a group."""
-    data, start, done = _open(file), 0, 0
+    data, rows, start, done = _open(file), np.asarray(positions, np.int64), 0, 0
     try:
         for batch in data.iter_batches(_BATCH, row_groups=[group], columns=[column], use_threads=False):
             stop = int(rows.searchsorted(start + len(batch)))

@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from progan.data.records import Names, Payload, Source, image_kind
+from progan.data.records import Payload, Source, image_kind, joined, numbered
 from progan.data.sources.mats import MAT_HEAD, mat_matrices
 from progan.data.sources.rows import WHOLE_BYTES, Readable, Rows, array_rows, stream_rows
 from progan.errors import DataError
@@ -51,8 +51,8 @@ def mat_source(path: Path, files: Sequence[Path], split: str) -> Source:
             f"  found: {', '.join(file.name for file in files)}\n"
             f"  fix:   download it from http://ufldl.stanford.edu/housenumbers, choose another --split or name a file"
         )
-    parts = [(file.name, *_read_mat(file)) for file in wanted]
-    return _source(f"SVHN {path.resolve().name}", parts, tuple("0123456789"))
+    parts = [_part(file.name, *_read_mat(file), tuple("0123456789")) for file in wanted]
+    return joined(f"SVHN {path.resolve().name}", parts)
 
 
 def _read_mat(file: Path) -> tuple[Rows, np.ndarray]:
@@ -121,7 +121,7 @@ def numpy_source(path: Path, split: str) -> Source:
         ) from error
     parts = [(name or path.name, images, labels) for name, (images, labels) in with_splits.items()]
     parts = [(name, _oriented(path, images), _numbers(path, labels, len(images))) for name, images, labels in parts]
-    return _source(f"NumPy {path.name}", parts, ())
+    return joined(f"NumPy {path.name}", [_part(*facts) for facts in parts])
 
 
 def _choose_arrays(path: Path, archive: zipfile.ZipFile, split: str) -> dict[str, tuple[Rows, np.ndarray | None]]:
@@ -232,35 +232,18 @@ def _numbers(path: Path, labels: np.ndarray | None, count: int) -> np.ndarray | 
     )
 
 
-def _source(description: str, parts: Sequence[tuple[str, Rows, np.ndarray | None]], classes: tuple) -> Source:
-    """The source of parts: a name, images [N, H, W] or [N, H, W, C] of any numbers, and labels [N] or None."""
-    ends = np.cumsum([0, *(len(images) for _, images, _ in parts)])
-    scales = [_scale(name, images) for name, images, _ in parts]
-    known = [labels for _, _, labels in parts if labels is not None]
-    joined = np.concatenate(known) if len(known) == len(parts) else None
-    if joined is not None and not classes:
-        classes = tuple(str(i) for i in range(int(joined.max()) + 1))
-    shapes = {images.shape[1:] for _, images, _ in parts}
-
-    def name(i: int) -> str:
-        part = int(ends.searchsorted(i, "right")) - 1
-        return f"{parts[part][0]}[{i - int(ends[part])}]"
+def _part(name: str, images: Rows, labels: np.ndarray | None, classes: tuple[str, ...] = ()) -> Source:
+    """Images [N, H, W] or [N, H, W, C] of any numbers, with their labels [N] if there are any."""
+    scale = _scale(name, images)
+    if labels is not None and not classes:
+        classes = tuple(str(i) for i in range(int(labels.max()) + 1))
 
     def read(positions: Sequence[int]) -> Iterator[Payload]:
-        wanted = np.asarray(positions, np.int64)
-        for part, (_, images, _) in enumerate(parts):
-            rows = wanted[(wanted >= ends[part]) & (wanted < ends[part + 1])] - ends[part]
-            for row in images.read(rows.tolist()):
-                yield row if isinstance(row, DataError) else _to_uint8(row, scales[part])
+        for row in images.read(positions):
+            yield row if isinstance(row, DataError) else _to_uint8(row, scale)
 
-    return Source(
-        description=description,
-        names=Names(int(ends[-1]), name),
-        labels=None if joined is None else joined.tolist(),
-        classes=classes if joined is not None else (),
-        read=read,
-        alike=image_kind(shapes.pop()) if len(shapes) == 1 else None,
-    )
+    facts = {"labels": None if labels is None else labels.tolist(), "classes": classes if labels is not None else ()}
+    return numbered(name, len(images), read, alike=image_kind(images.shape[1:]), **facts)
 
 
 def _scale(name: str, images: Rows) -> tuple[float, float]:

@@ -8,11 +8,12 @@ little-endian. The data are a protocol buffer, tf.train.Example, with the featur
 import functools
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from progan.data.records import Names, Payload, Source
+from progan.data.records import Payload, Source, numbered
 from progan.errors import DataError
 
 _LEVEL_NAME = re.compile(r"(?P<stem>.*)-r(?P<level>\d\d)\.tfrecords")
@@ -55,13 +56,9 @@ def tfrecord_source(path: Path, files: Sequence[Path]) -> Source:
                 stream.seek(starts[i] + _HEADER_BYTES)
                 yield _image(stream.read(starts[i + 1] - starts[i] - _HEADER_BYTES))
 
-    return Source(
-        description=f"TFRecords {file.name}",
-        names=Names(len(starts) - 1, lambda i: f"{file.name}[{i}]"),
-        labels=None if labels is None else labels.argmax(1).tolist(),
-        classes=classes,
-        read=read,
-    )
+    numbers = None if labels is None else labels.argmax(1).tolist()
+    found = numbered(file.name, len(starts) - 1, read, labels=numbers, classes=classes)
+    return replace(found, description=f"TFRecords {file.name}")
 
 
 def crc32c(data: np.ndarray) -> np.ndarray:
