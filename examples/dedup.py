@@ -19,7 +19,7 @@ from PIL import Image
 
 from progan import draws
 from progan.curation.dedup import groups_of, groups_sheet, kept_by, semantic_codes
-from progan.data.pixels import box_levels
+from progan.data.levels import box_levels
 from progan.data.store import Store
 from progan.images import save_png
 

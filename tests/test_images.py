@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from progan.errors import ConfigError
-from progan.images import beside, check_size, opaque, parse_size, save_png, scaled, sheet, to_float, to_uint8
+from progan.images import beside, opaque, save_png, scaled, sheet, to_float, to_uint8
 
 
 def test_every_byte_survives_the_round_trip() -> None:
@@ -82,30 +82,6 @@ def test_sheet_keeps_rows_columns_and_channels_apart() -> None:
     image = (80 * c + 10 * y + x).to(torch.uint8)[None]
     pixels = np.asarray(sheet(image, enlarge=2))
     np.testing.assert_array_equal(pixels, image[0].permute(1, 2, 0).numpy().repeat(2, 0).repeat(2, 1))
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("64", (64, 64)), ("64x128", (64, 128)), ("256X64", (256, 64)), ("4", (4, 4)), ("8x24", (8, 24))]
-)
-def test_sizes_are_height_by_width(text: str, size: tuple[int, int]) -> None:
-    assert parse_size(text) == size
-    assert check_size(*size) == size
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        *((bad, "resolution must look like 64 or 64x128") for bad in ("", "x", "64x", "x64", "-64", "6.4", "1x2x4")),
-        ("100", "resolution 100x100: the shorter side must be a power of two, at least 4; try 64 or 128"),
-        ("128x96", "128x96: the shorter side must be a power of two, at least 4; try 64 or 128"),
-        ("2", "at least 4; try 4 or 8"),
-        ("0", "at least 4; try 4 or 8"),
-        ("64x100", "resolution 64x100: the longer side must be a multiple of the shorter one"),
-    ],
-)
-def test_size_errors_say_what_to_type(text: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        parse_size(text)
 
 
 def test_png_is_written_whole_with_its_folder_and_nothing_beside_it(tmp_path: Path) -> None:

@@ -8,39 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from progan.errors import ConfigError
 from progan.files import replacing
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Height and width [pixels] from ``64`` or ``64x128`` (height first).
-
-    Raises:
-        ConfigError: if it is not a size a growing network can reach: the shorter side a power of two from 4
-            on, the longer one a multiple of it.
-
-    >>> parse_size("64"), parse_size("64x128")
-    ((64, 64), (64, 128))
-    """
-    parts = text.lower().split("x")
-    if not all(p.isdecimal() for p in parts) or len(parts) not in (1, 2):
-        raise ConfigError(f"resolution must look like 64 or 64x128 (height x width), got {text!r}")
-    height, width = int(parts[0]), int(parts[-1])
-    return check_size(height, width)
-
-
-def check_size(height: int, width: int) -> tuple[int, int]:
-    """The same size, if networks can grow to it (see ``parse_size``)."""
-    short, long = min(height, width), max(height, width)
-    if short < 4 or short & (short - 1):
-        lower = 1 << max(short.bit_length() - 1, 2)
-        raise ConfigError(
-            f"resolution {height}x{width}: the shorter side must be a power of two, at least 4; "
-            f"try {lower} or {2 * lower}"
-        )
-    if long % short:
-        raise ConfigError(f"resolution {height}x{width}: the longer side must be a multiple of the shorter one")
-    return height, width
+from progan.sizes import check_growable as check_growable
+from progan.sizes import parse_size as parse_size
+from progan.transparency import over_white
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -63,8 +34,8 @@ def opaque(images: Tensor) -> Tensor:
     """RGBA composited over white, as 'prepare' does; grey and RGB as they are. uint8 [N, C, H, W]."""
     if images.shape[1] != 4:
         return images
-    alpha = images[:, 3:].float() / 255
-    return (images[:, :3].float() * alpha + 255 * (1 - alpha)).round().to(torch.uint8)
+    pixels = images.to(torch.int32)
+    return over_white(pixels[:, :3], pixels[:, 3:]).to(torch.uint8)
 
 
 def scaled(images: Tensor, size: tuple[int, int], *, smooth: bool = False) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from progan.data.pixels import Plan, box_levels, decode, level_sizes, peek, to_pixels
+from progan.data.pixels import Plan, decode, peek, to_pixels
 from progan.errors import DataError
 from references import store_reference as reference
 from references.image_files import encoded, noise
@@ -22,34 +22,6 @@ def as_png(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
-
-
-@pytest.mark.parametrize(("height", "width"), [(4, 4), (8, 8), (32, 32), (16, 32), (32, 8), (8, 24)])
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_box_levels_match_reference_bit_for_bit(height: int, width: int, channels: int) -> None:
-    top = np.random.default_rng(height).integers(0, 256, (2, height, width, channels), np.uint8)
-    levels = box_levels(top)
-    assert [level.shape[1:3] for level in levels] == level_sizes(height, width)
-    assert min(levels[-1].shape[1:3]) == 4
-    for k, level in enumerate(levels):
-        np.testing.assert_array_equal(level, np.stack([reference.box_level(image, 2**k) for image in top]))
-
-
-def test_box_levels_round_half_to_even_and_only_once() -> None:
-    top = np.zeros((8, 8, 1), np.uint8)
-    for i, ones in enumerate([(1, 1, 0, 0), (1, 1, 2, 2), (3, 3, 2, 2), (255, 255, 254, 254)]):  # 0.5 1.5 2.5 254.5
-        top[0:2, 2 * i : 2 * i + 2, 0] = np.reshape(ones, (2, 2))
-    assert box_levels(top)[1][0, :, 0].tolist() == [0, 2, 2, 254]
-    top[0:4, 0:4, 0] = [[1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 1, 0]]  # 2x2 means .5 .5 .5 .75, mean 9/16
-    assert box_levels(np.tile(top, (2, 2, 1)))[2][0, 0, 0] == 1  # and not the mean of 0 0 0 1
-
-
-@pytest.mark.parametrize("lowest", [0, 253])  # 253: sums near the end of 16 bits
-def test_box_levels_of_large_images_equal_exact_means(lowest: int) -> None:
-    top = np.random.default_rng(1).integers(lowest, 256, (1, 256, 512, 3), np.uint8)
-    for k, level in enumerate(box_levels(top)):
-        blocks = top.astype(np.float64).reshape(1, 256 >> k, 1 << k, 512 >> k, 1 << k, 3)
-        np.testing.assert_array_equal(level, np.rint(blocks.mean((2, 4))))  # float64 holds these means exactly
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

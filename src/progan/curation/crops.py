@@ -17,16 +17,17 @@ from tqdm import tqdm
 from progan.curation.alignment import CropSquare, align
 from progan.curation.quality import quality
 from progan.curation.scratch import Crop, Picture, Scratch
+from progan.data.manifest import check_target
 from progan.data.options import PrepareOptions
 from progan.data.pixels import decode, to_channels
 from progan.data.records import Record, Source
 from progan.data.sources import fingerprint
-from progan.data.store import Store, check_target, prepare
+from progan.data.store import Store, prepare
 from progan.data.unfinished import sayer
 from progan.errors import ConfigError, DataError
 from progan.files import replacing
-from progan.images import check_size
 from progan.processes import in_order, usable_cpus
+from progan.sizes import check_growable
 
 _RANKING = "ranking.csv"
 
@@ -83,7 +84,7 @@ def prepare_crops(
         ConfigError: if a setting cannot be used.
         DataError: if the source cannot be read, or nothing can be cut out of it.
     """
-    check_size(resolution, resolution)
+    check_growable(resolution, resolution)
     if resolution < 32 or (keep is not None and keep < 1):
         raise ConfigError(f"wanted resolution at least 32 and keep at least 1; got {resolution} and {keep}")
     store_path = Path(store_path)
@@ -105,7 +106,7 @@ def prepare_crops(
             found = f"{problems[0].file}: {problems[0].problem}" if problems else "no picture"
             raise DataError(f"{cutting.path}: no face could be cut out\n  found: {found}\n  fix:   {cutting.hint}")
         options = PrepareOptions(resolution=str(resolution), channels=3, labels="none")
-        made = scratch.source(description)
+        made = scratch.source(description, cutting.source.columns)
         store = prepare(cutting.path, store_path, options, workers=0, source=made, progress=progress)
         with replacing(store_path / _RANKING) as file:
             file.write(_table(scratch.ranked(), problems))

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from progan import draws
+from progan.data.columns import LABEL
+from progan.data.levels import box_levels
 from progan.data.pixels import Chunk
+from progan.data.records import Names
 from progan.data.store import Store
 from progan.data.writer import PartialStore
 from progan.errors import DataError
@@ -24,7 +27,7 @@ DISTANCE = 8
 """Most bits of 128 in which near duplicates differ; the paper's 0 misses copies that were cropped."""
 _NOISE, _DROPOUT = 0.5, 0.2  # standard deviation on standardized pixels; share of dropped code units; both ours
 _SEEN, _BATCH, _PEAK_LR = 150_000, 128, 1e-3  # images in all, whatever the size of the store
-_PART = 1000  # images in memory at once
+_PART, _PART_BYTES = 1000, 64 << 20  # images in memory at once
 
 
 class HashNetwork(nn.Module):
@@ -193,7 +196,7 @@ def groups_sheet(store: Store, groups: list[list[int]], *, rows: int = 24, colum
 
 
 def write_without(store: Store, kept: np.ndarray, target: Path, *, progress: bool = False) -> Store:
-    """A new store of the images that stay, in their order, with their labels.
+    """A new store of the images that stay, in their order, with their names, labels and columns.
 
     Args:
         store: stays as it is.
@@ -207,15 +210,17 @@ def write_without(store: Store, kept: np.ndarray, target: Path, *, progress: boo
     if target.exists():
         raise DataError(f"{target}: is there already, and nothing is overwritten\n  fix:   choose a new folder")
     stay = np.flatnonzero(kept == np.arange(len(kept)))
-    levels, labels = [store.level(side) for side in store.resolutions[::-1]], store.labels()
+    top, labels = store.level(min(store.height, store.width)), store.labels()
     gone = f"{len(kept) - len(stay)} near duplicates"
     facts = store.manifest | {"source": f"{store.manifest['source']}, without {gone}"}
     facts["fingerprint"] = f"{store.hash} without {gone}"  # not what 'prepare' would make of the source
-    hidden = None if progress else True
+    columns = [store.column(name).of(stay) for name in store.columns if name != LABEL or labels is None]
+    names, hidden = Names(len(stay), lambda i: store.names[int(stay[i])]), None if progress else True
+    part = max(1, min(_PART, _PART_BYTES // top[0].nbytes))
     with PartialStore(target, store.height, store.width, store.channels, expected=len(stay)) as partial:
-        for i in tqdm(range(0, len(stay), _PART), unit=" thousand images", desc="write", disable=hidden):
-            rows = stay[i : i + _PART]
+        for i in tqdm(range(0, len(stay), part), unit=f" x {part} images", desc="write", disable=hidden):
+            rows = stay[i : i + part]
             of_rows: list[int | None] = [None] * len(rows) if labels is None else labels[rows].tolist()
-            partial.append(Chunk([level[rows] for level in levels], of_rows))
-        partial.commit(facts, with_labels=labels is not None)
+            partial.append(Chunk(box_levels(top[rows]), of_rows))
+        partial.commit(facts, with_labels=labels is not None, names=names, columns=columns)
     return Store.open(target)

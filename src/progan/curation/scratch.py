@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from progan.data.columns import Column
 from progan.data.records import Payload, Source
 from progan.data.unfinished import Unfinished, quiet
 from progan.files import replacing
@@ -119,16 +120,22 @@ class Scratch:
         """Pictures without crops."""
         return [picture for picture in self.pictures.values() if picture.problem]
 
-    def source(self, description: str) -> Source:
-        """The pixels of the best crops, as something to make a store of."""
+    def source(self, description: str, columns: Sequence[Column] = ()) -> Source:
+        """The pixels of the best crops, as something to make a store of.
+
+        Args:
+            description: kind and name.
+            columns: what is known of every picture of the source; each of its crops gets it.
+        """
         crops = self.best()
 
         def read(positions: Sequence[int]) -> Iterator[Payload]:
             for crop in (crops[i] for i in positions):
                 yield np.array(np.load(self._file(crop.position), mmap_mode="r")[crop.number])
 
-        names = [crop.file for crop in crops]
-        return Source(description=description, names=names, labels=None, classes=(), read=read)
+        pictures = np.array([crop.position for crop in crops], np.int64)
+        facts = {"names": [crop.file for crop in crops], "columns": tuple(column.of(pictures) for column in columns)}
+        return Source(description=description, labels=None, classes=(), read=read, **facts)
 
     def _file(self, position: int) -> Path:
         return self.path / f"{position:08d}.npy"

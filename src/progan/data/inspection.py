@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from progan.data.levels import level_sizes
 from progan.data.options import PrepareOptions, make_plan
-from progan.data.pixels import Plan, decode, level_sizes, to_pixels
+from progan.data.pixels import Plan, decode, to_pixels
 from progan.data.records import Record, Source
 from progan.data.store import Store
 from progan.errors import DataError

@@ -10,7 +10,7 @@ import numpy as np
 from progan.data.pixels import Plan, peek
 from progan.data.records import Record, Source
 from progan.errors import ConfigError, DataError
-from progan.images import parse_size
+from progan.sizes import parse_size
 
 _SAMPLE = 200  # images whose sizes decide about resolution 'auto'
 
@@ -30,7 +30,9 @@ class PrepareOptions:
     """
 
     resolution: str = "auto"
-    """Size [pixels]: a side like 64, or HEIGHTxWIDTH like 64x128.
+    """Size [pixels]: a side like 64 or 28, or HEIGHTxWIDTH like 64x96.
+    Smaller levels, for networks that grow, are made if the
+    shorter side is a power of two and the longer a multiple.
     'auto' is the largest power of two not above the median
     shorter side of a sample (for padded idx files: not below)."""
     crop: str = "none"
@@ -132,7 +134,10 @@ def _auto_side(source: Source, box: tuple[int, int, int, int] | None, *, round_u
     if round_up:
         return max(4, 1 << (median - 1).bit_length())
     if median < 4:
-        raise DataError(f"{source.description}: images of {median} pixels are too small; wanted at least 4x4")
+        raise DataError(
+            f"{source.description}: images of {median} pixels are too small to choose a power of two from 4 on\n"
+            f"  fix:   name a size, like --resolution {median}"
+        )
     return 1 << (median.bit_length() - 1)
 
 

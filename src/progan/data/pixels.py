@@ -14,8 +14,10 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from progan.data.colors import GREY_MODES, grey_range, to_srgb
+from progan.data.levels import box_levels
 from progan.data.records import Payload, Record, image_kind
 from progan.errors import DataError
+from progan.transparency import over_white
 
 _FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM")  # others could start programs, like EPS
@@ -56,6 +58,8 @@ class Chunk:
     """Height and width of each original [pixels]."""
     skipped: list[str] = field(default_factory=list)
     """Name and reason of each image left out."""
+    left_out: list[int] = field(default_factory=list)
+    """Positions of these among the records that the chunk was made of."""
 
 
 def make_chunk(records: Sequence[Record], plan: Plan, skip: bool) -> Chunk:
@@ -71,7 +75,7 @@ def make_chunk(records: Sequence[Record], plan: Plan, skip: bool) -> Chunk:
     """
     chunk = Chunk([])
     top = np.empty((len(records), plan.height, plan.width, plan.channels), np.uint8)
-    for record in records:
+    for i, record in enumerate(records):
         try:
             image = decode(record.data)
             top[len(chunk.labels)] = to_pixels(image, plan)
@@ -79,44 +83,12 @@ def make_chunk(records: Sequence[Record], plan: Plan, skip: bool) -> Chunk:
             if not skip:
                 raise ImageError(f"{record.name}: {error}") from None
             chunk.skipped.append(f"{record.name}: {error}")
+            chunk.left_out.append(i)
             continue
         chunk.labels.append(record.label)
         chunk.sizes.append((image.height, image.width))
     chunk.levels = box_levels(top[: len(chunk.labels)])
     return chunk
-
-
-def box_levels(top: np.ndarray) -> list[np.ndarray]:
-    """The level itself and its 2x2 box means down to a shorter side of 4.
-
-    Every mean is taken from exact integer sums of the top level and rounded once, ties to even.
-
-    Shape: uint8 [..., H, W, C] -> uint8 [..., H / 2^k, W / 2^k, C] for k = 0, 1, ...
-
-    >>> [level.shape for level in box_levels(np.zeros((8, 16, 1), np.uint8))]
-    [(8, 16, 1), (4, 8, 1)]
-    """
-    levels, sums, shift = [top], top, 0
-    while min(sums.shape[-3:-1]) > 4:
-        shift += 2
-        kind = np.uint16 if shift <= 8 else np.uint32  # 255 * 2^8 plus half fits 16 bits
-        rows = np.add(sums[..., 0::2, :, :], sums[..., 1::2, :, :], dtype=kind)
-        sums = np.empty((*rows.shape[:-2], rows.shape[-2] // 2, rows.shape[-1]), kind)
-        for c in range(rows.shape[-1]):  # six times as fast as all at once: numpy's inner loop is then along the row
-            np.add(rows[..., 0::2, c], rows[..., 1::2, c], out=sums[..., c])
-        odd = (sums >> shift) & 1  # adding half - 1 + odd before the cut rounds half to even
-        levels.append(((sums + ((1 << (shift - 1)) - 1) + odd) >> shift).astype(np.uint8))
-    return levels
-
-
-def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
-    """Heights and widths of all levels, largest first.
-
-    >>> level_sizes(8, 16)
-    [(8, 16), (4, 8)]
-    """
-    count = (min(height, width) // 4).bit_length()
-    return [(height >> k, width >> k) for k in range(count)]
 
 
 def peek(data: Payload) -> tuple[bool, tuple[int, int]]:
@@ -222,16 +194,11 @@ def to_channels(image: Image.Image, channels: int) -> Image.Image:
     if channels == 4:
         return image.convert("RGBA")
     if image.mode in ("LA", "RGBA"):
-        image = _over_white(image)
+        pixels = np.asarray(image).astype(np.uint16)
+        flat = over_white(pixels[:, :, :-1], pixels[:, :, -1:]).astype(np.uint8)
+        image = Image.fromarray(flat[:, :, 0] if flat.shape[2] == 1 else flat)
     mode = "L" if channels == 1 else "RGB"
     return image if image.mode == mode else image.convert(mode)
-
-
-def _over_white(image: Image.Image) -> Image.Image:
-    pixels = np.asarray(image).astype(np.uint32)
-    color, alpha = pixels[:, :, :-1], pixels[:, :, -1:]
-    flat = ((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    return Image.fromarray(flat[:, :, 0] if flat.shape[2] == 1 else flat)
 
 
 def _resize(image: Image.Image, size: tuple[int, int], plan: Plan) -> Image.Image:
@@ -240,7 +207,7 @@ def _resize(image: Image.Image, size: tuple[int, int], plan: Plan) -> Image.Imag
             f"its part to use has {image.height}x{image.width} pixels (height x width), "
             f"fewer than the wanted {plan.height}x{plan.width}; add --upscale or lower --resolution"
         )
-    return image.resize(size, _FILTERS[plan.filter])
+    return _scaled(image, size, plan)
 
 
 def _pad(image: Image.Image, plan: Plan) -> Image.Image:
@@ -248,7 +215,25 @@ def _pad(image: Image.Image, plan: Plan) -> Image.Image:
     scale = min(plan.height / image.height, plan.width / image.width)
     if scale < 1 or plan.upscale:
         size = (round(image.width * scale) or 1, round(image.height * scale) or 1)
-        image = image.resize(size, _FILTERS[plan.filter])
+        image = _scaled(image, size, plan)
     canvas = Image.new(image.mode, (plan.width, plan.height), (0, 0, 0, 255) if image.mode == "RGBA" else 0)
     canvas.paste(image, ((plan.width - image.width) // 2, (plan.height - image.height) // 2))
     return canvas
+
+
+def _scaled(image: Image.Image, size: tuple[int, int], plan: Plan) -> Image.Image:
+    """The image of another width and height. Colors count by their alpha; where nothing is to be seen, alike.
+
+    Pillow does that to RGBA with 8 bits for color times alpha, which is off by up to 255 / (2 alpha); we take floats.
+    """
+    resample = _FILTERS[plan.filter]
+    if image.mode != "RGBA" or image.getchannel("A").getextrema()[0] == 255:
+        return image.resize(size, resample)
+    pixels = np.asarray(image).astype(np.float32)
+    pixels[:, :, :3] *= pixels[:, :, 3:]
+    scaled = [np.asarray(Image.fromarray(pixels[:, :, c]).resize(size, resample)) for c in range(4)]
+    unseen = scaled[3] < 0.5  # becomes alpha 0
+    plain = np.asarray(image.convert("RGB").resize(size, resample))
+    weight = np.where(unseen, np.float32(1), scaled[3])
+    bands = [np.where(unseen, plain[:, :, c], scaled[c] / weight) for c in range(3)]
+    return Image.fromarray(np.rint(np.stack([*bands, scaled[3]], 2)).clip(0, 255).astype(np.uint8))

@@ -1,10 +1,14 @@
-"""Stores: all images of a data set as uint8 arrays, one for each resolution a growing network passes through."""
+"""Stores: all images of a data set as uint8 arrays, one for each resolution a growing network passes through.
+
+docs/data.md has the layout on the disk.
+"""
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
-import json
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,27 +18,29 @@ import numpy as np
 import PIL
 from tqdm import tqdm
 
+from progan.data.columns import LABEL, Column, check_columns
+from progan.data.manifest import VERSION, check_target, read_manifest
+from progan.data.names import StoredNames
 from progan.data.options import PrepareOptions, make_plan
 from progan.data.pipeline import make_chunks
 from progan.data.pixels import Chunk, ImageError
-from progan.data.records import Source
-from progan.data.sources import fingerprint, missing, open_source
+from progan.data.records import Names, Source
+from progan.data.sources import fingerprint, open_source
 from progan.data.sources.labels import label_files
 from progan.data.unfinished import remove_abandoned, sayer
-from progan.data.writer import HEADER_BYTES, PartialStore
+from progan.data.writer import PartialStore
 from progan.errors import DataError
 from progan.files import cache_path
-from progan.images import parse_size
+from progan.sizes import growable, parse_size
 
-_FORMAT, _VERSION = "progan store", 1
+_FIRST_OPTIONS = ("resolution", "crop", "fit", "filter", "upscale", "channels", "labels", "on_error", "split")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
     """A prepared data set on disk, opened for reading.
 
-    Layout: ``manifest.json``, ``HxW.npy`` uint8 [N, H, W, C] for every level and ``labels.npy`` int64 [N] if there are
-    labels. Channels come last, so that a permuted view is a channels_last tensor.
+    Channels come last, so that a permuted view is a channels_last tensor.
     """
 
     path: Path
@@ -55,28 +61,25 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path) -> "Store":
-        """The store in a folder.
+        """The store in a folder, of this format or an older one.
 
         Raises:
             DataError: if there is none, or it is damaged or of another version.
         """
-        path = Path(path)
-        manifest = _read_manifest(path)
-        try:
-            facts = {key: manifest[key] for key in ("height", "width", "channels", "count", "hash")}
-            store = cls(path=path, classes=tuple(manifest["classes"]), manifest=manifest, **facts)
-            files = [(level["file"], level["shape"], 1) for level in manifest["levels"]]
-            files += [(manifest["labels"], [store.count], 8)] if manifest["labels"] else []
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path}/manifest.json: damaged ({error})\n  fix:   prepare the store again") from error
-        for name, shape, item in files:
-            _check_length(path / name, HEADER_BYTES + item * int(np.prod(shape, dtype=object)))
+        store = _open(Path(path))
+        if not _is_as_good(store):
+            _warn_of_alpha(store.path.resolve())
         return store
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Heights and widths of all levels [pixels], largest first."""
+        return [(height, width) for _, height, width, _ in (level["shape"] for level in self.manifest["levels"])]
 
     @property
     def resolutions(self) -> tuple[int, ...]:
         """Shorter sides of all levels [pixels], ascending."""
-        return tuple(sorted(min(level["shape"][1:3]) for level in self.manifest["levels"]))
+        return tuple(sorted(map(min, self.sizes)))
 
     def level(self, short: int) -> np.ndarray:
         """The images whose shorter side has ``short`` pixels, as a read-only memory map.
@@ -89,16 +92,69 @@ class Store:
         for level in self.manifest["levels"]:
             if min(level["shape"][1:3]) == short:
                 return np.load(self.path / level["file"], mmap_mode="r")
-        found = ", ".join(f"{h}x{w}" for _, h, w, _ in (level["shape"] for level in self.manifest["levels"]))
+        found = ", ".join(f"{h}x{w}" for h, w in self.sizes)
+        why = "" if growable(self.height, self.width) else " (smaller ones come with powers of two only)"
         raise DataError(
             f"{self.path}: no images with a shorter side of {short}\n"
-            f"  found: {found}\n"
+            f"  found: {found}{why}\n"
             f"  fix:   progan prepare SOURCE {self.path} --resolution {short}"
         )
 
     def labels(self) -> np.ndarray | None:
         """Number of every image's class, int64 [N], or None without labels."""
         return np.load(self.path / self.manifest["labels"]) if self.manifest["labels"] else None
+
+    @functools.cached_property
+    def names(self) -> Sequence[str]:
+        """Where every image came from, a path inside the source; of format 1, which did not keep it, just a number."""
+        known = self.manifest.get("names")
+        return StoredNames(self.path, self.count) if known else Names(self.count, "{:06d}".format)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all that is known of every image: ``label``, the class, if there are classes, and others."""
+        own = (LABEL,) if self.manifest["labels"] else ()
+        return own + tuple(column["name"] for column in self.manifest.get("columns", ()))
+
+    def column(self, name: str) -> Column:
+        """What is known of every image under a name; its values are a read-only memory map.
+
+        Raises:
+            DataError: if there is no such column.
+        """
+        if name == LABEL and self.manifest["labels"]:
+            return Column(LABEL, np.load(self.path / self.manifest["labels"], mmap_mode="r"), self.classes)
+        for column in self.manifest.get("columns", ()):
+            if column["name"] == name:
+                values = np.load(self.path / column["file"], mmap_mode="r")
+                return Column(name, values, tuple(column["classes"]))
+        raise DataError(
+            f"{self.path}: no column {name!r}\n"
+            f"  found: {', '.join(self.columns) or 'no columns at all'}\n"
+            f"  fix:   name one of these, or prepare the store again from a source that has it"
+        )
+
+
+def _open(path: Path) -> Store:
+    """A store, nothing said of it."""
+    manifest = read_manifest(path)
+    facts = {key: manifest[key] for key in ("height", "width", "channels", "count", "hash")}
+    return Store(path=path, classes=tuple(manifest["classes"]), manifest=manifest, **facts)
+
+
+def _is_as_good(store: Store) -> bool:
+    """Whether the pixels are those that this version would make."""
+    return store.manifest["version"] > 1 or store.channels != 4 or len(store.resolutions) == 1
+
+
+@functools.cache
+def _warn_of_alpha(path: Path) -> None:
+    """Said once of each store."""
+    tqdm.write(
+        f"warning: {path}: its small levels are too dark, because an older version averaged colors without alpha; "
+        f"progan prepare SOURCE {path} --channels 4 makes it anew",
+        file=sys.stderr,
+    )
 
 
 def prepare(
@@ -112,6 +168,8 @@ def prepare(
     progress: bool = False,
 ) -> Store:
     """Read a source into a store, or open the store if it was made from the same files with the same options.
+
+    A store of an older format is made anew.
 
     Args:
         source_path: whatever ``open_source`` reads.
@@ -137,9 +195,11 @@ def prepare(
     skip = options.on_error == "skip"
     source = source or open_source(source_path, split=options.split, labels=options.labels, skip=skip)
     plan = make_plan(source, options)
-    facts = {"format": _FORMAT, "version": _VERSION, "source": source.description, "fingerprint": mark}
+    with_labels = bool(source.classes) and options.labels != "none"
+    check_columns(source.columns, len(source), where=source.description, with_labels=with_labels)
+    facts: dict[str, Any] = {"source": source.description, "fingerprint": mark}
     how = dataclasses.replace(options, on_error="fail")  # what came before the first broken image is good for both
-    key = hashlib.sha256(repr((facts, how, plan, len(source), PIL.__version__)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((VERSION, facts, how, plan, len(source), PIL.__version__)).encode()).hexdigest()[:16]
     size = (plan.height, plan.width, plan.channels)
     say = sayer(progress)
     with PartialStore(store_path, *size, expected=len(source), key=key, say=say) as partial:
@@ -147,9 +207,8 @@ def prepare(
             return same
         chunks = make_chunks(source, plan, start=partial.done, skip=skip, workers=workers, executor=executor)
         facts |= _fill(partial, chunks, source_path, skip=skip, progress=progress)
-        with_labels = bool(source.classes) and options.labels != "none"
         facts |= {"options": dataclasses.asdict(options), "classes": list(source.classes) if with_labels else []}
-        partial.commit(facts, with_labels=with_labels)
+        partial.commit(facts, with_labels=with_labels, names=source.names, columns=source.columns)
     return Store.open(store_path)
 
 
@@ -178,9 +237,19 @@ def cached(
         store = Store.open(path)
         _check_resolution(store, options.resolution)
         return store
-    key = hashlib.sha256(repr((_mark(path, options), dataclasses.astuple(options), _VERSION)).encode()).hexdigest()
+    mark = _mark(path, options)
+    key = hashlib.sha256(repr((mark, _told(options), 1)).encode()).hexdigest()  # 1: as the first version named it
     folder = Path(cache_dir or cache_path("stores")) / f"{path.resolve().name}-{key[:16]}"
+    if (old := _open_same(folder, options, mark, oldest=1)) is not None:
+        return old
     return prepare(path, folder, options, workers=workers, progress=progress)
+
+
+def _told(options: PrepareOptions) -> tuple:
+    """All options of the first version, and what differs from the defaults among those that came later."""
+    first = tuple(getattr(options, name) for name in _FIRST_OPTIONS)
+    changed = sorted(dataclasses.asdict(options).items() - dataclasses.asdict(PrepareOptions()).items())
+    return first + tuple(pair for pair in changed if pair[0] not in _FIRST_OPTIONS)
 
 
 def _mark(path: Path, options: PrepareOptions, *, but: Path | None = None) -> str:
@@ -214,72 +283,28 @@ def _fill(
     return {"sizes": extent, "skipped": partial.skipped}
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        raise missing(path)
-    file = path / "manifest.json"
-    if not file.is_file():
-        inside = sorted(p.name for p in path.iterdir())[:5] if path.is_dir() else []
-        found = ", ".join(inside) or ("an empty folder" if path.is_dir() else f"a file of {path.stat().st_size} bytes")
-        raise DataError(f"{path}: not a store\n  found: {found}\n  fix:   progan prepare {path} STORE")
+def _open_same(path: Path, options: PrepareOptions, mark: str, *, oldest: int = VERSION) -> Store | None:
+    """The store at a path, if it is sound and was made from the same files with the same options.
+
+    One of an older version, from ``oldest`` on, must have the same pixels. It lacks names and columns.
+    """
     try:
-        manifest = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise DataError(f"{file}: damaged ({error})\n  fix:   prepare the store again") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != _FORMAT:
-        raise DataError(f"{path}: not a store\n  found: a manifest.json of something else\n  fix:   name a store")
-    if manifest.get("version") != _VERSION:
-        raise DataError(
-            f"{path}: store of an unknown version\n"
-            f"  found: version {manifest.get('version')}, wanted {_VERSION}\n"
-            f"  fix:   prepare it again, or use the progan that wrote it"
-        )
-    return manifest
-
-
-def _check_length(file: Path, wanted: int) -> None:
-    found = file.stat().st_size if file.is_file() else None
-    if found != wanted:
-        raise DataError(
-            f"{file}: {'missing' if found is None else 'truncated or damaged'}\n"
-            f"  found: {found or 0} bytes, wanted {wanted}\n"
-            f"  fix:   copy or prepare the store again"
-        )
-
-
-def check_target(path: Path) -> None:
-    """Only a store may be replaced."""
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    try:
-        _read_manifest(path)
-    except DataError as error:
-        if "unknown version" in str(error):
-            return
-        raise DataError(
-            f"{path}: will not be overwritten, because it is not a store\n"
-            f"  {str(error).splitlines()[1].strip() if chr(10) in str(error) else error}\n"
-            f"  fix:   choose a new folder for the store"
-        ) from error
-
-
-def _open_same(path: Path, options: PrepareOptions, mark: str) -> Store | None:
-    """The store at a path, if it is sound and was made from the same files with the same options."""
-    try:
-        store = Store.open(path)
+        store = _open(path)
     except DataError:
         return None
-    same = store.manifest.get("options") == dataclasses.asdict(options) and store.manifest.get("fingerprint") == mark
-    return store if same else None
+    defaults = dataclasses.asdict(PrepareOptions())  # of options that an older version did not have
+    same = defaults | store.manifest.get("options", {}) == dataclasses.asdict(options)
+    same = same and store.manifest.get("fingerprint") == mark
+    return store if same and store.manifest["version"] >= oldest and _is_as_good(store) else None
 
 
 def _check_resolution(store: Store, resolution: str) -> None:
     if resolution == "auto":
         return
-    height, width = parse_size(resolution)
-    if height * store.width != width * store.height or height > store.height:
+    if parse_size(resolution) not in store.sizes:
+        height, width = parse_size(resolution)
         raise DataError(
             f"{store.path}: no images of {height}x{width}\n"
-            f"  found: {store.height}x{store.width} and its halves\n"
+            f"  found: {', '.join(f'{h}x{w}' for h, w in store.sizes)}\n"
             f"  fix:   progan prepare SOURCE {store.path} --resolution {resolution}"
         )

@@ -2,22 +2,26 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from progan.data.pixels import Chunk, level_sizes
+from progan.data.columns import Column
+from progan.data.levels import level_sizes
+from progan.data.manifest import FORMAT, HEADER_BYTES, VERSION
+from progan.data.names import NAMES, OFFSETS, encoded
+from progan.data.pixels import Chunk
 from progan.data.unfinished import Unfinished, quiet, sync_folder, write_all
 from progan.errors import DataError
 
-HEADER_BYTES = 128
-"""Length of the header of every array file, fixed so that the number of images can be filled in at the end."""
+_NAMES_AT_ONCE = 4096
 
 
 def npy_header(dtype: str, shape: Sequence[int]) -> bytes:
@@ -65,6 +69,8 @@ class PartialStore:
         self.labels: list[int | None] = []
         self.skipped: list[str] = []
         """Name and reason of each image left out."""
+        self.left_out: list[int] = []
+        """Positions in the source of these."""
         self.originals: set[tuple[int, int]] = set()
         """Heights and widths of the images of the source [pixels]."""
         self.hash = hashlib.sha256()
@@ -126,6 +132,7 @@ class PartialStore:
         """
         levels = [np.ascontiguousarray(level).data for level in chunk.levels]
         entry = {"labels": chunk.labels, "originals": sorted(set(chunk.sizes)), "skipped": chunk.skipped}
+        entry |= {"left_out": [self.done + i for i in chunk.left_out]}
         try:
             for file, level in zip(self._files, levels, strict=True):
                 write_all(file, level)
@@ -146,6 +153,7 @@ class PartialStore:
         self.hash.update(top)
         self.labels += entry["labels"]
         self.skipped += entry["skipped"]
+        self.left_out += entry["left_out"]
         self.originals.update((height, width) for height, width in entry["originals"])
 
     def _names(self) -> list[str]:
@@ -155,26 +163,30 @@ class PartialStore:
         """Bytes of an image of each level."""
         return [height * width * self.channels for height, width in self.sizes]
 
-    def commit(self, manifest: dict[str, Any], *, with_labels: bool) -> None:
+    def commit(
+        self, manifest: dict[str, Any], *, with_labels: bool, names: Sequence[str], columns: Sequence[Column] = ()
+    ) -> None:
         """Complete the files, make sure that they are on the disk, and move the folder to its place.
 
         Args:
             manifest: what is known about the store beside what the files tell.
             with_labels: whether the labels of the images are kept.
+            names: of all images of the source, those that were left out too.
+            columns: more that is known of them.
 
         Raises:
             DataError: if the disk is full or cannot be written.
         """
+        head, (height, width) = {"format": FORMAT, "version": VERSION}, self.sizes[0]
+        facts: dict[str, Any] = {"height": height, "width": width, "channels": self.channels, "count": self.count}
         try:
-            levels = self._finish_levels()
-            if with_labels:
-                self._finish_labels()
-            height, width = self.sizes[0]
-            facts = {"height": height, "width": width, "channels": self.channels, "count": self.count, "levels": levels}
-            facts |= {"labels": "labels.npy" if with_labels else None, "hash": self._content_hash()}
-            with (self.path / "manifest.json").open("wb") as file:
-                write_all(file, (json.dumps(manifest | facts, indent=1) + "\n").encode())
-                _sync(file)
+            facts["levels"] = self._finish_levels()
+            facts["labels"] = self._finish_labels() if with_labels else None
+            rows = np.delete(np.arange(self.done), self.left_out)
+            facts["columns"] = [self._finish_column(i, column.of(rows)) for i, column in enumerate(columns)]
+            facts["names"] = self._finish_names(names[i] for i in rows.tolist())
+            facts["hash"] = self._content_hash()
+            self._write("manifest.json", [(json.dumps(head | manifest | facts | head, indent=1) + "\n").encode()])
             sync_folder(self.path)
             self._work.put(self.path)
         except OSError as error:
@@ -191,16 +203,46 @@ class PartialStore:
             levels.append({"file": name, "shape": shape})
         return levels
 
-    def _finish_labels(self) -> None:
+    def _finish_labels(self) -> str:
         labels = np.array(self.labels, "<i8")
         self.hash.update(labels.data)
-        with (self.path / "labels.npy").open("wb") as file:
-            write_all(file, npy_header("<i8", labels.shape) + labels.tobytes())
+        return self._write_array("labels.npy", labels)
+
+    def _finish_column(self, number: int, column: Column) -> dict[str, Any]:
+        values = np.ascontiguousarray(column.values, column.values.dtype.newbyteorder("<"))
+        facts = {"name": column.name, "dtype": values.dtype.str, "shape": list(values.shape)}
+        facts |= {"classes": list(column.classes)}
+        self.hash.update(ascii(list(facts.values())).encode())
+        self.hash.update(values.data)
+        return facts | {"file": self._write_array(f"column{number}.npy", values)}
+
+    def _finish_names(self, names: Iterator[str]) -> dict[str, Any]:
+        ends = [np.zeros(1, np.int64)]
+
+        def parts() -> Iterator[bytes]:
+            while part := list(itertools.islice(encoded(names), _NAMES_AT_ONCE)):
+                ends.append(ends[-1][-1] + np.cumsum([len(name) for name in part]))
+                yield b"".join(part)
+
+        self._write(NAMES, parts())
+        self._write_array(OFFSETS, np.concatenate(ends).astype("<i8"))
+        return {"file": NAMES, "offsets": OFFSETS, "bytes": int(ends[-1][-1])}
+
+    def _write_array(self, name: str, values: np.ndarray) -> str:
+        return self._write(name, [npy_header(values.dtype.str, values.shape), values.data])
+
+    def _write(self, name: str, parts: Iterable[bytes | memoryview]) -> str:
+        """A whole file; returns its name."""
+        with (self.path / name).open("wb") as file:
+            for part in parts:
+                write_all(file, part)
             _sync(file)
+        return name
 
     def _content_hash(self) -> str:
-        """Of the largest level, the labels and the shape; the other levels follow from these."""
-        self.hash.update(repr((self.count, *self.sizes[0], self.channels)).encode())
+        """Of the largest level, labels, columns and shape; format 1 made the other levels in another way with alpha."""
+        facts = (self.count, *self.sizes[0], self.channels, *(("by alpha",) if self.channels == 4 else ()))
+        self.hash.update(repr(facts).encode())
         return self.hash.hexdigest()
 
     def _failed(self, error: OSError) -> DataError:
