@@ -1,0 +1,49 @@
+"""Heights and widths of images: how they are typed, and which of them networks can grow to. It needs no torch."""
+
+from progan.errors import ConfigError
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width [pixels] from ``64`` or ``64x128`` (height first).
+
+    Raises:
+        ConfigError: if it is no size.
+
+    >>> parse_size("28"), parse_size("64x96")
+    ((28, 28), (64, 96))
+    """
+    parts = text.lower().split("x")
+    if not all(p.isdecimal() for p in parts) or len(parts) not in (1, 2):
+        raise ConfigError(f"resolution must look like 64 or 64x128 (height x width), got {text!r}")
+    height, width = int(parts[0]), int(parts[-1])
+    if height < 1 or width < 1:
+        raise ConfigError(f"resolution {height}x{width}: both sides must be at least 1")
+    return height, width
+
+
+def growable(height: int, width: int) -> bool:
+    """Whether networks can grow to a size: the shorter side a power of two from 4 on, the longer a multiple of it.
+
+    >>> growable(4, 4), growable(64, 192), growable(28, 28), growable(64, 96)
+    (True, True, False, False)
+    """
+    short, long = min(height, width), max(height, width)
+    return short >= 4 and not short & (short - 1) and not long % short
+
+
+def check_growable(height: int, width: int) -> tuple[int, int]:
+    """The same size, if networks can grow to it (see ``growable``).
+
+    Raises:
+        ConfigError: if they cannot.
+    """
+    if growable(height, width):
+        return height, width
+    short = min(height, width)
+    if short < 4 or short & (short - 1):
+        lower = 1 << max(short.bit_length() - 1, 2)
+        raise ConfigError(
+            f"resolution {height}x{width}: the shorter side must be a power of two, at least 4; "
+            f"try {lower} or {2 * lower}"
+        )
+    raise ConfigError(f"resolution {height}x{width}: the longer side must be a multiple of the shorter one")
