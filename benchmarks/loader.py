@@ -32,15 +32,16 @@ def make_store(folder: Path, resolution: int, images: int) -> Store:
     return prepare(source, folder / "store", PrepareOptions(resolution=str(resolution)))
 
 
-def measure(store: Store, *, batch: int, mirror: bool, held: bool, device: str) -> dict:
-    """Median time of a batch, divided by its images."""
-    loader = Loader(store, seed=0, mirror=mirror, device=device, budget_bytes=None if held else 0)
+def measure(store: Store, *, batch: int, mirror: bool, held: bool, part: int, device: str) -> dict:
+    """Median time of a batch, divided by its images; of each a square of ``part`` pixels is cut out unless it is 0."""
+    how = {"load_size": store.height, "size": (part, part)} if part else {}
+    loader = Loader(store, seed=0, mirror=mirror, device=device, budget_bytes=None if held else 0, **how)
     clock = count()
-    call = "loader.batch(next(clock) * batch, batch, store.height)"
+    call = "loader.images(next(clock) * batch, batch, store.height)"
     names = {"loader": loader, "clock": clock, "batch": batch, "store": store}
     result = Timer(call, globals=names, num_threads=1).blocked_autorange(min_run_time=1)
     shape = [batch, store.channels, store.height, store.width]
-    case = {"case": "loader", "shape": shape, "mirror": mirror, "held": held}
+    case = {"case": "loader", "shape": shape, "part": part, "mirror": mirror, "held": held}
     case |= {"ms_per_image": 1e3 * result.median / batch, "iqr_ms_per_image": 1e3 * result.iqr / batch}
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
     return case | {"machine": f"{platform.system()} {name}", "threads": 1, "torch": torch.__version__}
@@ -55,8 +56,11 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder), args.resolution, args.images)
-        for batch, mirror, held in [(16, True, True), (64, True, True), (64, False, True), (64, True, False)]:
-            print(json.dumps(measure(store, batch=batch, mirror=mirror, held=held, device=args.device)), flush=True)
+        most = args.resolution * 7 // 8
+        cases = [(16, True, True, 0), (64, True, True, 0), (64, False, True, 0), (64, True, False, 0)]
+        for batch, mirror, held, part in [*cases, (64, True, True, most), (64, True, False, most)]:
+            case = measure(store, batch=batch, mirror=mirror, held=held, part=part, device=args.device)
+            print(json.dumps(case), flush=True)
 
 
 if __name__ == "__main__":

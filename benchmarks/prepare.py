@@ -137,8 +137,8 @@ def read_cases(source: Path, folder: Path, side: int, repeats: int) -> None:
             np.stack([np.asarray(Image.open(folder / f"{level}" / f"{i}.{suffix}")) for i in picks])
 
         ways: dict[str, Callable[[], object]] = {
-            "loader, held": lambda held=held, level=level: held.batch(next(position), 64, level),
-            "loader, mapped": lambda mapped=mapped, level=level: mapped.batch(next(position), 64, level),
+            "loader, held": lambda held=held, level=level: held.images(next(position), 64, level),
+            "loader, mapped": lambda mapped=mapped, level=level: mapped.images(next(position), 64, level),
             "JPEG files": lambda decode=decode: decode("jpg"),
             "PNG files": lambda decode=decode: decode("png"),
         }

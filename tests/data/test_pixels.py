@@ -167,3 +167,28 @@ def test_too_small_images_are_named_with_both_sizes() -> None:
 def test_workers_do_not_load_torch() -> None:
     code = "import sys, progan.data.pixels; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("filter", ["lanczos", "box"])
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_colors_count_by_their_alpha_when_images_are_resized(filter: str, fit: str) -> None:
+    pixels = noise(48, 48, 4)
+    pixels[:, :, 3] = np.choose(noise(48, 48, 1, seed=3) % 4, [0, 1, pixels[:, :, 3], 255])  # much is faint
+    pixels[:20, :20, 3] = 0
+    found = to_pixels(Image.fromarray(pixels), plan(12, 12, 4, filter=filter, fit=fit)).astype(float)
+    alpha = reference.resized(pixels[:, :, 3:], 12, 12, filter)
+    color = reference.resized(pixels[:, :, :3] * (pixels[:, :, 3:] / 255), 12, 12, filter) * 255
+    seen = alpha[:, :, 0] >= 0.5
+    assert 0 < (~seen).sum() < 100
+    assert np.abs(found[:, :, 3:] - alpha.clip(0, 255)).max() < 0.501  # rounded once
+    assert np.abs(found[:, :, :3] - (color / np.maximum(alpha, 0.5)).clip(0, 255))[seen].max() < 0.501
+    plain = reference.resized(pixels[:, :, :3], 12, 12, filter).clip(0, 255)
+    assert np.abs(found[:, :, :3] - plain)[~seen].max() <= 1  # Pillow rounds twice
+
+
+def test_opaque_images_with_alpha_are_resized_as_without() -> None:
+    pixels = noise(40, 40, 4)
+    pixels[:, :, 3] = 255
+    found = to_pixels(Image.fromarray(pixels), plan(channels=4))
+    np.testing.assert_array_equal(found[:, :, :3], to_pixels(Image.fromarray(pixels[:, :, :3]), plan()))
+    assert (found[:, :, 3] == 255).all()

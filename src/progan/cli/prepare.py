@@ -15,6 +15,7 @@ import tyro
 
 from progan.cli import nearest
 from progan.data.cluster import dask_workers
+from progan.data.columns import LABEL
 from progan.data.inspection import contact_sheet, inspect, store_duplicates
 from progan.data.options import PrepareOptions
 from progan.data.recipes import RECIPES, is_known, open_recipe, prepare_recipe
@@ -29,7 +30,7 @@ _MOST_LINES = 100  # of a list on the screen; manifest.json has all of it
 
 @dataclass(frozen=True)
 class Prepare:
-    """Read images once and write them in every resolution a growing network passes through.
+    """Read images once and write them in one size, and in every smaller one that a growing network passes through.
 
     Or only look at them: progan prepare --inspect SOURCE.
 
@@ -137,6 +138,7 @@ def summary(store: Store) -> str:
     originals = small if sizes["distinct"] == 1 else f"{small} to {large}, {sizes['distinct']} sizes"
     files = [file for file in store.path.iterdir() if file.is_file()]
     kind = {1: "grey", 3: "RGB", 4: "RGBA"}[store.channels]
+    further = [str(store.column(name)) for name in store.columns if name != LABEL or store.labels() is None]
     lines = [
         f"store        {store.path}",
         f"source       {store.manifest['source']}",
@@ -144,14 +146,25 @@ def summary(store: Store) -> str:
         f"originals    {originals}",
         f"channels     {store.channels} ({kind})",
         f"classes      {_classes(store)}",
+        *([f"columns      {', '.join(further)}"] if further else []),
+        f"names        {printable(store.names[0])} ... {printable(store.names[-1])}",
         f"levels       {', '.join(str(side) for side in store.resolutions)} (shorter side)",
         f"on disk      {sum(file.stat().st_size for file in files) / 1e6:.1f} MB",
         f"skipped      {len(skipped)}",
     ]
-    lines += [f"  {line}" for line in skipped[:_MOST_LINES]]
+    lines += [f"  {printable(line)}" for line in skipped[:_MOST_LINES]]
     if len(skipped) > _MOST_LINES:
         lines.append(f"  ... and {len(skipped) - _MOST_LINES} more, see {store.path / 'manifest.json'}")
     return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    r"""A name in one line, with its unusual characters as escapes.
+
+    >>> printable("a\n\udcff.png")
+    'a\\n\\udcff.png'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _classes(store: Store) -> str:

@@ -60,6 +60,9 @@ def conditions(columns: Sequence[Column]) -> np.ndarray:
 
     One column of classes stays as it is, int64 [N]. Else all values stand side by side, float32 [N, K]: numbers as
     they are, and each class as one number of 0 or 1 for every class that there is.
+
+    Raises:
+        DataError: if a number is missing (NaN).
     """
     if len(columns) == 1 and columns[0].classes and columns[0].values.ndim == 1:
         return np.array(columns[0].values)
@@ -70,4 +73,9 @@ def _side_by_side(column: Column) -> np.ndarray:
     values = column.values.reshape(len(column.values), -1)  # [N, K]
     if column.classes:
         values = (values[:, :, None] == np.arange(len(column.classes))).reshape(len(values), -1)
+    if missing := int(np.isnan(values).any(1).sum()):
+        raise DataError(
+            f"column {column.name!r}: {missing} of {len(values)} images have no value\n"
+            f"  fix:   give them one, leave these images out, or use other columns"
+        )
     return values.astype(np.float32)

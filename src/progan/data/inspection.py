@@ -26,7 +26,7 @@ NEAR_LEVELS = 4.0
 """Most by which their 8x9 grey thumbnails differ on average, apart from brightness [levels of 255]."""
 _NEIGHBOURS = 32  # images with an equal band that each one is compared with; more would not be linear time
 _PART = 64  # images examined at a time
-_ROWS = 4096  # of a store at a time
+_BYTES = 16 << 20  # of a store at a time
 
 
 @dataclass
@@ -218,16 +218,21 @@ def _examine_all(source: Source, workers: int) -> Iterator[Findings]:
 
 
 def store_duplicates(store: Store) -> tuple[int, int]:
-    """Groups of equal and of near images in a store, looked for at 32 pixels or its next smaller level."""
-    level = store.level(max(side for side in store.resolutions if side <= 32))
-    digests, thumbs = [], []
-    for i in range(0, len(level), _ROWS):
-        rows = np.ascontiguousarray(level[i : i + _ROWS])
+    """Groups of equal and of near images in a store, looked for at 32 pixels or the level that comes next to it."""
+    level = store.level(_at_most(store, 32))
+    digests, thumbs, part = [], [], max(1, _BYTES // level[0].nbytes)
+    for i in range(0, len(level), part):
+        rows = np.ascontiguousarray(level[i : i + part])
         digests += [hashlib.sha256(row).digest() for row in rows]
         thumbs.append(_shrink(rows[..., :3].mean(-1)))
     exact = groups_of(digests)
     again = [i for group in exact for i in group[1:]]
     return len(exact), len(groups_of(near_groups(np.delete(np.concatenate(thumbs), again, axis=0)).tolist()))
+
+
+def _at_most(store: Store, side: int) -> int:
+    """Shorter side of the largest level that is no larger, or else of the smallest [pixels]."""
+    return max((found for found in store.resolutions if found <= side), default=min(store.resolutions))
 
 
 def _shrink(grey: np.ndarray) -> np.ndarray:
@@ -244,19 +249,26 @@ def _box_weights(size: int, n: int) -> np.ndarray:
 
 
 def contact_sheet(images: Source | Store, plan: Plan | None = None, count: int = 100) -> np.ndarray:
-    """At most ``count`` images evenly spread over a source or a store, whole, on squares of black.
+    """At most ``count`` images evenly spread over a source or a store, whole; of a source, on squares of black.
 
     Shape: uint8 [N, H, W, 3].
     """
     if isinstance(images, Store):
-        level = images.level(max(side for side in images.resolutions if side <= 128))
+        level = images.level(_at_most(images, 128))
         chosen = np.unique(np.linspace(0, len(level) - 1, count).round().astype(int))
-        rows = np.asarray(level[chosen])
-        return rows.repeat(3, -1) if rows.shape[-1] == 1 else rows[..., :3]
+        share = min(1, 128 / min(level.shape[1:3]))
+        small = _plan(*(max(1, round(side * share)) for side in level.shape[1:3]), fit="stretch")
+        pictures = (pixels[:, :, 0] if pixels.shape[2] == 1 else pixels for pixels in level[chosen])
+        return np.stack([to_pixels(Image.fromarray(picture), small) for picture in pictures])
     side = 128 if plan is None else min(128, max(plan.height, plan.width))
-    whole = Plan(height=side, width=side, channels=3, box=None, center=False, fit="pad", filter="lanczos", upscale=True)
-    tiles = []
+    whole, tiles = _plan(side, side, fit="pad"), []
     for record in images.sample(count):
         with contextlib.suppress(DataError):
             tiles.append(to_pixels(decode(record.data), whole))
     return np.stack(tiles)
+
+
+def _plan(height: int, width: int, *, fit: str) -> Plan:
+    """Whole images in RGB, white where they are transparent."""
+    how = {"box": None, "center": False, "filter": "lanczos", "upscale": True}
+    return Plan(height=height, width=width, channels=3, fit=fit, **how)

@@ -31,6 +31,7 @@ def report(found: Inspection, path: str, *, given: str = "") -> str:
     lines.append(f"classes      {len(counts) or 'none'}")
     lines += [f"  {line}" for line in bars(list(counts.items())[:_MOST])]
     lines += [f"  ... and {len(counts) - _MOST} more"] if len(counts) > _MOST else []
+    lines += [f"columns      {', '.join(map(str, found.source.columns))}"] * bool(found.source.columns)
     return "\n".join(lines + _suggestion(found, path, given))
 
 
