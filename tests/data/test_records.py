@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from progan.data.columns import Column
-from progan.data.records import Payload, Source, categories, joined, numbered, within
+from progan.data.records import Payload, Source, Table, categories, joined, numbered, within
 
 
 def source(name: str, count: int, *columns: Column) -> Source:
@@ -107,8 +107,14 @@ def test_sources_as_classes() -> None:
 
 def test_names_by_number_and_in_folders() -> None:
     assert list(numbered("f", 2, lambda _: iter(()), first=3).names) == ["f[3]", "f[4]"]
-    inner = replace(source("a", 1), own_labels=lambda: {"a0": 5})
-    whole = joined("", [within("x", inner), within("y", replace(inner, own_labels=lambda: None)), source("b", 1)])
-    assert list(whole.names) == ["x/a0", "y/a0", "b0"]
+    inner = replace(source("a", 1), own_labels=lambda: Table(files=["a0"], labels=[5], columns={"age": [3]}))
+    other = replace(inner, own_labels=lambda: Table(files=["a0"], labels=["x"]))
+    parts = [within("x", inner), within("y", replace(inner, own_labels=lambda: None)), source("b", 1), other]
+    whole = joined("", parts)
+    assert list(whole.names) == ["x/a0", "y/a0", "b0", "a0"]
     assert whole.own_labels
-    assert whole.own_labels() == {"x/a0": 5}
+    assert whole.own_labels() == Table(files=["x/a0", "a0"], labels=[5, "x"], columns={"age": [3, None]})
+    parts[3] = replace(inner, own_labels=lambda: Table(files=["a0"]))
+    assert (own := joined("", parts).own_labels)
+    assert own() == Table(files=["x/a0", "a0"], columns={"age": [3, None]})
+    assert joined("", parts[2:3]).own_labels is None

@@ -1,21 +1,16 @@
-"""What every data source is made of: records, their labels and the readers' common errors."""
+"""What every data source is made of: records with their labels, one source or several in a row."""
 
 import bisect
 import itertools
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
 from progan.data.columns import Column
 from progan.errors import DataError
-
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
-)
 
 Payload = Path | bytes | np.ndarray | DataError
 """A file to open, an encoded image, uint8 pixels [H, W] or [H, W, 3 or 4], or why a member cannot be read."""
@@ -62,6 +57,20 @@ class Names(Sequence[str]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Table:
+    """What a file says of images that it names."""
+
+    files: Sequence[str]
+    """The images, none of them twice."""
+    labels: Sequence[str | int] | None = None
+    """Name or number of the class of each, or None if it does not tell."""
+    classes: tuple[str, ...] = ()
+    """The classes in their order, if it is not that of their names or numbers."""
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """More cells for each, by name: text, numbers, lists of numbers, or None where one is missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """Images in one fixed order, read on demand."""
 
@@ -81,8 +90,8 @@ class Source:
     """Payloads of the images at the given ascending positions."""
     alike: tuple[bool, tuple[int, int]] | None = None
     """Whether the images are grey, and their height and width, if that is known of all of them without reading."""
-    own_labels: Callable[[], Mapping[str, str | int] | None] | None = None
-    """Reads the labels that lie beside the images, by name; it gives None if there are none."""
+    own_labels: Callable[[], Table | None] | None = None
+    """Reads the labels that lie beside the images; it gives None if there are none."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -129,8 +138,8 @@ def within(folder: str, source: Source) -> Source:
     )
 
 
-def _moved(folder: str, labels: Mapping[str, str | int] | None) -> dict[str, str | int] | None:
-    return None if labels is None else {f"{folder}/{name}": value for name, value in labels.items()}
+def _moved(folder: str, table: Table | None) -> Table | None:
+    return table and replace(table, files=[f"{folder}/{file}" for file in table.files])
 
 
 def categories(description: str, parts: Sequence[tuple[str, str, Source]]) -> Source:
@@ -178,7 +187,7 @@ def joined(description: str, parts: Sequence[Source]) -> Source:
         default_fit=parts[0].default_fit if parts else "crop",
         read=read,
         alike=alike.pop() if len(alike) == 1 else None,
-        own_labels=_joined_own(parts) if any(part.own_labels for part in parts) else None,
+        own_labels=(lambda: _joined_own(parts)) if any(part.own_labels for part in parts) else None,
     )
 
 
@@ -192,13 +201,23 @@ def _joined_labels(parts: Sequence[Source]) -> list[int] | None:
     return [label for array in arrays for label in array.tolist()]
 
 
-def _joined_own(parts: Sequence[Source]) -> Callable[[], Mapping[str, str | int] | None]:
-    def own() -> dict[str, str | int] | None:
-        found = [part.own_labels() for part in parts if part.own_labels]
-        known = [labels for labels in found if labels is not None]
-        return {name: value for labels in known for name, value in labels.items()} if known else None
+def _joined_own(parts: Sequence[Source]) -> Table | None:
+    """What lies beside the images of all parts; None if nothing does."""
+    found = [part.own_labels() for part in parts if part.own_labels]
+    tables = [table for table in found if table is not None]
+    if not tables:
+        return None
+    labels = [table.labels for table in tables if table.labels is not None]
+    names = dict.fromkeys(name for table in tables for name in table.columns)
+    return Table(
+        files=[file for table in tables for file in table.files],
+        labels=list(itertools.chain(*labels)) if len(labels) == len(tables) else None,
+        columns={name: [cell for table in tables for cell in _cells(table, name)] for name in names},
+    )
 
-    return own
+
+def _cells(table: Table, name: str) -> Sequence[Any]:
+    return table.columns[name] if name in table.columns else [None] * len(table.files)
 
 
 def _joined_columns(parts: Sequence[Sequence[Column]]) -> tuple[Column, ...]:
@@ -235,60 +254,3 @@ def renumbered(values: np.ndarray, classes: tuple[str, ...], wanted: tuple[str, 
     number = {name: i for i, name in enumerate(wanted)}
     moved = np.array([number[name] for name in classes], np.int64)[values]
     return np.where(values < 0, values, moved)  # what has no class keeps none
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a path inside a source belongs to the system that packed it and not to the data."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
-
-
-def pick_images(path: Path, names: Iterable[str]) -> list[str]:
-    """The names of images among the names of all files of a source, sorted.
-
-    Raises:
-        DataError: if there are none.
-    """
-    visible = [name for name in names if not is_hidden(name)]
-    images = sorted(name for name in visible if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES)
-    if images:
-        return images
-    seen = Counter(PurePosixPath(name).suffix.lower() or "no extension" for name in visible)
-    found = ", ".join(f"{count} {suffix}" for suffix, count in seen.most_common(8))
-    raise DataError(
-        f"{path}: no images inside\n"
-        f"  found: {f'files of other kinds ({found})' if found else 'nothing, it is empty'}\n"
-        f"  fix:   name a folder, zip or tar with {' '.join(sorted(IMAGE_SUFFIXES))} files, MNIST idx files or CIFAR-10"
-    )
-
-
-def strip_wrapper(names: list[str]) -> list[str]:
-    """The names without the folders that they all have in common.
-
-    >>> strip_wrapper(["pets/cat/1.png", "pets/dog/1.png"])
-    ['cat/1.png', 'dog/1.png']
-    """
-    parents = [PurePosixPath(name).parts[:-1] for name in names]
-    depth = 0
-    while all(len(p) > depth and p[depth] == parents[0][depth] for p in parents):
-        depth += 1
-    return [str(PurePosixPath(*PurePosixPath(name).parts[depth:])) for name in names]
-
-
-def folder_labels(names: Sequence[str]) -> tuple[list[int] | None, tuple[str, ...]]:
-    """Labels and classes from the first folder of every name.
-
-    There are none unless every image lies in a folder and at least two folders hold images.
-
-    >>> folder_labels(["cat/1.png", "dog/a/1.png", "dog/2.png"])
-    ([0, 1, 1], ('cat', 'dog'))
-    >>> folder_labels(["cat/1.png", "2.png"]), folder_labels(["cat/1.png", "cat/2.png"])
-    ((None, ()), (None, ()))
-    """
-    if any("/" not in name for name in names):
-        return None, ()
-    folders = [name.split("/", 1)[0] for name in names]
-    classes = tuple(sorted(set(folders)))
-    if len(classes) < 2:
-        return None, ()
-    number = {name: i for i, name in enumerate(classes)}
-    return [number[folder] for folder in folders], classes

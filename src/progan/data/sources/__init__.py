@@ -4,11 +4,11 @@ import difflib
 import hashlib
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from tarfile import is_tarfile
 
-from progan.data.records import IMAGE_SUFFIXES, Source, categories, folder_labels, is_hidden, pick_images
+from progan.data.records import Source, Table, categories
 from progan.data.sources.archives import (
     TAR_SUFFIXES,
     as_bytes,
@@ -20,8 +20,10 @@ from progan.data.sources.archives import (
 )
 from progan.data.sources.arrays import cifar_source, idx_files, idx_source, is_cifar, is_idx
 from progan.data.sources.hub import saved_files, saved_source
-from progan.data.sources.labels import dataset_json, label
+from progan.data.sources.label_files import dataset_json
+from progan.data.sources.labels import label
 from progan.data.sources.lmdbs import lmdb_categories, lmdb_files, lmdb_source
+from progan.data.sources.names import IMAGE_SUFFIXES, folder_labels, is_hidden, pick_images
 from progan.data.sources.parquets import parquet_files, parquet_source
 from progan.data.sources.tables import mat_files, mat_source, numpy_files, numpy_source
 from progan.data.sources.tfrecords import tfrecord_files, tfrecord_source
@@ -106,7 +108,7 @@ def _open_folder(path: Path, split: str) -> Source:
     def read(positions: Sequence[int]) -> Iterator[Path]:
         return (path / names[i] for i in positions)
 
-    def own() -> Mapping[str, str | int] | None:
+    def own() -> Table | None:
         file = path / "dataset.json"
         try:
             return dataset_json(file.read_bytes()) if file.is_file() else None

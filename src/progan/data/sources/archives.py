@@ -1,5 +1,6 @@
 """Images inside zip and tar files and WebDataset shards, read in place: nothing is extracted to disk."""
 
+import itertools
 import json
 import lzma
 import re
@@ -10,10 +11,11 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Self
+from typing import Any, Self
 
-from progan.data.records import Payload, Source, folder_labels, is_hidden, joined, pick_images, strip_wrapper, within
-from progan.data.sources.labels import Values, dataset_json
+from progan.data.records import Payload, Source, Table, joined, within
+from progan.data.sources.label_files import dataset_json
+from progan.data.sources.names import folder_labels, is_hidden, pick_images, strip_wrapper
 from progan.errors import DataError
 
 HELD_BYTES = 2 << 30
@@ -58,7 +60,7 @@ def zip_source(path: Path) -> Source:
     def read(positions: Sequence[int]) -> Iterator[Payload]:
         return read_names(names[i] for i in positions)
 
-    def own() -> Values | None:
+    def own() -> Table | None:
         return _own_labels(path, names, members, read_names)
 
     labels, classes = folder_labels(strip_wrapper(names))
@@ -110,7 +112,7 @@ def tar_source(path: Path, members: dict[str, tarfile.TarInfo]) -> Source:
     def read(positions: Sequence[int]) -> Iterator[Payload]:
         return read_tar(path, [members[names[i]] for i in positions])
 
-    def own() -> Values | None:
+    def own() -> Table | None:
         return _own_labels(path, names, members, lambda wanted: read_tar(path, [members[name] for name in wanted]))
 
     labels, classes = folder_labels(strip_wrapper(names))
@@ -128,23 +130,23 @@ def shards_source(folder: Path, files: Sequence[str]) -> Source:
 
 def _own_labels(
     path: Path, names: list[str], members: Iterable[str], read: Callable[[Sequence[str]], Iterator[Payload]]
-) -> Values | None:
+) -> Table | None:
     """Labels of dataset.json at the top, else those of KEY.cls or KEY.json beside the images; None without any."""
     files = [name for name in members if not is_hidden(name)]
     inside = sorted((name for name in files if PurePosixPath(name).name == "dataset.json"), key=len)
     try:
         if inside:
             top = PurePosixPath(inside[0]).parent
-            values = dataset_json(as_bytes(next(read(inside[:1]))))
-            return None if values is None else {str(top / name): value for name, value in values.items()}
+            table = dataset_json(as_bytes(next(read(inside[:1]))))
+            return table and replace(table, files=[str(top / name) for name in table.files])
         for suffix, parse in ((".cls", _from_cls), (".json", _from_json)):
             beside = {_key(name): name for name in files if name.endswith(suffix)}
             pairs = [(name, beside[_key(name)]) for name in names if _key(name) in beside]
             first = next(read([pairs[0][1]])) if pairs else None
-            if first is not None and parse(as_bytes(first)) is not None:
+            if first is not None and parse(as_bytes(first))[0] is not None:
                 wanted = sorted({side for _, side in pairs})
                 found = {side: parse(as_bytes(data)) for side, data in zip(wanted, read(wanted), strict=True)}
-                return {name: value for name, side in pairs if (value := found[side]) is not None}
+                return _beside([(name, *found[side]) for name, side in pairs])
     except (ValueError, DataError) as error:
         raise DataError(f"{path}: labels inside cannot be read ({error})\n  fix:   --labels none or FILE") from error
     return None
@@ -163,17 +165,36 @@ def as_bytes(data: Payload) -> bytes:
     return data
 
 
-def _from_cls(data: bytes) -> str | None:
-    return data.decode("utf-8").strip() or None
+_Facts = tuple[str | int | None, dict[str, Any]]
+"""Class of an image, and what else is said of it."""
 
 
-def _from_json(data: bytes) -> str | int | None:
+def _from_cls(data: bytes) -> _Facts:
+    return data.decode("utf-8").strip() or None, {}
+
+
+def _from_json(data: bytes) -> _Facts:
     try:
         content = json.loads(data)
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    value = content.get("label", content.get("cls")) if isinstance(content, dict) else None
-    return value if isinstance(value, (str, int)) else None
+    if not isinstance(content, dict):
+        return None, {}
+    key = "label" if "label" in content else "cls"
+    value = content.pop(key, None)
+    return (value, content) if isinstance(value, str | int) else (None, {})
+
+
+def _beside(facts: Sequence[tuple[str, str | int | None, dict[str, Any]]]) -> Table:
+    """What lies beside images, of those that have a class."""
+    files, labels, more = [], [], []
+    for file, label, others in facts:
+        if label is not None:
+            files.append(file)
+            labels.append(label)
+            more.append(others)
+    names = dict.fromkeys(itertools.chain.from_iterable(more))
+    return Table(files=files, labels=labels, columns={name: [others.get(name) for others in more] for name in names})
 
 
 def read_tar(path: Path, wanted: Sequence[tarfile.TarInfo]) -> Iterator[Payload]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from progan.data.records import Payload, Reader, Source, joined, numbered
-from progan.data.sources.parquets import image_columns, labels_of
+from progan.data.sources.arrows import first_line, image_columns, labels_of, other_columns
 from progan.errors import DataError
 
 _NAME = re.compile(r"hf:(?P<repo>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?(?::(?P<config>.+))?")
@@ -139,10 +139,14 @@ def arrow_source(description: str, files: Sequence[Path], *, roots: Sequence[Pat
     tables = [(file, _open(file)) for file in files]
     if not any(len(table) for _, table in tables):
         raise DataError(f"{description}: no images\n  found: no rows\n  fix:   choose another --split")
-    column, label, classes = image_columns(files[0], tables[0][1].schema)
-    labels, classes = labels_of([(file, lambda table=table: table[label]) for file, table in tables], label, classes)
+    schema = tables[0][1].schema
+    column, label, classes = image_columns(files[0], schema)
+    read = [(file, lambda name, table=table: table[name]) for file, table in tables]
+    labels, classes = labels_of(read, label, classes)
     parts = [numbered(file.name, len(table), _reader(table, column, roots)) for file, table in tables]
-    return replace(joined(description, parts), labels=labels, classes=classes)
+    whole = joined(description, parts)
+    columns = other_columns(read, schema, len(whole), (column.partition(".")[0], label))
+    return replace(whole, labels=labels, classes=classes, columns=columns)
 
 
 def _reader(table: Any, column: str, roots: Sequence[Path]) -> Reader:
@@ -174,5 +178,6 @@ def _open(file: Path) -> Any:
     try:
         return pyarrow.ipc.open_stream(pyarrow.memory_map(str(file))).read_all()
     except (pyarrow.ArrowException, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{file}: not a readable Arrow file ({reason})\n  fix:   download or save it again") from error
+        raise DataError(
+            f"{file}: not a readable Arrow file ({first_line(error)})\n  fix:   download or save it again"
+        ) from error

@@ -1,29 +1,31 @@
-"""Labels of images: from a CSV file, StyleGAN's dataset.json, CelebA's attributes, or what lies inside the source."""
+"""Labels of images: from a file that the user names, or from what lies inside the source."""
 
-import csv
 import dataclasses
-import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from progan.data.records import IMAGE_SUFFIXES, Payload, Source, strip_wrapper
+import numpy as np
+
+from progan.data.columns import LABEL, Column
+from progan.data.records import Payload, Source, Table
+from progan.data.sources.columns import column, without_clashes
+from progan.data.sources.label_files import normal, read_labels
+from progan.data.sources.names import strip_wrapper
 from progan.errors import DataError
 
 _WHOLE = re.compile(r"-?[0-9]+")
 
 KEYWORDS = ("auto", "folder", "none")
-Values = Mapping[str, str | int]
-"""Name or number of the class of each file."""
 
 
 def label(source: Source, labels: str = "auto", *, skip: bool = False) -> Source:
-    """The source with the labels that are wanted.
+    """The source with the labels and the further columns that are wanted.
 
     Files are matched by their path inside the source, with or without the folders that all images have in common,
     else by their base name if only one image has it. Classes are numbered in the order of their names, or of their
-    numbers if all of them are whole numbers.
+    numbers if all of them are whole numbers. A file without a column of classes leaves those of the source as they are.
 
     Args:
         source: the images, with the labels of their folders or arrays.
@@ -35,7 +37,7 @@ def label(source: Source, labels: str = "auto", *, skip: bool = False) -> Source
         DataError: if the labels cannot be read, or images and labels do not match.
     """
     if labels == "none":
-        return dataclasses.replace(source, labels=None, classes=())
+        return dataclasses.replace(source, labels=None, classes=(), columns=())
     if labels == "folder" and not source.classes:
         raise DataError(
             f"{source.description}: no labels, but --labels folder asks for them\n"
@@ -43,14 +45,14 @@ def label(source: Source, labels: str = "auto", *, skip: bool = False) -> Source
             f"  fix:   put every image into a sub-folder named after its class, at least two of them"
         )
     if labels not in KEYWORDS:
-        path, column = split_column(labels)
-        values, classes = read_labels(path, column)
-        return _attach(source, values, classes, str(path), skip=skip)
-    if labels == "auto" and source.own_labels and (values := source.own_labels()) is not None:
-        if not values:  # a dataset.json without labels: its folders are no classes either
-            return dataclasses.replace(source, labels=None, classes=())
-        return _attach(source, values, (), f"the labels inside {source.description}", skip=skip)
-    return source
+        path, name = split_column(labels)
+        source = _attach(source, read_labels(path, name), str(path), skip=skip)
+    elif labels == "auto" and source.own_labels and (table := source.own_labels()) is not None:
+        source = dataclasses.replace(source, labels=None, classes=())  # folders beside them are no classes
+        if table.files:
+            source = _attach(source, table, f"the labels inside {source.description}", skip=skip)
+    taken = () if source.labels is None else (LABEL,)
+    return dataclasses.replace(source, columns=without_clashes(source.columns, taken))
 
 
 def label_files(labels: str) -> tuple[Path, ...]:
@@ -65,9 +67,9 @@ def split_column(labels: str) -> tuple[Path, str]:
         DataError: if there is no such file.
     """
     before, _, after = labels.rpartition(":")
-    for path, column in ((Path(labels), ""), (Path(before or labels), after)):
+    for path, name in ((Path(labels), ""), (Path(before or labels), after)):
         if path.is_file():
-            return path, column
+            return path, name
     raise DataError(
         f"labels {labels!r}: no such file\n"
         f"  found: neither one of {', '.join(KEYWORDS)} nor a file\n"
@@ -75,129 +77,67 @@ def split_column(labels: str) -> tuple[Path, str]:
     )
 
 
-def read_labels(path: Path, column: str = "") -> tuple[Values, tuple[str, ...]]:
-    """Values of a label file, and its classes if their order is given.
-
-    Raises:
-        DataError: if it cannot be read, or has no such column.
-    """
-    try:
-        data = path.read_bytes()
-        if path.suffix.lower() == ".json":
-            values = dataset_json(data)
-            if not values:
-                raise DataError(f"{path}: no labels inside\n  fix:   --labels none, or name another file")
-            return values, ()
-        return _from_table(path, data.decode("utf-8-sig"), column)
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path}: not a readable file of labels ({error})\n  fix:   save it as UTF-8 text") from error
-
-
-def dataset_json(data: bytes) -> dict[str, str | int] | None:
-    """Labels of StyleGAN's dataset.json; empty if it says that there are none, None if it is something else.
-
-    Raises:
-        DataError: if labels are not class numbers.
-        ValueError: if it is not JSON.
-    """
-    try:
-        content = json.loads(data)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-    if not isinstance(content, dict) or "labels" not in content:
-        return None
-    values: dict[str, str | int] = {}
-    for entry in content["labels"] or ():
-        name, value = entry if isinstance(entry, list) and len(entry) == 2 else ("", None)
-        if not isinstance(name, str) or not isinstance(value, (int, str)):
-            raise DataError(
-                f"dataset.json: not labels of classes\n  found: {str(entry)[:80]}\n"
-                f'  fix:   write ["path", 3] for each image, or use --labels folder or none'
-            )
-        _add(values, name, value)
-    return values
-
-
-def _add(values: dict[str, str | int], name: str, value: str | int) -> None:
-    if values.setdefault(_normal(name), value) != value:
-        raise DataError(f"two labels for {name!r}: {values[_normal(name)]!r} and {value!r}\n  fix:   keep one of them")
-
-
-def _normal(name: str) -> str:
-    return str(PurePosixPath(name.strip().replace("\\", "/")))
-
-
-def _from_table(path: Path, text: str, column: str) -> tuple[Values, tuple[str, ...]]:
-    """The first column names the file; the one that is wanted, or the only other one, its class."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].strip().isdigit():  # CelebA: how many, names of the attributes, rows
-        header, rows = ["file", *lines[1].split()], [line.split() for line in lines[2:]]
-    else:
-        mark = next((mark for mark in ("\t", ",", ";") if lines and mark in lines[0]), "")
-        rows = list(csv.reader(lines, delimiter=mark)) if mark else [line.split() for line in lines]
-        if not rows:
-            raise DataError(
-                f"{path}: no labels inside\n  found: an empty file\n  fix:   a line of 'file,label' for each image"
-            )
-        first = rows[0][0].strip()
-        named = PurePosixPath(first).suffix.lower() not in IMAGE_SUFFIXES and not re.search(r"\d", first)
-        header = [cell.strip() for cell in rows.pop(0)] if named else ["file", "label"]
-    position = header.index(column) if column in header else 1 if not column and len(header) == 2 else 0
-    if not position:
-        raise DataError(
-            f"{path}: {f'no column {column!r}' if column else 'several columns'}\n"
-            f"  found: {', '.join(header[1:9])}{', ...' if len(header) > 9 else ''}\n"
-            f"  fix:   --labels {path}:COLUMN"
-        )
-    values: dict[str, str | int] = {}
-    for row in rows:
-        if len(row) != len(header):
-            raise DataError(f"{path}: wanted rows of {len(header)} cells\n  found: {row[:9]}\n  fix:   repair that row")
-        if value := row[position].strip():
-            _add(values, row[0], value)
-    two = bool(column) and set(values.values()) <= {"-1", "1"}
-    names = {"-1": f"not {column}", "1": column}
-    return ({k: names[str(v)] for k, v in values.items()}, tuple(names.values())) if two else (values, ())
-
-
-def _attach(source: Source, values: Values, classes: tuple[str, ...], origin: str, *, skip: bool) -> Source:
-    found, unused = _match(source.names, values)
-    unlabelled = [i for i, value in enumerate(found) if value is None]
+def _attach(source: Source, table: Table, origin: str, *, skip: bool) -> Source:
+    rows, unused = _match(source.names, table)
+    unlabelled = [i for i, row in enumerate(rows) if row is None]
     hint = f"\n  fix:   complete {origin}, or leave such files out with --on-error skip"
     if unused and not skip:
         raise DataError(f"{origin}: {len(unused)} labels are of files that are not there\n  found: {unused[0]}{hint}")
-    if unlabelled and (not skip or len(unlabelled) == len(found)):
+    if unlabelled and (not skip or len(unlabelled) == len(rows)):
         first = source.names[unlabelled[0]]
-        raise DataError(f"{origin}: {len(unlabelled)} of {len(found)} images have no label\n  found: {first}{hint}")
-    classes = classes or _classes([value for value in found if value is not None])
-    number = {name: i for i, name in enumerate(classes)}
-    missing = set(unlabelled)
+        raise DataError(f"{origin}: {len(unlabelled)} of {len(rows)} images have no label\n  found: {first}{hint}")
+    missing, inner = set(unlabelled), source.read
 
     def read(positions: Sequence[int]) -> Iterator[Payload]:
-        for i, data in zip(positions, source.read(positions), strict=True):
+        for i, data in zip(positions, inner(positions), strict=True):
             yield DataError(f"has no label in {origin}") if i in missing else data
 
-    labels = [-1 if value is None else number[_text(value)] for value in found]
-    return dataclasses.replace(source, labels=labels, classes=classes, read=read if missing else source.read)
+    columns = _columns(table, rows)
+    others = [other for other in source.columns if other.name not in {one.name for one in columns}]
+    source = dataclasses.replace(source, columns=(*columns, *others), read=read if missing else inner)
+    if table.labels is None:
+        return source
+    values = [None if row is None else table.labels[row] for row in rows]
+    classes = table.classes or _classes([value for value in values if value is not None])
+    number = {name: i for i, name in enumerate(classes)}
+    labels = [-1 if value is None else number[_text(value)] for value in values]
+    return dataclasses.replace(source, labels=labels, classes=classes)
 
 
-def _match(names: Sequence[str], values: Values) -> tuple[list[str | int | None], list[str]]:
-    """The value of every image, None without one, and the keys that belong to no image."""
+def _columns(table: Table, rows: Sequence[int | None]) -> list[Column]:
+    """The columns of a table for every image; zero for images that have no row and are left out later."""
+    known = np.array([row is not None for row in rows], bool)
+    places = [row for row in rows if row is not None]
+    found = []
+    for name, cells in table.columns.items():
+        one = column(name, [cells[place] for place in places])
+        if one is not None:
+            values = np.zeros((len(rows), *one.values.shape[1:]), one.values.dtype)
+            values[known] = one.values
+            found.append(dataclasses.replace(one, values=values))
+    return found
+
+
+def _match(names: Sequence[str], table: Table) -> tuple[list[int | None], list[str]]:
+    """The row of every image in a table, None without one, and the files there that belong to no image."""
     position: dict[str, int] = {}
     counts = Counter(PurePosixPath(name).name for name in names)
     for i, (name, inner) in enumerate(zip(names, strip_wrapper(list(names)), strict=True)):
         base = PurePosixPath(name).name
         position |= {base: i} if counts[base] == 1 else {}
         position |= {inner: i}
-    position |= {_normal(name): i for i, name in enumerate(names)}  # whole paths win
-    found: list[str | int | None] = [None] * len(names)
-    unused = []
-    for key, value in sorted(values.items(), key=lambda item: item[0] not in position):  # whole paths before names
-        i = position.get(key, position.get(PurePosixPath(key).name))
-        if i is None or found[i] not in (None, value):
-            unused.append(key)
-        else:
-            found[i] = value
+    position |= {normal(name): i for i, name in enumerate(names)}  # whole paths win
+    found: list[int | None] = [None] * len(names)
+    labels, unused = table.labels, []
+    order = sorted(range(len(table.files)), key=lambda row: table.files[row] not in position)  # whole paths first
+    for row in order:
+        file = table.files[row]
+        i = position.get(file, position.get(PurePosixPath(file).name))
+        before = None if i is None else found[i]
+        if i is None or (before is not None and (labels is None or labels[before] != labels[row])):
+            unused.append(file)
+        elif before is None:
+            found[i] = row
     return found, unused
 
 

@@ -1,8 +1,7 @@
 """Parquet files with a column of encoded images, as the data sets of the Hugging Face hub come."""
 
 import functools
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from progan.data.records import Payload, Source, joined, numbered
+from progan.data.sources.arrows import first_line, image_columns, labels_of, other_columns
 from progan.errors import DataError
 
 _MAGIC = b"PAR1"
 _PLACES = ("*.parquet", "data/*.parquet", "train/*.parquet", "test/*.parquet")
-_LABEL_NAMES = ("label", "labels", "fine_label", "class", "y")
 _BATCH = 32  # images decoded from the file at a time
 
 
@@ -44,11 +43,14 @@ def parquet_source(path: Path, files: Sequence[Path], split: str) -> Source:
     """
     chosen = list(files) if path.is_file() else _choose_split(path, files, split)
     opened = [(file, _open(file)) for file in chosen]
-    column, label, classes = image_columns(chosen[0], opened[0][1].schema_arrow)
-    read = [(file, lambda data=data: data.read([label])[label]) for file, data in opened]
+    schema = opened[0][1].schema_arrow
+    column, label, classes = image_columns(chosen[0], schema)
+    read = [(file, lambda name, data=data: data.read([name])[name]) for file, data in opened]
     labels, classes = labels_of(read, label, classes)
     parts = [part for file, data in opened for part in _groups(file, data.metadata, column)]
-    return replace(joined(f"parquet {path.resolve().name}", parts), labels=labels, classes=classes)
+    whole = joined(f"parquet {path.resolve().name}", parts)
+    columns = other_columns(read, schema, len(whole), (column.partition(".")[0], label))
+    return replace(whole, labels=labels, classes=classes, columns=columns)
 
 
 def _groups(file: Path, metadata: Any, column: str) -> Iterator[Source]:
@@ -91,98 +93,10 @@ def _open(file: Path) -> Any:
         return pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(
-            f"{file}: not a readable parquet file ({_first_line(error)})\n"
+            f"{file}: not a readable parquet file ({first_line(error)})\n"
             f"  found: {file.stat().st_size} bytes\n"
             f"  fix:   download it again"
         ) from error
-
-
-def image_columns(file: Path, schema: Any) -> tuple[str, str | None, tuple[str, ...]]:
-    """Column of the images (with a dot, inside a struct), column of the labels if any, and the names of the classes.
-
-    Args:
-        file: for messages.
-        schema: of Arrow, perhaps with the hub's notes.
-
-    Raises:
-        DataError: if there is no column of images.
-    """
-    import pyarrow.types as types
-
-    def is_binary(kind: Any) -> bool:
-        return types.is_binary(kind) or types.is_large_binary(kind)
-
-    images = {}
-    for field in schema:
-        if is_binary(field.type):
-            images[field.name] = field.name
-        elif types.is_struct(field.type) and "bytes" in [part.name for part in field.type]:
-            images[field.name] = f"{field.name}.bytes"
-    features = _features(schema)
-    marked = [name for name, kind in features.items() if kind.get("_type") == "Image" and name in images]
-    if not images:
-        raise DataError(
-            f"{file}: no column of encoded images\n"
-            f"  found: {', '.join(f'{field.name} {field.type}' for field in schema)[:300]}\n"
-            f"  fix:   name a parquet file with a column of struct<bytes, path> or binary"
-        )
-    numbers = [field.name for field in schema if types.is_integer(field.type)]
-    usual = [name for name in _LABEL_NAMES if name in numbers]
-    known = [name for name, kind in features.items() if kind.get("_type") == "ClassLabel" and name in numbers]
-    label = next(iter(known or usual), None)
-    names = features.get(label, {}).get("names") if label else None
-    classes = tuple(map(str, names)) if isinstance(names, list) else ()
-    return images[next(iter(marked or images))], label, classes
-
-
-def _features(schema: Any) -> dict[str, dict]:
-    """What the hub noted about the columns; nothing if the notes cannot be understood."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: kind for name, kind in features.items() if isinstance(kind, dict)}
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
-        return {}
-
-
-def labels_of(
-    parts: Sequence[tuple[Path, Callable[[], Any]]], column: str | None, classes: tuple[str, ...]
-) -> tuple[list[int] | None, tuple[str, ...]]:
-    """Labels and classes; none if all labels are -1 or missing, as in test sets whose labels are secret.
-
-    Args:
-        parts: files, and what reads the column of each.
-        column: None if there is none.
-        classes: their names, if they are known.
-
-    Raises:
-        DataError: if some labels are missing or above the number of classes, or a file is broken.
-    """
-    if column is None:
-        return None, ()
-    arrays = []
-    for file, read in parts:
-        try:
-            arrays += [chunk.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False) for chunk in read().chunks]
-        except (ValueError, KeyError, OSError) as error:  # pyarrow's errors are among these
-            raise DataError(
-                f"{file}: no labels can be read ({_first_line(error)})\n  fix:   download it again"
-            ) from error
-    labels = np.concatenate(arrays).astype(np.int64) if arrays else np.empty(0, np.int64)
-    if (labels < 0).all():
-        return None, ()
-    if (labels < 0).any():
-        raise DataError(
-            f"{parts[0][0]}: some images have no label in {column!r}\n"
-            f"  found: {int((labels < 0).sum())} of {len(labels)}, the first is image {int((labels < 0).argmax())}\n"
-            f"  fix:   --split, or name the files that are labelled"
-        )
-    classes = classes or tuple(str(i) for i in range(int(labels.max()) + 1))
-    if labels.max() >= len(classes):
-        raise DataError(
-            f"{parts[0][0]}: label {labels.max()} in {column!r}, but only {len(classes)} classes\n"
-            f"  fix:   download it again"
-        )
-    return labels.tolist(), classes
 
 
 def _read_rows(file: Path, group: int, column: str, positions: Sequence[int]) -> Iterator[Payload]:
@@ -201,8 +115,4 @@ def _read_rows(file: Path, group: int, column: str, positions: Sequence[int]) ->
                 break
     except (ValueError, OSError, LookupError) as error:  # pyarrow's errors are among these
         for _ in rows[done:]:
-            yield DataError(f"damaged in the parquet file ({_first_line(error)})")
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]
+            yield DataError(f"damaged in the parquet file ({first_line(error)})")

@@ -10,10 +10,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from progan.data.records import Payload, Source, numbered
+from progan.data.sources.columns import column
 from progan.errors import DataError
 
 _LEVEL_NAME = re.compile(r"(?P<stem>.*)-r(?P<level>\d\d)\.tfrecords")
@@ -36,7 +38,7 @@ def tfrecord_source(path: Path, files: Sequence[Path]) -> Source:
     """The images of the largest resolution of a multi-resolution data set, or of one file.
 
     The checksums of all lengths are compared at once, that of an image when it is read. Labels are those of
-    NAME-rxx.labels beside the file, one row with a single 1 for each image.
+    NAME-rxx.labels beside the file: classes if each image has one row with a single 1, else a column of vectors.
 
     Args:
         path: what the user named, for messages.
@@ -47,8 +49,6 @@ def tfrecord_source(path: Path, files: Sequence[Path]) -> Source:
     """
     file = _largest(path, files)
     starts = _starts(file)
-    labels = _labels(file, len(starts) - 1)
-    classes = () if labels is None else tuple(str(i) for i in range(labels.shape[1]))
 
     def read(positions: Sequence[int]) -> Iterator[Payload]:
         with file.open("rb") as stream:
@@ -56,9 +56,18 @@ def tfrecord_source(path: Path, files: Sequence[Path]) -> Source:
                 stream.seek(starts[i] + _HEADER_BYTES)
                 yield _image(stream.read(starts[i + 1] - starts[i] - _HEADER_BYTES))
 
-    numbers = None if labels is None else labels.argmax(1).tolist()
-    found = numbered(file.name, len(starts) - 1, read, labels=numbers, classes=classes)
+    found = numbered(file.name, len(starts) - 1, read, **_facts(_labels(file, len(starts) - 1)))
     return replace(found, description=f"TFRecords {file.name}")
+
+
+def _facts(labels: np.ndarray | None) -> dict[str, Any]:
+    """Classes if labels [N, K] have a single 1 in each row, else a column."""
+    if labels is None:
+        return {}
+    if ((labels != 0).sum(1) == 1).all() and (labels.max(1) == 1).all():
+        return {"labels": labels.argmax(1).tolist(), "classes": tuple(str(i) for i in range(labels.shape[1]))}
+    one = column("labels", labels)
+    return {"columns": (one,) if one else ()}
 
 
 def crc32c(data: np.ndarray) -> np.ndarray:
@@ -251,7 +260,7 @@ def _largest(path: Path, files: Sequence[Path]) -> Path:
 
 
 def _labels(file: Path, count: int) -> np.ndarray | None:
-    """The one-hot labels beside a file [N, K], if they are there."""
+    """The labels beside a file [N, K], if they are there."""
     match = _LEVEL_NAME.fullmatch(file.name)
     path = file.with_name(f"{match['stem']}-rxx.labels" if match else f"{file.stem}.labels")
     if not path.is_file():
@@ -262,10 +271,10 @@ def _labels(file: Path, count: int) -> np.ndarray | None:
     except (ValueError, EOFError) as error:
         raise DataError(f"{path}: not a NumPy array ({error})\n  fix:   download it again") from error
     numbers = isinstance(labels, np.ndarray) and labels.dtype.kind in "biuf" and labels.ndim == 2
-    if not numbers or len(labels) != count or ((labels != 0).sum(1) != 1).any() or (labels.max(1) != 1).any():
+    if not numbers or len(labels) != count:
         raise DataError(
             f"{path}: labels that do not fit\n"
-            f"  found: {labels.dtype} of shape {list(labels.shape)}; wanted [{count}, K] with a single 1 in each row\n"
+            f"  found: {labels.dtype} of shape {list(labels.shape)}; wanted numbers [{count}, K]\n"
             f"  fix:   download it again, or move it away to go on without labels"
         )
     return labels

@@ -1,0 +1,150 @@
+"""Files of labels: tables of text, CelebA's attributes and StyleGAN's dataset.json."""
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from progan.data.columns import LABEL
+from progan.data.records import Table
+from progan.data.sources.columns import column as column_of
+from progan.data.sources.names import IMAGE_SUFFIXES
+from progan.errors import DataError
+
+
+def read_labels(path: Path, column: str = "") -> Table:
+    """What a label file says.
+
+    In a table, the first column names the file. The class is the column that is wanted, the only other one, or the
+    one that is called 'label'; there need not be any.
+
+    Raises:
+        DataError: if it cannot be read, or has no such column.
+    """
+    try:
+        data = path.read_bytes()
+        if path.suffix.lower() == ".json":
+            table = dataset_json(data)
+            if table is None or not table.files:
+                raise DataError(f"{path}: no labels inside\n  fix:   --labels none, or name another file")
+            return table
+        return _from_text(path, data.decode("utf-8-sig"), column)
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"{path}: not a readable file of labels ({error})\n  fix:   save it as UTF-8 text") from error
+
+
+def normal(name: str) -> str:
+    """A path as it is compared: with forward slashes, without blanks around it."""
+    return str(PurePosixPath(name.strip().replace("\\", "/")))
+
+
+def dataset_json(data: bytes) -> Table | None:
+    """What StyleGAN's dataset.json says; no files if it says that there are no labels, None if it is something else.
+
+    Under "labels" it has ["path", class] for each image, or ["path", [numbers]]; lists of the same form under other
+    keys are further columns.
+
+    Raises:
+        DataError: if labels are neither.
+        ValueError: if it is not JSON.
+    """
+    try:
+        content = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(content, dict) or "labels" not in content:
+        return None
+    entries = content.pop("labels") or []
+    if not isinstance(entries, list):
+        raise _no_labels(entries)
+    for entry in entries:
+        if not _is_pair(entry):
+            raise _no_labels(entry)
+    files, values = [name for name, _ in entries], [value for _, value in entries]
+    more = {
+        key: {normal(name): cell for name, cell in pairs}
+        for key, pairs in content.items()
+        if isinstance(pairs, list) and all(map(_is_pair, pairs))
+    }
+    files = files or list(dict.fromkeys(name for cells in more.values() for name in cells))
+    columns = {key: [cells.get(normal(file)) for file in files] for key, cells in more.items()}
+    strange = next((entry for entry in entries if not isinstance(entry[1], int | str)), None)
+    if strange is None:
+        return _table(files, values if entries else None, columns)
+    if None in values or column_of("labels", values) is None:
+        raise _no_labels(strange)
+    return _table(files, None, {"labels": values, **columns})
+
+
+def _is_pair(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)
+
+
+def _no_labels(found: object) -> DataError:
+    return DataError(
+        f"dataset.json: not labels of classes\n  found: {str(found)[:80]}\n"
+        f'  fix:   write ["path", 3] for each image, or use --labels folder or none'
+    )
+
+
+def _table(
+    names: Sequence[str],
+    labels: Sequence[str | int] | None,
+    columns: Mapping[str, Sequence[Any]],
+    classes: tuple[str, ...] = (),
+) -> Table:
+    """A table of files of which some may be named twice."""
+    rows: dict[str, int] = {}
+    for i, name in enumerate(names):
+        first = rows.setdefault(normal(name), i)
+        if labels is not None and labels[first] != labels[i]:
+            raise DataError(f"two labels for {name!r}: {labels[first]!r} and {labels[i]!r}\n  fix:   keep one of them")
+    return Table(
+        files=list(rows),
+        labels=None if labels is None else [labels[i] for i in rows.values()],
+        classes=classes,
+        columns={name: [cells[i] for i in rows.values()] for name, cells in columns.items()},
+    )
+
+
+def _from_text(path: Path, text: str, column: str) -> Table:
+    header, rows = _split(path, text)
+    places = header[1:]
+    wanted = column or (places[0] if len(places) == 1 else LABEL)
+    position = places.index(wanted) + 1 if wanted in places else None
+    if position is None and (column or not places):
+        raise DataError(
+            f"{path}: no column {column!r}\n"
+            f"  found: {', '.join(places[:8])}{', ...' if len(places) > 8 else ''}\n"
+            f"  fix:   --labels {path}:COLUMN"
+        )
+    if short := next((row for row in rows if len(row) != len(header)), None):
+        raise DataError(f"{path}: wanted rows of {len(header)} cells\n  found: {short[:9]}\n  fix:   repair that row")
+    rows = [[cell.strip() for cell in row] for row in rows if position is None or row[position].strip()]
+    columns: dict[str, Sequence[str]] = {}
+    for i, name in enumerate(places, start=1):  # of two of one name the first counts
+        if name and (position is None or name != wanted):
+            columns.setdefault(name, [row[i] for row in rows])
+    files, labels = [row[0] for row in rows], None if position is None else [row[position] for row in rows]
+    if column and labels is not None and set(labels) <= {"-1", "1"}:
+        names = {"-1": f"not {column}", "1": column}
+        return _table(files, [names[label] for label in labels], columns, tuple(names.values()))
+    return _table(files, labels, columns)
+
+
+def _split(path: Path, text: str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a table."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].strip().isdigit():  # CelebA: how many, names of the attributes, rows
+        return ["file", *lines[1].split()], [line.split() for line in lines[2:]]
+    mark = next((mark for mark in ("\t", ",", ";") if lines and mark in lines[0]), "")
+    rows = list(csv.reader(lines, delimiter=mark)) if mark else [line.split() for line in lines]
+    if not rows:
+        raise DataError(
+            f"{path}: no labels inside\n  found: an empty file\n  fix:   a line of 'file,label' for each image"
+        )
+    first = rows[0][0].strip()
+    named = PurePosixPath(first).suffix.lower() not in IMAGE_SUFFIXES and not re.search(r"\d", first)
+    return [cell.strip() for cell in rows.pop(0)] if named else ["file", LABEL], rows
