@@ -286,6 +286,15 @@ def test_options_that_an_older_version_did_not_have_count_as_defaults(tmp_path: 
     assert prepare(tmp_path / "pets", tmp_path / "copy", PrepareOptions(upscale=True)).path.stat().st_ino != inode
 
 
+def test_options_of_later_versions_change_the_place_in_the_cache_if_they_are_set(tmp_path, pets, monkeypatch) -> None:
+    earlier = tuple(name for name in store_module._FIRST_OPTIONS if name != "channels")  # as if it were new
+    monkeypatch.setattr(store_module, "_FIRST_OPTIONS", earlier)
+    key = hashlib.sha256(repr((fingerprint(tmp_path / "pets"), OLD_OPTIONS[:5] + OLD_OPTIONS[6:], 1)).encode())
+    plain = cached(tmp_path / "pets", cache_dir=tmp_path / "cache").path
+    assert plain.name == f"pets-{key.hexdigest()[:16]}"
+    assert cached(tmp_path / "pets", PrepareOptions(channels=1), tmp_path / "cache").path != plain
+
+
 @pytest.mark.parametrize("file", ["names.txt", "names.npy", "column0.npy"])
 def test_damaged_names_and_columns_are_named(tmp_path: Path, path: Path, file: str) -> None:
     prepare(path, tmp_path / "store", source=made(columns=columns()))

@@ -93,3 +93,12 @@ def loader_batch(
             image = image[y : y + size[0], x : x + size[1]]
         images.append(np.transpose(image[:, ::-1] if mirrored[p] else image, (2, 0, 1)))
     return np.stack(images)
+
+
+def one_hot(values: np.ndarray, classes: int) -> np.ndarray:
+    """Values [n] or [n, K] as [n, K]; with classes, each value as so many numbers of 0 or 1."""
+    values = values.reshape(len(values), -1)
+    if not classes:
+        return values
+    rows = [[1 if value == k else 0 for value in row for k in range(classes)] for row in values.tolist()]
+    return np.array(rows)
