@@ -1,12 +1,18 @@
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tyro
 from PIL import Image
 
-from progan.cli.prepare import Prepare
+from progan.cli.prepare import Prepare, summary
+from progan.data.columns import Column
+from progan.data.inspection import inspect
 from progan.data.options import PrepareOptions
-from progan.data.store import Store
+from progan.data.report import report
+from progan.data.sources import open_source
+from progan.data.store import Store, prepare
 from progan.errors import ConfigError, DataError
 from references.image_files import noise, save
 
@@ -28,12 +34,28 @@ def test_prepares_and_says_what_is_in_the_store(tmp_path: Path, photos: Path, ca
         "originals    20x24 to 20x27, 4 sizes",
         "channels     3 (RGB)",
         "classes      a 2, b 2",
+        "names        a/0.png ... b/3.png",
         "levels       4, 8, 16",
         "skipped      1\n  a/bad.png: not an image",
         f"next: progan train PRESET {tmp_path / 'store'}",
     ):
         assert line in text
     assert Store.open(tmp_path / "store").count == 4
+
+
+def test_says_what_else_is_known_of_the_images(tmp_path: Path, photos: Path, capsys) -> None:
+    columns = (
+        Column("age", np.zeros(4, np.float32)),
+        Column("box", np.zeros((4, 2), np.int64)),
+        Column("sky", np.zeros(4, np.int64), ("blue", "red")),
+    )
+    source = replace(open_source(photos), columns=columns, names=["a\nb", "", "", "\udcff"])
+    store = prepare(photos, tmp_path / "store", source=source)
+    lines = summary(store).splitlines()
+    assert "columns      age (float32), box (int64, 2 values), sky (2 classes)" in lines
+    assert "names        a\\nb ... \\udcff" in lines
+    text = report(inspect(source, PrepareOptions()), "photos")
+    assert "\ncolumns      age (float32), box (int64, 2 values), sky (2 classes)\n" in text
 
 
 def test_every_option_has_a_flag(tmp_path: Path) -> None:

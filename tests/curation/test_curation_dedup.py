@@ -9,7 +9,10 @@ from PIL import Image
 
 from progan.curation import dedup
 from progan.curation.dedup import groups_of, groups_sheet, kept_by, semantic_codes, write_without
+from progan.data.columns import Column
+from progan.data.levels import box_levels
 from progan.data.options import PrepareOptions
+from progan.data.records import Source
 from progan.data.store import Store, prepare
 from progan.errors import DataError
 from references import dedup as reference
@@ -158,7 +161,32 @@ def test_new_store_has_the_rest_in_every_level(pairs: Store, tmp_path: Path) -> 
     for side in pairs.resolutions:
         assert (new.level(side) == pairs.level(side)[stay]).all()
     assert (new.labels() == pairs.labels()[stay]).all()  # type: ignore[index]
+    assert list(new.names) == [pairs.names[i] for i in stay]
     assert Store.open(pairs.path).count == 12
+
+
+def test_columns_stay_beside_their_images_and_levels_count_alpha(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 4), np.uint8)
+    columns = (Column("age", np.arange(6, dtype=np.float32) * 2), Column("label", np.arange(12).reshape(6, 2)))
+    source = Source(
+        description="noise",
+        names=list("abcdef"),
+        labels=None,
+        classes=(),
+        read=lambda positions: (pixels[i] for i in positions),
+        columns=columns,
+    )
+    (tmp_path / "nothing").mkdir()
+    store = prepare(tmp_path / "nothing", tmp_path / "store", PrepareOptions(channels=4), source=source)
+    for level in store.resolutions[:-1]:  # as a version without alpha would have left them
+        np.load(tmp_path / "store" / f"{level}x{level}.npy", mmap_mode="r+")[:] = 0
+    new = write_without(store, np.array([0, 1, 0, 3, 1, 5]), tmp_path / "new")
+    assert list(new.names) == ["a", "b", "d", "f"]
+    assert new.columns == ("age", "label")
+    assert new.column("age").values.tolist() == [0, 2, 6, 10]
+    assert new.column("label").values.tolist() == [[0, 1], [2, 3], [6, 7], [10, 11]]
+    for level, wanted in zip(new.resolutions[::-1], box_levels(pixels[[0, 1, 3, 5]]), strict=True):
+        np.testing.assert_array_equal(new.level(level), wanted)
 
 
 def test_prepare_does_not_take_the_new_store_for_its_own(pairs: Store, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import csv
 import io
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ from progan.cli import main
 from progan.curation import crops, faces
 from progan.curation.faces import load_finder, prepare_faces
 from progan.curation.scratch import Picture, Scratch
+from progan.data.columns import Column
 from progan.data.records import Record
+from progan.data.sources import open_source
 from progan.data.store import Store
 from progan.errors import DataError
 from references import celebahq as reference
@@ -88,6 +92,24 @@ def test_smallest_faces_follow_the_resolution_or_are_chosen(photos: Path, tmp_pa
     assert prepare_faces(photos, tmp_path / "store", finder, resolution=32).count == 4
     assert prepare_faces(photos, tmp_path / "store", finder, resolution=32, min_face=41).count == 2
     assert prepare_faces(photos, tmp_path / "store", finder, resolution=32, keep=3).count == 3
+
+
+def test_crops_keep_the_names_and_columns_of_their_pictures(photos: Path, tmp_path: Path) -> None:
+    source = replace(open_source(photos), columns=(Column("age", np.array([[7, 8], [9, 10]])),))
+    finder = Boxes((10, 20, 80, 90), (50, 40, 120, 110))
+    cutting = crops.Cutting(
+        name="faces",
+        path=photos,
+        source=source,
+        locate=partial(faces._locate, finder=finder, min_face=32),
+        depends=(),
+        hint="",
+    )
+    store = crops.prepare_crops(cutting, tmp_path / "store", resolution=32, keep=3)
+    ranked = [row["file"] for row in rows(tmp_path / "store") if row["rank"]][:3]
+    assert len(set(ranked)) == 2
+    assert list(store.names) == ranked
+    assert store.column("age").values.tolist() == [{"a.png": [7, 8], "b.png": [9, 10]}[name] for name in ranked]
 
 
 def test_opencv_finds_drawn_faces_where_they_are(photos: Path, tmp_path: Path) -> None:

@@ -134,6 +134,20 @@ def test_contact_sheet_shows_whole_images(tmp_path: Path) -> None:
     assert (tiles[0, 8:24] == 255).all()
 
 
+@pytest.mark.parametrize("size", [(200, 300), (10, 40), (1, 1)])
+def test_stores_of_any_size_are_looked_at(tmp_path: Path, size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, *size, 4), np.uint8)
+    pixels[1, :, :, 3] = 0
+    for name, i in (("1", 0), ("2", 0), ("3", 1), ("4", 2)):
+        save(tmp_path / "source" / f"{name}.png", pixels[i])
+    options = PrepareOptions(resolution=f"{size[0]}x{size[1]}", channels=4)
+    store = prepare(tmp_path / "source", tmp_path / "store", options)
+    assert store_duplicates(store)[0] == 1
+    tiles = contact_sheet(store)
+    assert tiles.shape == (4, *{(200, 300): (128, 192)}.get(size, size), 3)
+    assert (tiles[2] == 255).all()  # what is transparent is white
+
+
 def test_a_picture_as_png_and_as_lossless_webp_is_equal(tmp_path: Path) -> None:
     file = io.BytesIO()
     Image.fromarray(smooth(1)).save(file, "WEBP", lossless=True)

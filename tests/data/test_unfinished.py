@@ -11,14 +11,18 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from progan.cli import main
 from progan.data import pipeline, unfinished, writer
 from progan.data.cluster import dask_workers
+from progan.data.columns import Column
 from progan.data.options import PrepareOptions
+from progan.data.sources import open_source
 from progan.data.store import prepare
 from progan.data.unfinished import Unfinished
 from progan.errors import DataError
@@ -176,6 +180,24 @@ def test_goes_on_after_a_full_disk_in_every_way_of_working(tmp_path, source, rea
     assert len(read) == COUNT - done
     assert files(again.path) == files(wanted.path)
     assert not partials(tmp_path)
+
+
+@pytest.mark.parametrize("after", [11, 25, 28, 30, 32])  # between chunks, and while the store is completed
+def test_names_and_columns_survive_an_interruption(tmp_path, source, monkeypatch, after: int) -> None:
+    columns = (Column("age", np.arange(COUNT)), Column("box", np.arange(2 * COUNT, dtype=np.float32).reshape(-1, 2)))
+    known = replace(open_source(source), columns=columns)
+    wanted = prepare(source, tmp_path / "whole", SKIP, source=known)
+    with monkeypatch.context() as patch:
+        fill_disk(patch, after)
+        with pytest.raises(DataError, match="No space left"):
+            prepare(source, tmp_path / "store", SKIP, source=known)
+    assert done_in(tmp_path) > 4  # behind the broken image
+    again = prepare(source, tmp_path / "store", SKIP, source=known)
+    assert files(again.path) == files(wanted.path)
+    kept = [i for i in range(COUNT) if i != 4]
+    assert again.column("age").values.tolist() == kept
+    assert again.column("box").values.tolist() == [[2 * i, 2 * i + 1] for i in kept]
+    assert list(again.names) == [f"{'ab'[i // 10]}/{i:02d}.png" for i in kept]
 
 
 def interrupt(monkeypatch, source: Path, target: Path, options: PrepareOptions = SKIP, after: int = 11) -> Path:
