@@ -12,6 +12,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def make_trainer(row: str, data: Path | None) -> Trainer:
 
 def passes(some: Trainer) -> Callable[[], None]:
     """All losses of an iteration and their backward passes, on draws and images that are there already."""
-    batch: Batch = some._batch("benchmark", some.stage, 0, 0, 1)
+    batch: Batch = some._batch("benchmark", some.stage, 0, some.stage.batch, 0, 1)
     kept: dict[tuple[str, int], Tensor] = {}
 
     def draw(stream: str, width: int) -> Tensor:
@@ -62,10 +63,10 @@ def passes(some: Trainer) -> Callable[[], None]:
         return kept[stream, width]
 
     images = batch.images
-    held = Batch(level=batch.level, alpha=batch.alpha, load=lambda: (images, None), normal=draw, uniform=draw)
+    held = replace(batch, load=lambda source: images, normal=draw, uniform=draw)
 
     def run() -> None:
-        for phase in some.gan.phases():
+        for phase in some.gan.phases(some.stage):
             for name, network in some.gan.networks.items():
                 network.requires_grad_(name in phase.trains)
             for _ in range(phase.repeats):

@@ -16,6 +16,7 @@ from progan.schedule import ScheduleConfig
 from progan.training import checkpoint
 from progan.training.config import RunConfig
 from progan.training.loop import Trainer
+from small import batch_with
 
 
 def batch_of(images: np.ndarray, *, offset: int = 0, stride: int = 1, phase: str = "restore") -> Batch:
@@ -28,9 +29,7 @@ def batch_of(images: np.ndarray, *, offset: int = 0, stride: int = 1, phase: str
         )
 
     mine = to_float(torch.from_numpy(images[offset::stride]).permute(0, 3, 1, 2))
-    return Batch(
-        level=0, alpha=None, load=lambda: (mine, None), normal=drawn(draws.normal), uniform=drawn(draws.uniform)
-    )
+    return batch_with(mine, normal=drawn(draws.normal), uniform=drawn(draws.uniform))
 
 
 def photographs(count: int, side: int = 16) -> np.ndarray:

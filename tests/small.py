@@ -4,10 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from progan.gans import ProGANConfig
-from progan.schedule import ScheduleConfig
+from progan.gans.base import Batch, Draw
+from progan.schedule import ScheduleConfig, Stage
 from progan.training.config import RunConfig
 
 
@@ -20,6 +23,32 @@ def write_images(folder: Path, *, count: int = 40, size: tuple[int, int] = (16, 
         path.parent.mkdir(parents=True, exist_ok=True)
         rough.resize((size[1], size[0]), Image.Resampling.BICUBIC).save(path)
     return folder
+
+
+FIRST = Stage(level=0, fading=False, alpha=1.0, resolution=4, batch=8, lr=0.001)
+"""The first stage of a run."""
+
+
+def batch_with(
+    images: Tensor,
+    labels: Tensor | None = None,
+    *,
+    level: int = 0,
+    alpha: Tensor | None = None,
+    normal: Draw,
+    uniform: Draw | None = None,
+) -> Batch:
+    """Given images, labels and draws as a batch of one source."""
+    return Batch(
+        level=level,
+        alpha=alpha,
+        positions=torch.arange(len(images)),
+        load=lambda source: images,
+        load_labels=lambda source: labels,
+        normal=normal,
+        uniform=uniform or normal,
+        step_uniform=lambda stream, *shape: (uniform or normal)(stream, *shape)[0],
+    )
 
 
 def small_run(**schedule: object) -> RunConfig:

@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from progan.errors import ConfigError
 from progan.images import beside, opaque, save_png, scaled, sheet, to_float, to_uint8
 
 

@@ -29,7 +29,7 @@ SPEC = ImageSpec(3, 16, 16, 2)
 def make(*, level: int = 2, alpha: float = 1.0, spec: ImageSpec = SPEC, conditional: bool = False) -> Snapshot:
     torch.manual_seed(0)
     config = ProGANConfig(fmap_base=64, fmap_max=8, latent_size=6, conditional=conditional)
-    generator = config.make_generator(spec).requires_grad_(False).eval()
+    generator = config.make_sampler(spec).requires_grad_(False).eval()
     classes = ("cat", "dog") if spec.classes else ()
     return Snapshot(generator, "progan", config, spec, level, alpha, 1.5, classes)
 
@@ -40,9 +40,9 @@ def test_loaded_equals_saved_bit_for_bit(alpha: float, conditional: bool, tmp_pa
     snapshot = make(alpha=alpha, conditional=conditional)
     snapshot.save(tmp_path / "deep/er/a.safetensors")
     loaded = Snapshot.load(tmp_path / "deep/er/a.safetensors")
-    weights = snapshot.generator.state_dict()
-    assert loaded.generator.state_dict().keys() == weights.keys()
-    assert all(torch.equal(weights[k], v) for k, v in loaded.generator.state_dict().items())
+    weights = snapshot.sampler.state_dict()
+    assert loaded.sampler.state_dict().keys() == weights.keys()
+    assert all(torch.equal(weights[k], v) for k, v in loaded.sampler.state_dict().items())
     for name in ("gan", "config", "spec", "level", "alpha", "kimg", "classes"):
         assert getattr(loaded, name) == getattr(snapshot, name), name
     assert torch.equal(loaded.generate(seeds=range(5)), snapshot.generate(seeds=range(5)))
@@ -77,11 +77,11 @@ def test_pretrained_folder(tmp_path: Path) -> None:
 
 
 def test_mid_fade_snapshot_makes_the_images_of_the_averaged_training_generator(store: Store, tmp_path: Path) -> None:
-    from progan.training.run import Run
+    from progan.training.session import Session
 
     config = small_run()
     trainer = Trainer(config, replace(SPEC), Loader(store, seed=0, mirror=True), device=torch.device("cpu"))
-    run = Run(tmp_path / "run", trainer, store, about={})
+    run = Session(tmp_path / "run", trainer, store, about={})
     while trainer.images_seen < 104:  # 8 of the 32 images of the fade to 16x16
         trainer.iterate()
     run.snapshot(trainer.stage).save(tmp_path / "a.safetensors")
@@ -173,7 +173,9 @@ def test_batches_are_the_same_images_one_batch_after_another() -> None:
 
 
 def test_a_network_without_latents_says_so() -> None:
-    snapshot = replace(make(), generator=torch.nn.Linear(2, 2))
+    network = torch.nn.Linear(2, 2)
+    network.latent = None
+    snapshot = replace(make(), sampler=network)
     for ask in (lambda: snapshot.latent_size, lambda: snapshot.generate(seeds=[0])):
         with pytest.raises(ConfigError, match="a progan network makes images of other images, not of latents"):
             ask()
@@ -269,6 +271,6 @@ def test_full_disk_keeps_the_older_file(file: Path) -> None:
 
 def test_images_that_are_not_finite_are_refused() -> None:
     snapshot = make()
-    next(snapshot.generator.parameters()).data.fill_(torch.nan)
+    next(snapshot.sampler.parameters()).data.fill_(torch.nan)
     with pytest.raises(CheckpointError, match=r"the generator at 1.5 kimg makes images that are not finite"):
         snapshot.generate(seeds=[0])

@@ -1,22 +1,43 @@
-"""Progressive Growing of GANs: train, resume, sample and share."""
+"""Generative adversarial networks: train, resume, sample and share."""
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from progan.errors import ProganError
 
 if TYPE_CHECKING:
+    from progan.api import preset, train
     from progan.gans import ProGANConfig
     from progan.schedule import ScheduleConfig
     from progan.snapshot import Snapshot
+    from progan.training.config import RunConfig
+    from progan.training.run import Run
 
 __version__ = "0.1.0"
-__all__ = ["ProGANConfig", "ProganError", "ScheduleConfig", "Snapshot", "__version__"]
+__all__ = [
+    "ProGANConfig",
+    "ProganError",
+    "Run",
+    "RunConfig",
+    "ScheduleConfig",
+    "Snapshot",
+    "__version__",
+    "preset",
+    "train",
+]
 
-_HOMES = {"ProGANConfig": "progan.gans", "ScheduleConfig": "progan.schedule", "Snapshot": "progan.snapshot"}
+_HOMES = {
+    "ProGANConfig": "progan.gans",
+    "Run": "progan.training.run",
+    "RunConfig": "progan.training.config",
+    "ScheduleConfig": "progan.schedule",
+    "Snapshot": "progan.snapshot",
+    "preset": "progan.api",
+    "train": "progan.api",
+}
 
 
-def __getattr__(name: str) -> type:
+def __getattr__(name: str) -> Any:
     """Imported when it is first asked for, because PyTorch takes seconds that decoding processes need not wait."""
     if name not in _HOMES:
         raise AttributeError(f"module 'progan' has no attribute {name!r}")

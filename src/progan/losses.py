@@ -19,8 +19,10 @@ class Adversarial:
 
     critic: Callable[[Tensor, Tensor], dict[str, Tensor]]
     """(scores of reals, scores of fakes) -> terms."""
-    generator: Callable[[Tensor], dict[str, Tensor]]
-    """scores of fakes -> terms."""
+    generator: Callable[..., dict[str, Tensor]]
+    """scores of fakes -> terms; where the loss is ``relative``, (scores of fakes, scores of reals) -> terms."""
+    relative: bool = False
+    """Whether the generator's terms compare fakes with reals."""
 
 
 WASSERSTEIN = Adversarial(  # WGAN equations 2 and 3
@@ -35,6 +37,10 @@ NON_SATURATING = Adversarial(  # GAN section 3, scores before the sigmoid
     critic=lambda real, fake: {"fake": F.softplus(fake), "real": F.softplus(-real)},
     generator=lambda fake: {"fake": F.softplus(-fake)},
 )
+SATURATING = Adversarial(  # GAN equation 1: the generator minimizes what the discriminator maximizes
+    critic=NON_SATURATING.critic,
+    generator=lambda fake: {"fake": -F.softplus(fake)},
+)
 HINGE = Adversarial(  # Lim and Ye 2017
     critic=lambda real, fake: {"fake": F.relu(1 + fake), "real": F.relu(1 - real)},
     generator=lambda fake: {"fake": -fake},
@@ -44,6 +50,7 @@ ADVERSARIAL = {
     "wgan": WASSERSTEIN,
     "least_squares": LEAST_SQUARES,
     "non_saturating": NON_SATURATING,
+    "saturating": SATURATING,
     "hinge": HINGE,
 }
 

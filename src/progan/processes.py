@@ -43,8 +43,14 @@ def after_parent(do: Callable[[], object]) -> None:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that SIGINT or SIGTERM puts its number into; a second signal stops at once."""
+    """A list that SIGINT or SIGTERM puts its number into; a second signal stops at once.
+
+    Only the main thread can take signals; elsewhere the list stays empty.
+    """
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
 
     def receive(number: int, frame: Any) -> None:
         if received:

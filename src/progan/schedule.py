@@ -1,8 +1,8 @@
-"""The progressive timetable (ProGAN section 2 and appendix A): a pure function from images seen to the stage."""
+"""The timetable of a run (ProGAN section 2 and appendix A): a pure function from images seen to the stage."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
 
 from progan.errors import ConfigError
 
@@ -10,13 +10,73 @@ Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, kw_only=True)
+class DecayConfig:
+    """How the learning rate falls while images are shown. Times are in thousands of real images."""
+
+    kind: Literal["constant", "linear", "exponential", "steps"] = "constant"
+    """constant: not at all; linear: in a straight line to 0; exponential: by a half again and again; steps: at once."""
+    start_kimg: float = 0.0
+    """Until here it is constant, if it is to be linear or exponential."""
+    end_kimg: float | None = None
+    """A linear one reaches 0 here; at the end of the run when not given."""
+    half_life_kimg: float = 1000.0
+    """Time in which an exponential one is halved."""
+    steps: dict[float, float] = field(default_factory=dict)
+    """From when on which share of the rate is left, if it falls in steps (50 0.1 1000 0.01)."""
+    floor: float = 0.0
+    """Smallest share of the rate that is left."""
+
+    def __post_init__(self) -> None:
+        for name in ("start_kimg", "half_life_kimg", "floor"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"schedule.decay.{name} must be a number from 0 on, got {getattr(self, name)}")
+        if self.half_life_kimg == 0:
+            raise ConfigError("schedule.decay.half_life_kimg must be above 0")
+        if self.end_kimg is not None and self.end_kimg < self.start_kimg:
+            raise ConfigError(
+                f"schedule.decay.end_kimg {self.end_kimg:g} is before schedule.decay.start_kimg {self.start_kimg:g}"
+            )
+        if self.kind == "steps" and not self.steps:
+            raise ConfigError("schedule.decay.kind steps needs schedule.decay.steps, like 50 0.1 1000 0.01")
+
+    def stretched(self, factor: float) -> "DecayConfig":
+        """The same for a run that is ``factor`` times as long."""
+        return replace(
+            self,
+            start_kimg=self.start_kimg * factor,
+            end_kimg=None if self.end_kimg is None else self.end_kimg * factor,
+            half_life_kimg=self.half_life_kimg * factor,
+            steps={kimg * factor: share for kimg, share in self.steps.items()},
+        )
+
+    def share(self, kimg: float, total_kimg: float) -> float:
+        """What is left of the learning rate in a run of ``total_kimg``.
+
+        >>> [DecayConfig(kind="linear", start_kimg=100).share(kimg, 200) for kimg in (50, 150, 200)]
+        [1.0, 0.5, 0.0]
+        >>> [DecayConfig(kind="steps", steps={50: 0.1, 90: 0.01}).share(kimg, 100) for kimg in (0, 50, 99)]
+        [1.0, 0.1, 0.01]
+        """
+        late = kimg - self.start_kimg
+        if self.kind == "steps":
+            left = [share for start, share in sorted(self.steps.items()) if start <= kimg]
+            return max(left[-1] if left else 1.0, self.floor)
+        if self.kind == "constant" or late <= 0:
+            return 1.0
+        if self.kind == "exponential":
+            return max(0.5 ** (late / self.half_life_kimg), self.floor)
+        length = (total_kimg if self.end_kimg is None else self.end_kimg) - self.start_kimg
+        return max(1 - late / length if late < length else 0.0, self.floor)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
     """When blocks arrive, and the batch and learning rate of each. Durations are in thousands of real images."""
 
     resolution: int = 1024
-    """Shorter side of the final images [pixels]; a power of two, at least 4."""
+    """Shorter side of the final images [pixels]. A run that grows takes a power of two, at least 4."""
     start_resolution: int = 4
-    """Shorter side of the first images [pixels]; equal to ``resolution``: no growing."""
+    """Shorter side of the first images [pixels], a power of two; equal to ``resolution``: no growing, and any size."""
     hold_kimg: float = 600
     """Training at each resolution before the next block arrives."""
     fade_kimg: float = 600
@@ -28,11 +88,19 @@ class ScheduleConfig:
     lr: float | dict[int, float] = 0.001
     """Learning rate of both networks: one number, or from which resolution on which number (4 0.001 512 0.0015)."""
 
+    decay: DecayConfig = field(default_factory=DecayConfig)
+    """How the learning rate falls."""
+
     def __post_init__(self) -> None:
         for name in ("resolution", "start_resolution"):
             side = getattr(self, name)
-            if side < 4 or side & (side - 1):
-                raise ConfigError(f"schedule.{name} must be a power of two, at least 4; got {side}")
+            if self.grows and (side < 4 or side & (side - 1)):
+                raise ConfigError(
+                    f"schedule.{name} must be a power of two, at least 4; got {side} (any size does without growing, "
+                    f"with --schedule.start-resolution {self.resolution})"
+                )
+            if side < 1:
+                raise ConfigError(f"schedule.{name} must be at least 1, got {side}")
         if self.start_resolution > self.resolution:
             raise ConfigError(
                 f"schedule.start_resolution {self.start_resolution} is above schedule.resolution {self.resolution}"
@@ -52,14 +120,29 @@ class ScheduleConfig:
         return replace(self, resolution=resolution, start_resolution=start)
 
     @property
+    def grows(self) -> bool:
+        """Whether there is more than one resolution."""
+        return self.start_resolution != self.resolution
+
+    def for_epochs(self, epochs: float, count: int) -> "ScheduleConfig":
+        """The same timetable of such a length that each of ``count`` images is shown ``epochs`` times."""
+        total = epochs * count / 1000
+        factor = total / self.total_kimg if self.total_kimg else 1.0
+        return replace(self, total_kimg=total, decay=self.decay.stretched(factor))
+
+    @property
     def first_level(self) -> int:
-        """Level of ``start_resolution``; level 0 is 4 pixels."""
-        return self.start_resolution.bit_length() - 3
+        """Level of ``start_resolution``; of images whose sides are powers of two, level 0 has 4 pixels."""
+        return levels_of(self.start_resolution) - 1
 
     @property
     def levels(self) -> int:
-        """Number of levels, 4 pixels and ``resolution`` included."""
-        return self.resolution.bit_length() - 2
+        """Number of levels up to ``resolution``."""
+        return levels_of(self.resolution)
+
+    def side(self, level: int) -> int:
+        """Shorter side of the images of a level [pixels]."""
+        return self.resolution >> (self.levels - 1 - level)
 
 
 @dataclass(frozen=True)
@@ -78,6 +161,8 @@ class Stage:
     """Real images a step, over all devices."""
     lr: float
     """Learning rate."""
+    images_seen: int = 0
+    """Real images shown before."""
 
     @property
     def key(self) -> tuple[int, bool]:
@@ -96,6 +181,15 @@ class Span:
     fading: bool
     first: int
     end: int
+
+
+def levels_of(side: int) -> int:
+    """Number of levels of images whose shorter side has ``side`` pixels: it is halved until it would be below 4.
+
+    >>> [levels_of(side) for side in (1, 4, 8, 28, 1024)]
+    [1, 1, 2, 3, 9]
+    """
+    return max(side.bit_length() - 2, 1)
 
 
 def at_resolution(table: Number | Mapping[int, Number], resolution: int) -> Number:
@@ -132,13 +226,13 @@ def stage_at(config: ScheduleConfig, images_seen: int) -> Stage:
     >>> [str(stage_at(config, kimg * 1000)) for kimg in (0, 600, 900, 1200, 2100, 12000)]
     ['4', '8 fade 0.00', '8 fade 0.50', '8', '16 fade 0.50', '16']
     """
-    timetable = spans(config)
+    timetable, seen = spans(config), images_seen
     span = next((s for s in timetable if images_seen < s.end), None)
     if span is None:
         span = timetable[-1] if timetable else Span(config.first_level, False, 0, 0)
         images_seen = span.end
     # A fade that the end of the run cuts off still goes at its own speed, hence not divided by span.end - span.first.
     alpha = min((images_seen - span.first) / (1000 * config.fade_kimg), 1.0) if span.fading else 1.0
-    side = 4 << span.level
-    batch, lr = at_resolution(config.batch, side), at_resolution(config.lr, side)
-    return Stage(span.level, span.fading, alpha, side, batch, lr)
+    side = config.side(span.level)
+    lr = at_resolution(config.lr, side) * config.decay.share(seen / 1000, config.total_kimg)
+    return Stage(span.level, span.fading, alpha, side, at_resolution(config.batch, side), lr, seen)

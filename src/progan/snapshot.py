@@ -1,39 +1,41 @@
-"""A trained generator in one safetensors file, with all that is needed to use it again in its header."""
+"""What was trained in one safetensors file, with all that is needed to use it again in its header."""
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from progan import draws
 from progan.errors import CheckpointError, ConfigError
-from progan.files import replacing
-from progan.gans.base import ImageSpec
-from progan.images import to_uint8
+from progan.gans.base import Draw, ImageSpec, Latent
+from progan.images import to_float, to_uint8
 from progan.registry import GANS
+from progan.tensorfile import read_tensors, write_tensors
 
 FORMAT = "progan-snapshot-1"
+BESIDE = ".discriminator"
+"""End of the name, without its suffix, of the file of networks beside a snapshot (see discriminators.py)."""
 _MOST_PIXELS = 1 << 22  # of images made at once, four of 1024x1024: each takes some 300 MB in the full networks
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A generator at one moment of its training, ready to make images."""
+    """A generator, or a network of images, at one moment of its training and ready to use."""
 
-    generator: nn.Module
+    sampler: nn.Module
+    """Makes images; see ``gans.base.Sampler``."""
     gan: str
-    """Which GAN of GANS it belongs to."""
+    """Name of its kind in the registry."""
     config: Any
-    """That GAN's settings."""
+    """Settings of the GAN."""
     spec: ImageSpec
     level: int
     """Index of the newest block."""
@@ -45,15 +47,30 @@ class Snapshot:
     """Names of the classes, where it is conditional."""
 
     @property
-    def latent_size(self) -> int:
-        """Components of a latent.
+    def latent(self) -> Latent:
+        """The prior of its latents.
 
         Raises:
             ConfigError: if it makes images of other images.
         """
-        if not hasattr(self.generator, "latent_size"):
+        if self.sampler.latent is None:
             raise ConfigError(f"a {self.gan} network makes images of other images, not of latents")
-        return self.generator.latent_size  # type: ignore[return-value]
+        return self.sampler.latent  # type: ignore[return-value]
+
+    @property
+    def latent_size(self) -> int:
+        """Components of a latent; raises ConfigError as ``latent``."""
+        return self.latent.size
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Names of what it can make of images, where that is more than one thing."""
+        return getattr(self.sampler, "directions", ())
+
+    @property
+    def levels(self) -> range:
+        """Levels whose images it makes; all but the last only where networks grow."""
+        return range(getattr(self.sampler, "first_level", self.level), self.level + 1)
 
     @property
     def conditional(self) -> bool:
@@ -62,12 +79,12 @@ class Snapshot:
 
     @property
     def device(self) -> torch.device:
-        """Where the generator is."""
-        return next(self.generator.parameters()).device
+        """Where the networks are."""
+        return next(self.sampler.parameters()).device
 
     def to(self, device: torch.device | str) -> "Snapshot":
-        """The same snapshot with its generator moved to ``device``."""
-        return replace(self, generator=self.generator.to(device))
+        """The same snapshot with its networks moved to ``device``."""
+        return replace(self, sampler=self.sampler.to(device))
 
     def level_of(self, resolution: int) -> int:
         """The level that makes images of a shorter side [pixels].
@@ -75,25 +92,32 @@ class Snapshot:
         Raises:
             ConfigError: if there is none.
         """
-        sides = [4 << level for level in range(self.level + 1)]
-        if resolution not in sides:
-            there = ", ".join(map(str, sides))
-            raise ConfigError(f"resolution {resolution} is not one this generator makes; try {there}")
-        return sides.index(resolution)
+        for level in self.levels:
+            if min(self.spec.size(level)) == resolution:
+                return level
+        there = ", ".join(str(min(self.spec.size(level))) for level in self.levels)
+        raise ConfigError(f"resolution {resolution} is not one this generator makes; try {there}")
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
         """One latent for each seed, float32 [N, latent_size]; a seed gives the same latent everywhere."""
         if len(seeds) == 0 or min(seeds) < 0 or max(seeds) >= 2**63:
             raise ConfigError(f"seeds must be at least one number from 0 to 2^63 - 1, got {list(seeds)[:4]}")
-        rows = [draws.normal(seed, "generate", 0, 1, self.latent_size) for seed in seeds]
-        return torch.from_numpy(np.concatenate(rows))
+
+        def drawn(make: Callable[..., np.ndarray]) -> Draw:
+            def draw(stream: str, *shape: int) -> Tensor:
+                rows = [make(seed, stream, 0, 1, math.prod(shape)).astype(np.float32) for seed in seeds]
+                return torch.from_numpy(np.concatenate(rows)).unflatten(1, shape)
+
+            return draw
+
+        return self.latent.draw(drawn(draws.normal), drawn(draws.uniform), "generate")
 
     def generate(
         self,
         z: Tensor | np.ndarray | None = None,
         *,
         seeds: Sequence[int] | None = None,
-        label: int | Sequence[int] | None = None,
+        label: int | Sequence[int] | Tensor | np.ndarray | None = None,
         level: int | None = None,
         batch: int = 32,
     ) -> Tensor:
@@ -103,7 +127,8 @@ class Snapshot:
             z: latents [N, latent_size]; their length does not matter.
             seeds: instead of ``z``, one seed for each image.
             label: class number of all images or of each, for a conditional generator; when not given, seed s makes an
-                image of class s mod classes, and latents take all classes in turn.
+                image of class s mod classes, and latents take all classes in turn. For a generator of attributes,
+                these of all images [K] or of each [N, K].
             level: make images of a smaller level (0 is 4 pixels); the newest trained one when not given.
             batch: images made at once; fewer if they are so large that they would take gigabytes.
 
@@ -121,7 +146,7 @@ class Snapshot:
         z: Tensor | np.ndarray | None = None,
         *,
         seeds: Sequence[int] | None = None,
-        label: int | Sequence[int] | None = None,
+        label: int | Sequence[int] | Tensor | np.ndarray | None = None,
         level: int | None = None,
         batch: int = 32,
     ) -> Iterator[Tensor]:
@@ -133,25 +158,102 @@ class Snapshot:
             raise ConfigError(f"latents must be [N, {self.latent_size}] with N at least 1, got {list(latents.shape)}")
         if batch < 1:
             raise ConfigError(f"batch must be at least 1, got {batch}")
-        if level is not None and not 0 <= level <= self.level:
-            raise ConfigError(f"level must be 0 ... {self.level} (4 ... {4 << self.level} pixels), got {level}")
+        if level is not None and level not in self.levels:
+            first, last = (min(self.spec.size(one)) for one in (self.levels[0], self.levels[-1]))
+            there = f"{self.levels[0]} ... {self.level} ({first} ... {last} pixels)"
+            raise ConfigError(f"level must be {there}, got {level}")
         labels = self._labels(label, range(len(latents)) if seeds is None else seeds)
         level = self.level if level is None else level
         fade = torch.tensor(self.alpha, device=self.device) if level == self.level and self.alpha < 1 else None
         batch = max(1, min(batch, _MOST_PIXELS // math.prod(self.spec.size(level))))
         for i in range(0, len(latents), batch):
             some = None if labels is None else labels[i : i + batch].to(self.device)
-            out = self.generator(latents[i : i + batch].to(self.device), level, fade, some)
-            if not torch.isfinite(out).all():
-                raise CheckpointError(f"the generator at {self.kimg:.1f} kimg makes images that are not finite (NaN)")
-            yield to_uint8(out).cpu()
+            yield self._pixels(self.sampler(latents[i : i + batch].to(self.device), level, fade, some))
 
-    def _labels(self, label: int | Sequence[int] | None, numbers: Sequence[int]) -> Tensor | None:
+    def translate(self, images: Tensor | np.ndarray, *, direction: str | None = None, batch: int = 32) -> Tensor:
+        """What a network of images makes of images: translated, restored, or reconstructed ones.
+
+        Args:
+            images: uint8 [N, C, H, W].
+            direction: one of ``directions`` for a network that can do more than one thing; the first when not given.
+            batch: images taken at once.
+
+        Shape: -> uint8 [N, C, H, W] on the CPU; the size may differ.
+
+        Raises:
+            ConfigError: if it makes images of latents, or has no such direction.
+            CheckpointError: if an image is not finite.
+        """
+        return torch.cat(list(self.translations(images, direction=direction, batch=batch)))
+
+    @torch.no_grad()
+    def translations(
+        self, images: Tensor | np.ndarray, *, direction: str | None = None, batch: int = 32
+    ) -> Iterator[Tensor]:
+        """The images of ``translate``, one batch after another."""
+        if self.sampler.latent is not None and not self.directions:
+            raise ConfigError(f"a {self.gan} generator makes images of latents, not of other images; use generate")
+        if direction is not None and direction not in self.directions:
+            there = ", ".join(self.directions) or "only one, which needs no name"
+            raise ConfigError(f"direction {direction!r} is not one of this network; there are {there}")
+        more = {"direction": direction or self.directions[0]} if self.directions else {}
+        for some in self._floats(images, batch):
+            yield self._pixels(self.sampler(some, self.level, None, None, **more))
+
+    @torch.no_grad()
+    def reconstruct(self, images: Tensor | np.ndarray, *, batch: int = 32) -> Tensor:
+        """Images made of the codes of images, where there is an encoder.
+
+        Shape: uint8 [N, C, H, W] -> the same, on the CPU.
+
+        Raises:
+            ConfigError: if there is no encoder, or its codes are no latents.
+            CheckpointError: if an image is not finite.
+        """
+        encode, _ = self._encoder(), self.latent
+        parts = [
+            self._pixels(self.sampler(encode(some, self.level), self.level)) for some in self._floats(images, batch)
+        ]
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor | np.ndarray, *, batch: int = 32) -> Tensor:
+        """Codes of images, where there is an encoder.
+
+        Shape: uint8 [N, C, H, W] -> float32 [N, F] on the CPU.
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        encode = self._encoder()
+        return torch.cat([encode(some, self.level).float().cpu() for some in self._floats(images, batch)])
+
+    def _encoder(self) -> Callable[..., Tensor]:
+        if not hasattr(self.sampler, "encode"):
+            raise ConfigError(f"a {self.gan} network has no encoder")
+        return self.sampler.encode  # type: ignore[return-value]
+
+    def _floats(self, images: Tensor | np.ndarray, batch: int) -> Iterator[Tensor]:
+        """Images in [-1, 1] on the device, some at a time."""
+        pixels = torch.as_tensor(images)
+        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or not len(pixels):
+            raise ConfigError(f"images must be uint8 [N, C, H, W], got {pixels.dtype} {list(pixels.shape)}")
+        for some in pixels.split(max(1, min(batch, _MOST_PIXELS // max(math.prod(pixels.shape[2:]), 1)))):
+            yield to_float(some.to(self.device))
+
+    def _pixels(self, out: Tensor) -> Tensor:
+        if not torch.isfinite(out).all():
+            raise CheckpointError(f"the generator at {self.kimg:.1f} kimg makes images that are not finite (NaN)")
+        return to_uint8(out).cpu()
+
+    def _labels(self, label: int | Sequence[int] | Tensor | np.ndarray | None, numbers: Sequence[int]) -> Tensor | None:
         """One class for each image; ``numbers`` (seeds, or places in a row) decide where no label is given."""
         if not self.conditional:
             if label is not None:
                 raise ConfigError("this generator was trained without labels; leave the label away")
             return None
+        if self.spec.attributes:
+            return self._attributes(label, len(numbers))
         if label is None:
             return torch.tensor([number % self.spec.classes for number in numbers])
         some = [label] * len(numbers) if isinstance(label, int) else [int(one) for one in label]
@@ -162,32 +264,29 @@ class Snapshot:
             )
         return torch.tensor(some)
 
+    def _attributes(self, label: int | Sequence[int] | Tensor | np.ndarray | None, count: int) -> Tensor:
+        wanted = f"this generator wants {self.spec.attributes} attributes, for all images [K] or for each [N, K]"
+        if label is None:
+            raise ConfigError(f"{wanted}; got none")
+        values = torch.as_tensor(label).float()
+        if values.shape[-1:] != (self.spec.attributes,) or values.ndim > 2 or values.shape[:-1] not in ((), (count,)):
+            raise ConfigError(f"{wanted}; got {list(values.shape)} for {count} images")
+        return values.expand(count, self.spec.attributes)
+
     def save(self, path: Path | str) -> None:
         """Write one .safetensors file, whole or not at all.
 
         Raises:
             CheckpointError: if the disk does not take it.
         """
-        path = Path(path)
-        data = save(
-            {k: v.detach().cpu().contiguous() for k, v in self.generator.state_dict().items()},
-            {"progan": json.dumps(self._header())},
-        )
-        try:
-            with replacing(path) as file:
-                file.write(data)
-        except OSError as error:
-            raise CheckpointError(
-                f"{path}: cannot write the snapshot ({error.strerror or error}); what was made before is kept, "
-                f"mend that and run the same command again"
-            ) from error
+        write_tensors(Path(path), self.sampler.state_dict(), self.header())
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write ``model.safetensors`` and a readable ``config.json`` into a folder, as the model hubs have it."""
         self.save(Path(folder) / WEIGHTS)
         path = Path(folder) / CONFIG
         try:
-            path.write_text(json.dumps(self._header(), indent=2) + "\n")
+            path.write_text(json.dumps(self.header(), indent=2) + "\n")
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
 
@@ -203,41 +302,29 @@ class Snapshot:
         Raises:
             CheckpointError: if there is none, or it is damaged or of another program.
         """
-        path, header, weights = find(Path(path)), None, {}
-        try:
-            with safe_open(path, "pt") as file:
-                header = json.loads((file.metadata() or {}).get("progan", "null"))
-                weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dict
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{path}: is not a whole safetensors file ({error})") from error
-        except ValueError:  # not JSON
-            pass
-        if not isinstance(header, dict) or header.get("format") != FORMAT:
-            raise CheckpointError(f"{path}: was not written by progan ({FORMAT} wanted in its header)")
-        try:
-            config, spec = GANS[header["gan"]](**header["config"]), ImageSpec(**header["spec"])
-            generator = config.make_generator(spec)
+        path = find(Path(path))
+        header, weights = read_tensors(path, FORMAT)
+        with header_of(path):
+            config, spec = GANS[header["gan"]](**header["config"]), ImageSpec.of(header["spec"])
+            sampler = config.make_sampler(spec)
             rest: dict[str, Any] = {k: header[k] for k in ("level", "alpha", "kimg")}
             rest["classes"] = tuple(header["classes"])
-        except (LookupError, TypeError, ValueError, ConfigError) as error:
-            raise CheckpointError(
-                f"{path}: its header has settings that this version does not know ({error})"
-            ) from error
         try:
-            generator.load_state_dict(weights)
+            sampler.load_state_dict(weights)
         except RuntimeError as error:
             raise CheckpointError(
                 f"{path}: its weights do not fit its settings ({str(error).splitlines()[-1].strip()})"
             ) from error
-        generator = generator.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
-        return cls(generator, header["gan"], config, spec, **rest)
+        sampler = sampler.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
+        return cls(sampler, header["gan"], config, spec, **rest)
 
-    def _header(self) -> dict[str, Any]:
+    def header(self) -> dict[str, Any]:
+        """What the file says of it: nothing in which equal runs could differ."""
         return {
             "format": FORMAT,
             "gan": self.gan,
             "config": asdict(self.config),
-            "spec": asdict(self.spec),
+            "spec": self.spec.to_dict(),
             "level": self.level,
             "alpha": self.alpha,
             "kimg": self.kimg,
@@ -245,13 +332,26 @@ class Snapshot:
         }
 
 
+def snapshots_in(run: Path) -> list[Path]:
+    """All snapshots of a run directory, in the order of training."""
+    return [file for file in sorted((run / "snapshots").glob("*.safetensors")) if not file.stem.endswith(BESIDE)]
+
+
 def find(path: Path) -> Path:
     """The snapshot file that ``path`` means: itself, the one in a shared folder, or the newest of a run directory."""
     if path.is_file():
         return path
-    candidates = [path / WEIGHTS, *sorted((path / "snapshots").glob("*.safetensors"), reverse=True)]
-    for candidate in candidates:
+    for candidate in (path / WEIGHTS, *reversed(snapshots_in(path))):
         if candidate.is_file():
             return candidate
     there = "is a folder without snapshots" if path.is_dir() else "does not exist"
     raise CheckpointError(f"{path}: {there}; wanted a .safetensors file, a shared folder or a run directory")
+
+
+@contextmanager
+def header_of(path: Path) -> Iterator[None]:
+    """Say what is wrong with a header that names what does not exist here."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, ConfigError) as error:
+        raise CheckpointError(f"{path}: its header has settings that this version does not know ({error})") from error

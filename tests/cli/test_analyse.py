@@ -25,7 +25,7 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
     """A snapshot, and a store of 12 images in which seed 1 is number 4 and the mirrored seed 2 number 9."""
     torch.manual_seed(0)
     spec, config = ImageSpec(3, 16, 16), ProGANConfig(fmap_base=64, fmap_max=8, latent_size=6)
-    snapshot = Snapshot(config.make_generator(spec).requires_grad_(False), "progan", config, spec, level=2)
+    snapshot = Snapshot(config.make_sampler(spec).requires_grad_(False), "progan", config, spec, level=2)
     snapshot.save(tmp_path / "g.safetensors")
     made = snapshot.generate(seeds=range(4)).permute(0, 2, 3, 1).numpy()
     images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)

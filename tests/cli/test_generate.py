@@ -9,8 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from progan.cli import generate, main
-from progan.cli.seeds import parse_seeds
+from progan.cli import generate, main, parse_seeds
 from progan.data.store import Store
 from progan.gans import ProGANConfig
 from progan.gans.base import ImageSpec
@@ -21,7 +20,7 @@ def make(path: Path, channels: int = 3, *, conditional: bool = False) -> Snapsho
     torch.manual_seed(0)
     spec = ImageSpec(channels, 8, 16, 3 if conditional else 0)
     config = ProGANConfig(fmap_base=64, fmap_max=8, latent_size=6, conditional=conditional)
-    snapshot = Snapshot(config.make_generator(spec).requires_grad_(False), "progan", config, spec, level=1)
+    snapshot = Snapshot(config.make_sampler(spec).requires_grad_(False), "progan", config, spec, level=1)
     snapshot.save(path)
     return snapshot
 
@@ -90,7 +89,7 @@ def test_sheet(file: Path, tmp_path: Path, capsys) -> None:
 def test_reals_stand_beside_the_sheet(store: Store, tmp_path: Path, capsys) -> None:
     torch.manual_seed(0)
     spec, config = ImageSpec(3, 16, 16), ProGANConfig(fmap_base=64, fmap_max=8, latent_size=6)
-    Snapshot(config.make_generator(spec), "progan", config, spec, level=1).save(tmp_path / "g.safetensors")
+    Snapshot(config.make_sampler(spec), "progan", config, spec, level=1).save(tmp_path / "g.safetensors")
     args = (tmp_path / "g.safetensors", tmp_path / "s.png", "--count", 4)
     assert run(*args) == 0
     alone = pixels(tmp_path / "s.png")

@@ -17,7 +17,7 @@ from progan.snapshot import Snapshot
 def make(path: Path, *, level: int = 1, kimg: float = 1.0) -> Snapshot:
     torch.manual_seed(0)
     spec, config = ImageSpec(3, 8, 16), ProGANConfig(fmap_base=64, fmap_max=8, latent_size=6)
-    generator = config.make_generator(spec).requires_grad_(False)
+    generator = config.make_sampler(spec).requires_grad_(False)
     snapshot = Snapshot(generator, "progan", config, spec, level=level, kimg=kimg)
     snapshot.save(path)
     return snapshot

@@ -9,7 +9,7 @@ import torch
 from progan.data.store import Store
 from progan.errors import ConfigError
 from progan.evaluation.measure import Measurement
-from progan.evaluation.monitor import Monitor
+from progan.evaluation.monitor import MetricMonitor
 from progan.evaluation.sets import of_snapshot, of_store
 from progan.gans import ProGANConfig
 from progan.gans.base import ImageSpec
@@ -25,16 +25,16 @@ def environment(tmp_path: Path, monkeypatch) -> None:
 def snapshot() -> Snapshot:
     torch.manual_seed(0)
     config, spec = ProGANConfig(fmap_base=64, fmap_max=8, latent_size=6), ImageSpec(3, 16, 16)
-    return Snapshot(config.make_generator(spec).requires_grad_(False), "progan", config, spec, level=2)
+    return Snapshot(config.make_sampler(spec).requires_grad_(False), "progan", config, spec, level=2)
 
 
-def monitor(store: Store, *names: str) -> Monitor:
-    return Monitor(store, names, kimg=1, seed=0, count=20)
+def monitor(store: Store, *names: str) -> MetricMonitor:
+    return MetricMonitor(store, names, kimg=1, seed=0, count=20)
 
 
 def test_values_are_those_of_a_measurement_at_the_resolution_of_the_snapshot(snapshot: Snapshot, store: Store) -> None:
-    watcher = monitor(store, "ms_ssim", "swd")
-    full, half = watcher(snapshot), watcher(replace(snapshot, level=1))
+    metrics = monitor(store, "ms_ssim", "swd")
+    full, half = metrics(snapshot), metrics(replace(snapshot, level=1))
     measured = Measurement(of_store(store), ["ms_ssim", "swd"], count=20)(of_snapshot(snapshot, name="g")).results
     assert (full["ms_ssim"], full["swd"]) == (measured[0].value, measured[1].value)
     assert full["real/swd"] == measured[1].real_values["swd"]
@@ -47,17 +47,17 @@ def test_what_is_missing_is_said_at_once(store: Store) -> None:
     with pytest.raises(ConfigError, match="unknown metric 'swdd'"):
         monitor(store, "swdd")
     with pytest.raises(ConfigError, match="count must be at least 2"):
-        Monitor(store, ["swd"], kimg=1, seed=0, count=1)
+        MetricMonitor(store, ["swd"], kimg=1, seed=0, count=1)
 
 
 def test_best_is_decided_by_the_first_metric_among_equal_resolutions(store: Store) -> None:
-    watcher = monitor(store, "swd", "ms_ssim")
+    metrics = monitor(store, "swd", "ms_ssim")
     rows = [row(swd=5.0), row(8, swd=1.0), row(), row(swd=2.0, alpha=0.5)]
-    assert watcher.better(row(swd=4.0), rows) == "swd"
-    assert watcher.better(row(swd=5.0), rows) is None
-    assert watcher.better(row(swd=1.0, alpha=0.5), rows) is None
-    assert watcher.better(row(32, swd=9.0), rows) == "swd"
-    assert watcher.better(row(ms_ssim=0.1), rows) is None
+    assert metrics.better(row(swd=4.0), rows) == "swd"
+    assert metrics.better(row(swd=5.0), rows) is None
+    assert metrics.better(row(swd=1.0, alpha=0.5), rows) is None
+    assert metrics.better(row(32, swd=9.0), rows) == "swd"
+    assert metrics.better(row(ms_ssim=0.1), rows) is None
     assert monitor(store, "ms_ssim").better(row(ms_ssim=0.1), []) is None
 
 
@@ -86,7 +86,7 @@ def row(resolution: int = 16, **values: float) -> dict:
 )
 def test_collapse_is_warned_of(before: list, now: dict, message: str, store: Store) -> None:
 
-    found = monitor(store, "swd").alarms([*before, now], [])
+    found = monitor(store, "swd").alarms([*before, now], [], ["generator"])
     assert len(found) == bool(message)
     assert not message or re.search(message, found[0])
 
@@ -95,7 +95,9 @@ def test_collapse_is_warned_of(before: list, now: dict, message: str, store: Sto
 def test_dead_gradient_is_warned_of(last: float, warned: bool, store: Store) -> None:
     norms = [*np.linspace(0.5, 1.5, 9), last]
     stats = [row(16) | {"generator/gradient_norm": norm} for norm in norms]
-    found = monitor(store, "swd").alarms([row(swd=1.0)], stats)
+    found = monitor(store, "swd").alarms([row(swd=1.0)], stats, ["generator"])
     assert bool(found) == warned
-    assert not warned or found == ["the discriminator is saturated: G's gradient is 0.005, its median so far 1"]
-    assert monitor(store, "swd").alarms([row(swd=1.0)], [row(8) | stats[0], *stats[-2:]]) == []
+    assert not warned or found == [
+        "the generator learns almost nothing (its opponent saturated?): its gradient is 0.005, its median so far 1"
+    ]
+    assert monitor(store, "swd").alarms([row(swd=1.0)], [row(8) | stats[0], *stats[-2:]], ["generator"]) == []

@@ -21,7 +21,7 @@ def snapshot() -> Snapshot:
     torch.manual_seed(0)
     config = ProGANConfig(fmap_base=64, fmap_max=8, latent_size=6)
     spec = ImageSpec(3, 16, 16)
-    return Snapshot(config.make_generator(spec).requires_grad_(False), "progan", config, spec, level=2)
+    return Snapshot(config.make_sampler(spec).requires_grad_(False), "progan", config, spec, level=2)
 
 
 def test_array_is_read_in_an_order_that_the_seed_decides() -> None:
@@ -92,7 +92,7 @@ def test_snapshot_in_a_fade_is_measured_as_it_is(snapshot: Snapshot) -> None:
 def test_conditional_snapshot_takes_the_classes_in_turn() -> None:
     torch.manual_seed(0)
     config, spec = ProGANConfig(fmap_base=64, fmap_max=8, latent_size=6, conditional=True), ImageSpec(3, 8, 8, 3)
-    snapshot = Snapshot(config.make_generator(spec).requires_grad_(False), "progan", config, spec, level=1)
+    snapshot = Snapshot(config.make_sampler(spec).requires_grad_(False), "progan", config, spec, level=1)
     images = of_snapshot(snapshot, name="g")
     assert torch.equal(images.read(2, 2), snapshot.generate(seeds=[2, 3], label=[2, 0]))
 

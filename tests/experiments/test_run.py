@@ -24,7 +24,7 @@ from progan.experiments.scale import SCALES, Scale
 from progan.gans.base import ImageSpec
 from progan.presets import PRESETS
 from progan.snapshot import Snapshot
-from progan.training import train as session
+from progan.training import train as training
 from progan.training.config import RunConfig
 from progan.training.log import read_stats
 from progan.training.loop import Trainer
@@ -57,7 +57,7 @@ def quick_plan(config: RunConfig, spec: ImageSpec, device: torch.device, *, worl
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(PRESETS, "tiny", small_run)
-    monkeypatch.setattr(session, "probe", quick_plan)
+    monkeypatch.setattr(training, "probe", quick_plan)
     monkeypatch.setattr("progan.experiments.results.time.strftime", lambda _: "2026-01-02")
 
 
@@ -76,7 +76,7 @@ def made(store: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     out = tmp_path_factory.mktemp("reproduced")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "tiny", small_run)
-        patch.setattr(session, "probe", quick_plan)
+        patch.setattr(training, "probe", quick_plan)
         patch.setattr("progan.experiments.results.time.strftime", lambda _: "2026-01-02")
         patch.setenv("PROGAN_CACHE", str(out / "cache"))
         results, stopped = reproduce(request(out, store.path))
@@ -117,13 +117,13 @@ def test_finished_rows_are_not_made_again(made: tuple[Path, Results], store: Sto
     def never(*args: object, **more: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(session, "train", never)
+    monkeypatch.setattr(row_runs, "train", never)
     again, _ = reproduce(request(made[0], store.path))
     assert again["records"] == made[1]["records"]
 
 
 def test_more_images_are_measured_without_training(made: tuple[Path, Results], store: Store, monkeypatch) -> None:
-    monkeypatch.setattr(session, "train", None)
+    monkeypatch.setattr(row_runs, "train", None)
     more, _ = reproduce(request(made[0], store.path, scale=replace(FEW, count=1 / 512), rows=("a",)))
     assert [r["measured"]["swd"]["fakes"] for r in more["records"]] == [32, 16]  # b is kept from before
     monkeypatch.setattr(row_runs, "measure", None)
@@ -169,7 +169,7 @@ def test_a_source_is_taken_only_where_nothing_is_cut_or_chosen(images: Path, tmp
 
 
 def test_what_cannot_be_measured_is_said_before_training(store: Store, tmp_path: Path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(session, "train", None)
+    monkeypatch.setattr(row_runs, "train", None)
     with pytest.raises(DataError, match="tiny, row a: nothing could be measured; mode count reads three digits"):
         reproduce(request(tmp_path, store.path, experiment=replace(TABLE, metrics=("modes",))))
     reproduce(request(tmp_path, store.path, experiment=replace(TABLE, metrics=("modes",)), scale=SCALES["smoke"]))
@@ -191,7 +191,7 @@ def test_what_was_measured_outlives_a_failure_and_keeps_its_command(
 
     with monkeypatch.context() as patch:
         patch.setattr(row_runs, "_kept", lambda path: {})
-        patch.setattr(session, "train", fail)
+        patch.setattr(row_runs, "train", fail)
         again, _ = reproduce(request(out, store.path, rows=("a",), command="other"))
     assert again["records"][0]["notes"] == ["gone"]
     assert again["records"][0]["measured"]
@@ -219,14 +219,14 @@ def test_metrics_measured_before_an_interruption_are_kept(store: Store, tmp_path
 
 
 def test_one_dead_row_leaves_the_others(store: Store, tmp_path: Path, monkeypatch) -> None:
-    train = session.train
+    train = row_runs.train
 
-    def fail(config, store, path, **more):
+    def fail(config, store, *, path, **more):
         if not config.mirror:
             raise RuntimeError("out of memory")
-        return train(config, store, path, **more)
+        return train(config, store, path=path, **more)
 
-    monkeypatch.setattr(session, "train", fail)
+    monkeypatch.setattr(row_runs, "train", fail)
     dead = Row(name="c", preset="none")
     results, stopped = reproduce(
         request(tmp_path, store.path, experiment=replace(TABLE, rows=(dead, TABLE.rows[1], TABLE.rows[0])))

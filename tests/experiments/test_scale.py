@@ -74,7 +74,7 @@ def test_differences_are_in_words() -> None:
         "190 thousand images shown instead of 19,000 (1/100)",
         "64 pixels a side instead of 1024",
         "at most 64 feature maps instead of 512 (1/8)",
-        "64 latent components instead of 512",
+        "64 latent components instead of 512 (1/8)",
         "average of G with a half-life of 3.8 thousand images instead of 2.08",
     ]
 
@@ -83,7 +83,7 @@ def test_kernels_of_minibatch_discrimination_are_as_many_beside_the_features_as_
     paper = PRESETS["table1_e_star"]()
     ours = scaled(paper, parse_scale("1", maps=1 / 16))
     assert (ours.gan.fmap_max, ours.gan.minibatch_discrimination) == (32, 6)
-    assert "6 kernels of minibatch discrimination instead of 100" in differences(paper, ours)
+    assert "6 kernels of minibatch discrimination instead of 100 (0.06)" in differences(paper, ours)
 
 
 def test_an_average_of_equal_half_life_is_no_difference() -> None:

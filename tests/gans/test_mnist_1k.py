@@ -21,6 +21,7 @@ from progan.training.config import RunConfig, changes
 from progan.training.loop import Trainer
 from references import losses
 from references import mnist_1k as reference
+from small import batch_with
 from training.test_resume import assert_same, trainer
 
 SPEC = ImageSpec(3, 32, 32)
@@ -102,7 +103,7 @@ def batch_of(n: int, spec: ImageSpec) -> Batch:
         return torch.randn(n, width, generator=seed, dtype=torch.float64)
 
     images = torch.rand(n, spec.channels, *spec.size(spec.levels - 1), generator=generator, dtype=torch.float64) * 2 - 1
-    return Batch(level=spec.levels - 1, alpha=None, load=lambda: (images, None), normal=draw, uniform=draw)
+    return batch_with(images, level=spec.levels - 1, normal=draw)
 
 
 @pytest.mark.parametrize("config", [replace(IN_G, loss="wgan"), replace(STDDEV, loss="wgan")], ids=str)
@@ -113,7 +114,7 @@ def test_terms_of_d_equal_numpy(config: MNIST1KConfig, level: int, alpha: float 
     gan, batch = made(config, spec), batch_of(2, spec)
     images = F.adaptive_avg_pool2d(batch.images, spec.size(level))
     weight = None if alpha is None else torch.tensor(alpha, dtype=torch.float64)
-    batch = replace(batch, level=level, alpha=weight, load=lambda: (images, None))
+    batch = replace(batch, level=level, alpha=weight, load=lambda source: images)
     terms = gan.discriminator_loss(batch)
 
     w, kind = numbers(gan.discriminator), {"stddev": config.stddev, "equalized": config.normalization == "ours"}
@@ -136,10 +137,10 @@ def test_terms_of_d_equal_numpy(config: MNIST1KConfig, level: int, alpha: float 
 def test_every_row_runs_in_half_precision(row: str, dtype: torch.dtype) -> None:
     gan, batch = mnist_1k.PRESETS[f"mnist_1k_k4_{row}"]().gan.make(SPEC), batch_of(4, SPEC)
     alpha = torch.tensor(0.25) if row == "growing" else None
-    batch = Batch(
+    batch = batch_with(
+        batch.images.float(),
         level=3,
         alpha=alpha,
-        load=lambda: (batch_of(4, SPEC).images.float(), None),
         normal=lambda stream, width: torch.randn(4, width),
         uniform=lambda stream, width: torch.rand(4, width),
     )
@@ -221,7 +222,7 @@ def finished(some: Trainer) -> Trainer:
 def test_every_row_trains(name: str, store: Store) -> None:
     config = small(mnist_1k.PRESETS[name]())
     before, after = trainer(config, store), finished(trainer(config, store))
-    steps = {k: int(o.state[o.param_groups[0]["params"][0]]["step"]) for k, o in after.optimizers.items()}
+    steps = {k: int(s.torch.state[s.torch.param_groups[0]["params"][0]]["step"]) for k, s in after.steppers.items()}
     assert steps["discriminator"] == config.gan.n_critic * steps["generator"]
     assert all(np.isfinite(value) for value in after.take_statistics().values())
     for network in ("generator", "discriminator"):
@@ -276,7 +277,9 @@ def test_each_row_changes_one_thing(size: str, row: str) -> None:
 
 
 def test_networks_that_see_a_batch_say_so() -> None:
-    assert [config.group for config in (BATCH, IN_G, OURS, STDDEV)] == [WHOLE_BATCH, WHOLE_BATCH, 1, WHOLE_BATCH]
+    assert [config.group for config in (BATCH, IN_G, OURS, STDDEV)] == [1, 1, 1, WHOLE_BATCH]
+    assert [config.whole_share for config in (BATCH, IN_G, OURS, STDDEV)] == [True, True, False, False]
+    assert (replace(BATCH, bn_group=4).group, replace(BATCH, bn_group=4).whole_share) == (4, False)
 
 
 @pytest.mark.parametrize(

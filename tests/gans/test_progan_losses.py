@@ -17,6 +17,7 @@ from progan.gans.progressive import ProGAN
 from progan.ops import downscale2, fade_images, upscale2
 from references import derivatives, losses
 from references import networks as reference
+from small import FIRST, batch_with
 
 
 @dataclass
@@ -77,9 +78,7 @@ class Case:
 
         labels = None if self.labels is None else torch.from_numpy(self.labels)
         images = torch.from_numpy(self.arrays["images"]).float()
-        return Batch(
-            level=self.level, alpha=self.alpha_tensor, load=lambda: (images, labels), normal=draw, uniform=draw
-        )
+        return batch_with(images, labels, level=self.level, alpha=self.alpha_tensor, normal=draw)
 
     def noise(self, stream: str, width: int) -> np.ndarray:
         return np.random.default_rng(list(stream.encode())).standard_normal((self.n, width)).astype(np.float32)
@@ -326,10 +325,10 @@ def test_joint_gradients_are_those_of_the_separate_phases(name: str) -> None:
 
 def test_simultaneous_is_one_phase_and_otherwise_d_comes_first() -> None:
     spec = ImageSpec(3, 8, 8)
-    (phase,) = ProGANConfig(fmap_max=4, simultaneous=True).make(spec).phases()
+    (phase,) = ProGANConfig(fmap_max=4, simultaneous=True).make(spec).phases(FIRST)
     assert set(phase.trains) == {"discriminator", "generator"}
     assert phase.shows_images
-    d, g = ProGANConfig(fmap_max=4, n_critic=3).make(spec).phases()
+    d, g = ProGANConfig(fmap_max=4, n_critic=3).make(spec).phases(FIRST)
     assert (d.trains, d.repeats, d.shows_images) == (("discriminator",), 3, True)
     assert (g.trains, g.repeats, g.shows_images) == (("generator",), 1, False)
 

@@ -23,7 +23,7 @@ def make(*, level: int = 1, alpha: float = 1.0, kimg: float = 3.0, classes: int 
     torch.manual_seed(seed)
     spec = ImageSpec(3, 8, 16, classes)
     config = ProGANConfig(fmap_base=64, fmap_max=8, latent_size=6, conditional=classes > 0)
-    generator = config.make_generator(spec).requires_grad_(False)
+    generator = config.make_sampler(spec).requires_grad_(False)
     return Snapshot(generator, "progan", config, spec, level=level, alpha=alpha, kimg=kimg)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from progan.gans import ProGANConfig
-from progan.gans.base import WHOLE_BATCH, ImageSpec
+from progan.gans.base import ImageSpec
 from progan.presets import AUTO, PRESETS, progressive, table1
 from progan.presets.progressive import auto
 from progan.schedule import at_resolution, spans
@@ -66,7 +66,7 @@ def test_builds_at_its_own_resolution(name: str) -> None:
     classes = 10 if config.gan.conditional else 0
     with torch.device("meta"):
         gan = config.gan.make(replace(spec(config), classes=classes))
-        z = torch.empty(config.gan.stddev_group or 4, gan.generator.latent_size)
+        z = torch.empty(config.gan.stddev_group or 4, gan.generator.latent.size)
         labels = torch.zeros(len(z), dtype=torch.int64) if classes else None
         for level in (0, config.schedule.levels - 1):
             image = gan.generator(z, level, labels=labels)
@@ -147,7 +147,7 @@ def test_first_row_of_table_1_is_gulrajanis() -> None:
     assert (gan.fmap_base, gan.latent_size, gan.normalize_latents, gan.equalized) == (2048, 128, False, False)
     assert (gan.generator_norm, gan.generator_activation, gan.tanh) == ("batch", "relu", True)
     assert (gan.discriminator_norm, gan.loss, gan.penalty_weight, gan.penalty_target) == ("layer", "wgan", 10, 1)
-    assert (gan.drift_weight, gan.n_critic, gan.stddev_group, gan.group) == (0, 5, 0, WHOLE_BATCH)
+    assert (gan.drift_weight, gan.n_critic, gan.stddev_group, gan.group, gan.whole_share) == (0, 5, 0, 1, True)
     assert row.ema_decay == pytest.approx(0.999**20)
 
 

@@ -19,10 +19,16 @@ NAMES = ("artefacts", "artefacts_small", "super_resolution", "super_resolution_s
 class Noise:
     """Data of any size."""
 
-    def batch(self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1):
+    def images(self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1) -> torch.Tensor:
         n = len(range(offset, count, stride))
         pixels = np.random.default_rng(position).integers(0, 256, (n, 3, resolution, resolution), dtype=np.uint8)
-        return torch.from_numpy(pixels), None
+        return torch.from_numpy(pixels)
+
+    def labels(self, *_: int, **__: int) -> None:
+        return None
+
+    def __len__(self) -> int:
+        return 8
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,12 +14,14 @@ CRITIC = {  # (scores of reals, scores of fakes) -> terms of reals, terms of fak
     "wgan": lambda real, fake: (-real, fake),
     "least_squares": lambda real, fake: (0.5 * (real - 1) ** 2, 0.5 * fake**2),
     "non_saturating": lambda real, fake: (-np.log(sigmoid(real)), -np.log(1 - sigmoid(fake))),
+    "saturating": lambda real, fake: (-np.log(sigmoid(real)), -np.log(1 - sigmoid(fake))),
     "hinge": lambda real, fake: (np.where(real.real < 1, 1 - real, 0), np.where(fake.real > -1, 1 + fake, 0)),
 }
 GENERATOR = {
     "wgan": lambda fake: -fake,
     "least_squares": lambda fake: 0.5 * (fake - 1) ** 2,
     "non_saturating": lambda fake: -np.log(sigmoid(fake)),
+    "saturating": lambda fake: np.log(1 - sigmoid(fake)),
     "hinge": lambda fake: -fake,
 }
 

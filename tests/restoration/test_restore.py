@@ -25,7 +25,7 @@ LARGER = SuperResolutionConfig(maps=4, blocks=1, feature_weight=0)
 def kept(path: Path, gan: str, config: ArtefactsConfig | SuperResolutionConfig, channels: int = 3) -> Path:
     """A snapshot file of a network with random weights."""
     spec = ImageSpec(channels, 64, 64)
-    network = randomize(config.make_generator(spec))
+    network = randomize(config.make_sampler(spec))
     Snapshot(network, gan, config, spec, level=4).save(path)
     return path
 
@@ -64,7 +64,7 @@ def test_parts_see_just_as_far_as_they_need(tile: int) -> None:
 @pytest.mark.parametrize("tile", [5, 16])
 @pytest.mark.parametrize("config", [ARTEFACTS, LARGER], ids=["artefacts", "super_resolution"])
 def test_parts_equal_the_whole(config: ArtefactsConfig | SuperResolutionConfig, tile: int) -> None:
-    network = randomize(config.make_generator(ImageSpec(3, 64, 64)), 0.5)
+    network = randomize(config.make_sampler(ImageSpec(3, 64, 64)), 0.5)
     image = photographs(1, 40)[0][:29]
     with torch.no_grad():
         whole = to_uint8(network(to_float(torch.from_numpy(image).permute(2, 0, 1)[None])))[0]
@@ -79,7 +79,7 @@ def test_both_networks_are_applied_in_the_papers_order(snapshots: tuple[Path, Pa
     restore, _ = load_restore(*snapshots)
     image, points = photographs(1, 12)[0], np.array([[0, 0], [11.0, 4.5]])
     better, moved = restore(image, points)
-    first, second = (Snapshot.load(path).generator for path in snapshots)
+    first, second = (Snapshot.load(path).sampler for path in snapshots)
     assert np.array_equal(better, in_tiles(second, in_tiles(first, image)))
     assert better.shape == (48, 48, 3)
     assert moved.tolist() == [[1.5, 1.5], [45.5, 19.5]]  # the middle of the 4x4 pixels that one has become
@@ -117,7 +117,7 @@ def test_name_changes_with_the_weights_and_with_nothing_else(snapshots: tuple[Pa
     assert len({name, load_restore(snapshots[0], None)[1], load_restore(None, snapshots[1])[1]}) == 3
     network = Snapshot.load(snapshots[0])
     with torch.no_grad():
-        next(network.generator.parameters())[0, 0, 0, 0] += 1e-3
+        next(network.sampler.parameters())[0, 0, 0, 0] += 1e-3
     network.save(tmp_path / "other.safetensors")
     assert load_restore(tmp_path / "other.safetensors", snapshots[1])[1] != name
 
@@ -137,13 +137,13 @@ def test_other_networks_are_refused_by_name(snapshots: tuple[Path, Path], tmp_pa
     with pytest.raises(ConfigError, match="of 1 channels"):
         load_restore(kept(tmp_path / "grey.safetensors", "artefacts", ARTEFACTS, channels=1), None)
     config, spec = ProGANConfig(fmap_base=16, fmap_max=4, latent_size=4), ImageSpec(3, 8, 8)
-    Snapshot(config.make_generator(spec), "progan", config, spec, level=1).save(tmp_path / "progan.safetensors")
+    Snapshot(config.make_sampler(spec), "progan", config, spec, level=1).save(tmp_path / "progan.safetensors")
     with pytest.raises(ConfigError, match="found progan"):
         load_restore(tmp_path / "progan.safetensors", None)
 
 
 def test_broken_weights_are_said(tmp_path: Path) -> None:
-    network = ARTEFACTS.make_generator(ImageSpec(3, 64, 64))
+    network = ARTEFACTS.make_sampler(ImageSpec(3, 64, 64))
     with torch.no_grad():
         next(network.parameters()).fill_(float("nan"))
     with pytest.raises(CheckpointError, match="not finite"):

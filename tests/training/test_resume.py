@@ -20,7 +20,7 @@ from progan.training.config import RunConfig
 from progan.training.log import TIMINGS, read_stats
 from progan.training.loop import Trainer
 from progan.training.preflight import Plan, probe
-from progan.training.run import Run
+from progan.training.session import Session
 from small import small_run
 
 CPU = torch.device("cpu")
@@ -86,7 +86,7 @@ def test_optimizers_are_reset_when_a_fade_begins_and_ends(store: Store) -> None:
     steps = []
     while some.images_seen < 160:
         some.iterate()
-        steps.append(max(int(s["step"]) for s in some.optimizers["generator"].state.values()))
+        steps.append(max(int(s["step"]) for s in some.steppers["generator"].torch.state.values()))
     # Stages of 32 images with batch 8: hold 4, fade 8, hold 8, fade 16, hold 16.
     assert steps == [1, 2, 3, 4] * 5
 
@@ -178,13 +178,13 @@ def test_longer_total_is_no_other_run_but_other_networks_are(store: Store, tmp_p
     from progan.errors import ConfigError
 
     config = small_run()
-    run = Run(tmp_path / "run", trainer(config, store), store, about={})
+    run = Session(tmp_path / "run", trainer(config, store), store, about={})
     run.train(fresh_plan(config, store))
     run.log.close()
     longer = small_run(total_kimg=0.2)
-    again = Run(tmp_path / "run", trainer(longer, store), store, about={})
+    again = Session(tmp_path / "run", trainer(longer, store), store, about={})
     assert again.trainer.images_seen == 160
     again.log.close()
     wider = replace(config, gan=replace(config.gan, fmap_max=16))
     with pytest.raises(ConfigError, match=r"gan\.fmap_max 8 -> 16"):
-        Run(tmp_path / "run", trainer(wider, store), store, about={})
+        Session(tmp_path / "run", trainer(wider, store), store, about={})

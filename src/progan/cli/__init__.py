@@ -6,6 +6,8 @@ import re
 import sys
 from collections.abc import Sequence
 
+from progan.errors import ConfigError
+
 COMMANDS = {
     "prepare": "a folder, archive or known data set becomes a store of all resolutions",
     "train": "train a GAN; the same command again goes on where it stopped",
@@ -54,6 +56,24 @@ def nearest(word: str, known: Sequence[str] | dict[str, str]) -> str:
     """A hint that names what may have been meant, or else everything there is."""
     close = difflib.get_close_matches(word, list(known), n=2, cutoff=0.6)
     return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds of a list with ranges.
+
+    >>> parse_seeds("3,7,20-22")
+    [3, 7, 20, 21, 22]
+    """
+    seeds = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if not match:
+            raise ConfigError(f"seeds must look like 0-15 or 3,7,20-29; got {text!r}")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise ConfigError(f"seeds {part.strip()!r}: the range is empty; write the smaller number first")
+        seeds += range(first, last + 1)
+    return seeds
 
 
 def _fail(message: str, code: int = 2) -> int:

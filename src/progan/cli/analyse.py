@@ -14,7 +14,7 @@ from torch import Tensor
 from progan.analysis.neighbours import Crop, Features, nearest, neighbours_sheet, pixels
 from progan.analysis.neighbours import Neighbours as Found
 from progan.cli import nearest as nearest_name
-from progan.cli.seeds import parse_seeds
+from progan.cli import parse_seeds
 from progan.data.store import Store
 from progan.devices import pick_device
 from progan.errors import ConfigError, DataError

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from progan.cli.seeds import parse_seeds
+from progan.cli import parse_seeds
 from progan.devices import pick_device
 from progan.errors import ConfigError, DataError
 from progan.evaluation.sets import open_images

@@ -40,6 +40,10 @@ class Measure:
     """Size like 64 or 64x128 to measure at; images of another size are scaled to it. Default: FAKE's own size."""
     mirror: bool = False
     """Mirror real images at random, as in training."""
+    inputs: Path | None = None
+    """Images that FAKE translates, if it is a network of images, or reconstructs, if it has an encoder."""
+    direction: str | None = None
+    """Which translation, if FAKE can do several."""
     floor: bool = True
     """Also measure real images in place of the fakes."""
     weights: Path | None = None
@@ -56,7 +60,14 @@ class Measure:
         check_names(self.metrics, real=self.real is not None)
         device = pick_device(self.device)
         fake, real = open_pair(
-            self.fake, self.real, resolution=self.resolution, seed=self.seed, device=device, batch=self.batch
+            self.fake,
+            self.real,
+            resolution=self.resolution,
+            seed=self.seed,
+            device=device,
+            batch=self.batch,
+            inputs=self.inputs,
+            direction=self.direction,
         )
         measurement = Measurement(
             real,

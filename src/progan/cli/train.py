@@ -1,36 +1,30 @@
 """The command 'progan train'."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Generic
 
-import torch
 import tyro
 
+from progan.api import train
 from progan.cli import nearest
-from progan.data.options import PrepareOptions
-from progan.data.store import Store, cached
-from progan.devices import pick_device
-from progan.errors import ConfigError, DataError
-from progan.evaluation.monitor import Monitor
-from progan.images import parse_size
+from progan.errors import ConfigError
 from progan.metrics import METRICS
 from progan.presets import AUTO, PRESETS
-from progan.presets.progressive import auto
-from progan.training import train as session
 from progan.training.config import AnyGAN, RunConfig
-from progan.training.distributed import Ranks, process_group
 
 
 @dataclass(frozen=True)
 class Train(Generic[AnyGAN]):
     """Train a GAN. Run the same command again to go on where it stopped."""
 
-    data: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATA")]
-    """Store written by 'progan prepare', or any source that it reads."""
+    data: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DATA")]
+    """Store written by 'progan prepare', or any source that it reads; one for each source of the GAN."""
     config: Annotated[RunConfig[AnyGAN], tyro.conf.arg(name="")]
     """Settings of the run."""
+    epochs: float | None = None
+    """Length of the run, in place of schedule.total-kimg: how often each image is shown."""
     resolution: str | None = None
     """Final size like 64 or 64x128 (height x width); the preset's, or the data's, when not given."""
     crop: str = "none"
@@ -71,78 +65,24 @@ def main(args: Sequence[str]) -> int:
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset {preset!r}; {nearest(preset, list(PRESETS))}")
     options = _parse(preset, rest, PRESETS[preset]())
-    device = pick_device(options.device)
-    with process_group(device.type) as ranks:
-        device = pick_device(options.device, ranks.local)
-        store = _store(preset, options, ranks)
-        if preset == AUTO:
-            chosen, reasons = auto(_side(options, store), store.count, device.type)
-            options = _parse(preset, rest, chosen)
-            if ranks.first:
-                print("\n".join(f"auto: {reason}" for reason in reasons))
-        return _train(preset, options, store, device, ranks)
+    run = train(
+        preset,
+        *options.data,
+        change=lambda config: _parse(preset, rest, config).config,
+        **{name: getattr(options, name) for name in _PASSED},
+    )
+    return 128 + run.ended_by if run.ended_by else 0
+
+
+_PASSED = (
+    *("out", "name", "epochs", "resolution", "crop", "workers", "device"),
+    *("metrics", "metric_kimg", "metric_count", "dry_run"),
+)
+"""Options that mean to ``progan.train`` what they mean here."""
 
 
 def _parse(preset: str, args: Sequence[str], default: RunConfig) -> Train:
     """The options, with those of ``default`` where none are given."""
     start = Train(data=tyro.MISSING, config=default)
     kind = Train[type(default.gan)]  # so that the options are those of this GAN
-    options = tyro.cli(kind, args=list(args), default=start, prog=f"progan train {preset}")
-    if options.resolution is None:
-        return options
-    side = min(parse_size(options.resolution))
-    return replace(options, config=replace(options.config, schedule=options.config.schedule.resized(side)))
-
-
-def _store(preset: str, options: Train, ranks: Ranks) -> Store:
-    """The data as a store; the first process prepares it while the others wait."""
-    as_it_is = preset == AUTO or (options.data / "manifest.json").is_file()  # a store may have any aspect ratio
-    size = options.resolution or ("auto" if as_it_is else str(options.config.schedule.resolution))
-    wanted = PrepareOptions(resolution=size, crop=options.crop)
-
-    def open_it() -> Store:
-        try:
-            return cached(options.data, wanted, workers=options.workers, progress=ranks.first)
-        except DataError as error:
-            hint = f"\n  (these are options of 'progan prepare {options.data} STORE'; then train on STORE)"
-            raise DataError(f"{error}{hint * ('--on-error' in str(error))}") from error
-
-    store = open_it() if ranks.first else None
-    ranks.wait()
-    return store or open_it()
-
-
-def _watcher(options: Train, store: Store, device: torch.device) -> Monitor | None:
-    """What measures the run, if metrics were asked for; what they lack is said before the run begins."""
-    if not options.metrics:
-        return None
-    if options.metric_kimg <= 0:
-        raise ConfigError(f"metric_kimg must be positive, got {options.metric_kimg}")
-    return Monitor(
-        store,
-        options.metrics,
-        kimg=options.metric_kimg,
-        seed=options.config.seed,
-        count=min(options.metric_count, store.count),
-        mirror=options.config.mirror,
-        device=device,
-    )
-
-
-def _side(options: Train, store: Store) -> int:
-    return min(parse_size(options.resolution)) if options.resolution else min(store.height, store.width)
-
-
-def _train(preset: str, options: Train, store: Store, device: torch.device, ranks: Ranks) -> int:
-    name = options.name or f"{preset}-{options.data.resolve().name.split('.')[0]}"
-    ended_by = session.train(
-        options.config,
-        store,
-        options.out / name,
-        about={"preset": preset, "source": str(options.data)},
-        device=device,
-        ranks=ranks,
-        watcher=_watcher(options, store, device) if ranks.first else None,
-        dry_run=options.dry_run,
-    )
-    return 128 + ended_by if ended_by else 0
+    return tyro.cli(kind, args=list(args), default=start, prog=f"progan train {preset}")

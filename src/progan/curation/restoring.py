@@ -37,8 +37,8 @@ def load_restore(
                 f"{path}: wanted a network of kind {kind} for RGB images, found {snapshot.gan} for images of "
                 f"{snapshot.spec.channels} channels\n  fix:   progan train {kind} PHOTOGRAPHS"
             )
-        networks.append(snapshot.generator)
-        names.append(f"{kind} {weight_hash(snapshot.generator.state_dict())}")
+        networks.append(snapshot.sampler)
+        names.append(f"{kind} {weight_hash(snapshot.sampler.state_dict())}")
     if not networks:
         raise ConfigError("restoring needs the snapshot of an artefacts or of a super_resolution network")
     return Restoration(tuple(networks)), ", ".join(names)

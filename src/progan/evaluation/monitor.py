@@ -17,10 +17,10 @@ SIMILARITY_RISE = 0.1
 DISTANCE_RISE = 2.0
 """SWD so many times its best value is a warning."""
 DEAD_GRADIENT = 0.01
-"""A gradient of G below this share of its median is a warning."""
+"""A gradient of a network that is sampled below this share of its median is a warning."""
 
 
-class Monitor:
+class MetricMonitor:
     """Measures snapshots of one run against its own data, at the resolution that they have.
 
     Args:
@@ -28,15 +28,25 @@ class Monitor:
         names: metrics; the first one decides which snapshot is the best.
         kimg: thousands of real images between two measurements.
         seed: of every random choice.
+        inputs: images for a network that makes images of other images; by default the store's.
         settings: more arguments of Measurement.
 
     Raises:
         ConfigError, DataError: if something is missing; said here, before the run begins.
     """
 
-    def __init__(self, store: Store, names: Sequence[str], *, kimg: float, seed: int, **settings: Any) -> None:
+    def __init__(
+        self,
+        store: Store,
+        names: Sequence[str],
+        *,
+        kimg: float,
+        seed: int,
+        inputs: Store | None = None,
+        **settings: Any,
+    ) -> None:
         self.store, self.names, self.kimg, self.seed, self.settings = store, tuple(names), kimg, seed, settings
-        self.size = (store.height, store.width)
+        self.inputs, self.size = inputs or store, (store.height, store.width)
         self.measurement: Measurement | None = self._make(self.size)
 
     def __call__(self, snapshot: Snapshot) -> Row:
@@ -46,7 +56,11 @@ class Monitor:
             self.size, self.measurement = size, self._make(size)
         if self.measurement is None:
             return {}
-        report = self.measurement(of_snapshot(snapshot, name="snapshot", seed=self.seed))
+        inputs = None
+        if snapshot.sampler.latent is None:
+            side = str(min(snapshot.spec.height, snapshot.spec.width))
+            inputs = of_store(self.inputs, resolution=side, seed=self.seed)
+        report = self.measurement(of_snapshot(snapshot, name="snapshot", seed=self.seed, inputs=inputs))
         row: Row = {}
         for result in report.results:
             row |= result.values | {f"real/{key}": value for key, value in result.real_values.items()}
@@ -61,10 +75,14 @@ class Monitor:
         others = [sign * other[metric.key] for other in _alike(row, rows) if metric.key in other]
         return self.names[0] if all(sign * row[metric.key] > value for value in others) else None
 
-    def alarms(self, rows: Sequence[Row], stats: Sequence[Row]) -> list[str]:
-        """What the newest row of metrics.jsonl and the newest of stats.jsonl warn of, in words."""
+    def alarms(self, rows: Sequence[Row], stats: Sequence[Row], networks: Sequence[str]) -> list[str]:
+        """What the newest row of metrics.jsonl and the newest of stats.jsonl warn of, in words.
+
+        ``networks`` are those that the sampler is made of.
+        """
         *before, now = rows
-        found = [_similarity(now, _alike(now, before)), _distance(now, _alike(now, before)), _saturation(stats)]
+        found = [_similarity(now, _alike(now, before)), _distance(now, _alike(now, before))]
+        found += [_saturation(stats, network) for network in networks]
         return [warning for warning in found if warning]
 
     def _make(self, size: tuple[int, int]) -> Measurement | None:
@@ -98,11 +116,12 @@ def _distance(now: Row, before: Sequence[Row]) -> str:
     return f"the images move away from the data: SWD {now['swd']:.2f}, was {min(past):.2f}"
 
 
-def _saturation(stats: Sequence[Row]) -> str:
-    key = "generator/gradient_norm"
+def _saturation(stats: Sequence[Row], network: str) -> str:
+    key = f"{network}/gradient_norm"
     norms = [row[key] for row in _alike(stats[-1], stats) if key in row] if stats else []
     if len(norms) < 5 or norms[-1] >= DEAD_GRADIENT * median(norms[:-1]):
         return ""
     return (
-        f"the discriminator is saturated: G's gradient is {norms[-1]:.2g}, its median so far {median(norms[:-1]):.2g}"
+        f"the {network} learns almost nothing (its opponent saturated?): its gradient is {norms[-1]:.2g}, "
+        f"its median so far {median(norms[:-1]):.2g}"
     )

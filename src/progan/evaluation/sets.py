@@ -58,7 +58,14 @@ class ImageSet:
 
 
 def open_images(
-    path: Path, *, resolution: str | None = None, seed: int = 0, device: torch.device | str = "cpu", batch: int = 32
+    path: Path,
+    *,
+    resolution: str | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    batch: int = 32,
+    inputs: Path | None = None,
+    direction: str | None = None,
 ) -> ImageSet:
     """The images of a store, of any source, or of a snapshot.
 
@@ -71,19 +78,27 @@ def open_images(
         seed: of the order of the images, and of the latents.
         device: where a generator works.
         batch: images that it makes at once.
+        inputs: images of the same kinds for a snapshot to translate or to reconstruct.
+        direction: of the translation, where there are several.
 
     Raises:
         DataError, CheckpointError, ConfigError: if there are none, or not of one size that can be measured.
     """
     if _is_snapshot(path):
+        snapshot = Snapshot.load(path, device=device)
+        size = f"{snapshot.spec.height}x{snapshot.spec.width}"
         return of_snapshot(
-            Snapshot.load(path, device=device),
+            snapshot,
             name=str(path),
             hash=hashlib.sha256(find(path).read_bytes()).hexdigest(),
             resolution=resolution,
             seed=seed,
             batch=batch,
+            inputs=None if inputs is None else open_images(inputs, resolution=size, seed=seed),
+            direction=direction,
         )
+    if inputs is not None:
+        raise ConfigError(f"{path}: is no snapshot, so it makes nothing of {inputs}; leave out the inputs")
     try:
         store = cached(path, PrepareOptions(resolution=resolution or "auto"), progress=True)
     except DataError as error:
@@ -94,10 +109,14 @@ def open_images(
     if (path / "manifest.json").is_file():
         return images
     if images.resize and resolution is None:
+        sizes = store.manifest["sizes"]
+        own = f"--resolution {'x'.join(map(str, sizes['largest']))} leaves them as they are, " * (
+            sizes["distinct"] == 1
+        )
         raise DataError(
-            f"{path}: its images cannot be measured as they are, because sides must be powers of two and all equal\n"
+            f"{path}: its images cannot be measured as they are, because none is named and theirs is no power of two\n"
             f"  found: {images.resize.partition(' to ')[0]}\n"
-            f"  fix:   --resolution {store.height} scales the images of both sets, "
+            f"  fix:   {own}--resolution {store.height} scales the images of both sets, "
             f"or progan prepare {path} STORE --crop X,Y,W,H and measure STORE"
         )
     return replace(images, kind="source")
@@ -147,21 +166,36 @@ def of_array(images: np.ndarray, *, name: str, hash: str = "", seed: int = 0) ->
 
 
 def of_snapshot(
-    snapshot: Snapshot, *, name: str, hash: str = "", resolution: str | None = None, seed: int = 0, batch: int = 32
+    snapshot: Snapshot,
+    *,
+    name: str,
+    hash: str = "",
+    resolution: str | None = None,
+    seed: int = 0,
+    batch: int = 32,
+    inputs: ImageSet | None = None,
+    direction: str | None = None,
 ) -> ImageSet:
     """The images of a generator; a conditional one makes all classes in turn.
 
+    Args:
+        inputs: images to translate, for a network of images; or to reconstruct, for one that encodes and decodes.
+        direction: of the translation, where there are several.
+
     Raises:
-        ConfigError: if it makes no images of that resolution.
+        ConfigError: if it makes no images of that resolution, or needs other images and has none.
     """
-    sizes = [snapshot.spec.size(level) for level in range(snapshot.level + 1)]
+    if inputs is not None:
+        return _of_images(snapshot, inputs, name=name, hash=hash, batch=batch, direction=direction)
+    snapshot.latent  # noqa: B018  # says what is wanted, if it makes images of images
+    sizes = {snapshot.spec.size(level): level for level in snapshot.levels}
     level = None
     if resolution is not None:
         if parse_size(resolution) not in sizes:
             there = ", ".join(f"{h}x{w}" for h, w in sizes)
             raise ConfigError(f"{name}: makes no images of {resolution}; it makes {there}")
-        level = sizes.index(parse_size(resolution))
-    height, width = sizes[-1 if level is None else level]
+        level = sizes[parse_size(resolution)]
+    height, width = snapshot.spec.size(snapshot.level if level is None else level)
 
     def read(first: int, count: int) -> Tensor:
         start = (seed << 32) + first  # seeds of different measurements do not meet
@@ -178,6 +212,29 @@ def of_snapshot(
         width=width,
         channels=min(snapshot.spec.channels, 3),
         read=read,
+    )
+
+
+def _of_images(
+    snapshot: Snapshot, inputs: ImageSet, *, name: str, hash: str, batch: int, direction: str | None
+) -> ImageSet:
+    """What a network makes of the images of a set."""
+
+    def make(images: Tensor) -> Tensor:
+        if snapshot.sampler.latent is None:
+            return opaque(snapshot.translate(images, direction=direction, batch=batch))
+        return opaque(snapshot.reconstruct(images, batch=batch))
+
+    _, channels, height, width = make(inputs.read(0, 1)).shape
+    return ImageSet(
+        name=f"{name} of {inputs.name}",
+        kind="snapshot",
+        hash=hash and hashlib.sha256(f"{hash} {inputs.hash} {direction}".encode()).hexdigest(),
+        count=inputs.count,
+        height=height,
+        width=width,
+        channels=channels,
+        read=lambda first, count: make(inputs.read(first, count)),
     )
 
 
@@ -221,13 +278,17 @@ def open_pair(
     seed: int = 0,
     device: torch.device | str = "cpu",
     batch: int = 32,
+    inputs: Path | None = None,
+    direction: str | None = None,
 ) -> tuple[ImageSet, ImageSet | None]:
-    """Fakes and reals; of a real store the level that has the size of the fakes.
+    """Fakes and reals; of a real store the level that has the size of the fakes. Arguments as of ``open_images``.
 
     Raises:
         DataError, CheckpointError, ConfigError: if one cannot be opened, or they differ in size.
     """
-    fakes = open_images(fake, resolution=resolution, seed=seed, device=device, batch=batch)
+    fakes = open_images(
+        fake, resolution=resolution, seed=seed, device=device, batch=batch, inputs=inputs, direction=direction
+    )
     if real is None:
         return fakes, None
     if resolution is None and ((real / "manifest.json").is_file() or _is_snapshot(real)):

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from progan.data.store import Store
 from progan.errors import ConfigError, DataError
-from progan.evaluation.monitor import Monitor
+from progan.evaluation.monitor import MetricMonitor
 from progan.files import replacing
-from progan.snapshot import Snapshot
+from progan.snapshot import Snapshot, snapshots_in
 from progan.training.log import METRICS, clock, read_stats
 
 SNAPSHOTS = "snapshots.jsonl"
@@ -46,8 +46,8 @@ def measure_snapshots(run: Path, store: Store, *, count: int, mirror: bool, devi
     What a run measures while it trains may be of another number of images, so a file of its own keeps these.
     """
     known = {row["kimg"]: row for row in read_stats(run, SNAPSHOTS) if row["count"] == count}
-    monitor = Monitor(store, ("swd",), kimg=1, seed=0, count=count, mirror=mirror, floor=False, device=device)
-    for file in tqdm(sorted((run / "snapshots").glob("*.safetensors")), desc=f"SWD of {run.name}", disable=None):
+    monitor = MetricMonitor(store, ("swd",), kimg=1, seed=0, count=count, mirror=mirror, floor=False, device=device)
+    for file in tqdm(snapshots_in(run), desc=f"SWD of {run.name}", disable=None):
         kimg = float(file.stem)
         if kimg not in known:
             snapshot = Snapshot.load(file, device=device)

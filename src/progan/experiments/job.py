@@ -22,9 +22,9 @@ from progan.experiments.scale import Scale, differences, images_measured, scaled
 from progan.files import cache_path, replacing
 from progan.metrics import METRICS
 from progan.metrics.base import Setup
-from progan.training import train as session
 from progan.training.config import RunConfig, changes, completed
 from progan.training.log import read_stats
+from progan.training.train import train
 
 KEPT = "evaluation.json"
 """File of a finished run's directory with what was measured, so that a row is not made again."""
@@ -102,7 +102,7 @@ def _do(job: Job, record: Record) -> None:
     kept, plans = _kept(job.run / KEPT), job.plans
     if not _same(kept, facts, config):
         about = {"experiment": job.experiment.name, "row": job.row.name, "preset": job.row.preset}
-        ended_by = session.train(config, store, job.run, about=about, device=device)
+        ended_by = train(config, store, path=job.run, about=about, device=device)
         stats = read_stats(job.run)
         record |= {"kimg": stats[-1]["kimg"] if stats else 0.0, "train_s": sum(row["seconds"] for row in stats)}
         if ended_by:

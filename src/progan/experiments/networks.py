@@ -24,7 +24,7 @@ def layers(row: Row) -> str:
     networks, spec = _networks(row)
     level = spec.levels - 1
     with torch.device("meta"):
-        z = torch.empty(_batch(row), networks["generator"].latent_size)  # type: ignore[arg-type]
+        z = torch.empty(_batch(row), networks["generator"].latent.size)  # type: ignore[union-attr, arg-type]
         images = torch.empty(_batch(row), spec.channels, spec.height, spec.width)
     called = {"generator": (z, level), "discriminator": (images, level)}
     return "\n\n".join(_layers(f"{row.name}, {name}", networks[name], *args) for name, args in called.items())

@@ -12,7 +12,6 @@ from progan.training.config import RunConfig
 
 HALF_LIFE_SHARE = 0.02
 """Longest half-life of the average of G in a shortened run, which would else end with an average of its beginning."""
-FEWEST_MAPS = 4
 _MOST = {"log_kimg": 500, "sample_kimg": 20, "snapshot_kimg": 20}  # lines, sheets and snapshots of a shortened run
 _LEAST_KIMG = {"log_kimg": 0.0, "sample_kimg": 0.2, "snapshot_kimg": 0.1}  # between two of them
 
@@ -102,7 +101,7 @@ def scaled(config: RunConfig, scale: Scale) -> RunConfig:
     lr = {at: rate * scale.lr for at, rate in _rates(config).items()}
     schedule = before.resized(min(before.resolution, scale.resolution or before.resolution))
     schedule = replace(schedule, lr=lr if isinstance(before.lr, dict) else lr[0])
-    config = replace(config, schedule=schedule, gan=_narrower(config.gan, scale.maps))
+    config = replace(config, schedule=schedule, gan=config.gan.narrower(scale.maps) if scale.maps < 1 else config.gan)
     if scale.kimg == 1:
         return config
     times = {name: getattr(before, name) * scale.kimg for name in ("hold_kimg", "fade_kimg", "total_kimg")}
@@ -119,16 +118,6 @@ def _rates(config: RunConfig) -> dict[int, float]:
     """Learning rates by resolution; of all of them under 0 where there is one."""
     lr = config.schedule.lr
     return lr if isinstance(lr, dict) else {0: lr}
-
-
-def _narrower(gan: Any, share: float) -> Any:
-    """Settings of a GAN with fewer feature maps, where it has the settings for it."""
-    if share == 1 or not hasattr(gan, "fmap_max"):
-        return gan
-    fewer = {name: max(round(getattr(gan, name) * share), FEWEST_MAPS) for name in ("fmap_base", "fmap_max")}
-    if kernels := gan.minibatch_discrimination:  # they stand beside the features of the last layer
-        fewer["minibatch_discrimination"] = max(round(kernels * share), 1)
-    return replace(gan, **fewer)
 
 
 def images_measured(metric: str, scale: Scale, repeats: int = 1) -> tuple[int, int]:
@@ -152,17 +141,13 @@ def differences(paper: RunConfig, ours: RunConfig) -> list[str]:
         )
     if a.resolution != b.resolution:
         found.append(f"{b.resolution} pixels a side instead of {a.resolution}")
-    wide, narrow = getattr(paper.gan, "fmap_max", 0), getattr(ours.gan, "fmap_max", 0)
-    if paper.gan != ours.gan:
-        found.append(f"at most {narrow} feature maps instead of {wide} ({share_text(narrow / wide)})")
+    sizes = ours.gan.sizes()
+    for text, wanted in paper.gan.sizes().items():
+        if sizes[text] != wanted:
+            found.append(f"{text.format(sizes[text])} instead of {wanted} ({share_text(sizes[text] / wanted)})")
     rates = {high / low for high, low in zip(_rates(ours).values(), _rates(paper).values(), strict=True) if low}
     if rates - {1.0}:
         found.append(f"learning rate times {max(rates):.3g}")
-    if paper.gan != ours.gan and _latents(paper.gan) != _latents(ours.gan):
-        found.append(f"{_latents(ours.gan)} latent components instead of {_latents(paper.gan)}")
-    many, few = (getattr(run.gan, "minibatch_discrimination", 0) for run in (paper, ours))
-    if many != few:
-        found.append(f"{few} kernels of minibatch discrimination instead of {many}")
     long, short = _half_life_kimg(paper), _half_life_kimg(ours)
     if abs(short / long - 1) > 0.01:
         found.append(f"average of G with a half-life of {short:.3g} thousand images instead of {long:.3g}")
@@ -173,13 +158,8 @@ def _half_life_kimg(config: RunConfig) -> float:
     """Of the moving average of G at the end of the run [thousands of images]."""
     if config.ema_kimg is not None or config.ema_decay == 0:
         return config.ema_kimg or math.inf
-    images = at_resolution(config.schedule.batch, config.schedule.resolution) * getattr(config.gan, "n_critic", 1)
+    images = at_resolution(config.schedule.batch, config.schedule.resolution) * config.gan.batches_shown
     return math.log(0.5) / math.log(config.ema_decay) * images / 1000
-
-
-def _latents(gan: Any) -> int:
-    """Components of a latent; as many as the first block has maps, if not set."""
-    return gan.latent_size or gan.maps(0)
 
 
 def share_text(share: float) -> str:

@@ -16,17 +16,18 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from progan.errors import ConfigError
-from progan.gans.base import WHOLE_BATCH, Batch, ImageSpec, Phase, Terms
-from progan.layers import EqualizedConv2d, EqualizedLinear
+from progan.gans.base import GAN, WHOLE_BATCH, Batch, GANConfig, ImageSpec, Latent, Phase, Terms
+from progan.layers import BatchNorm2d, EqualizedConv2d, EqualizedLinear
 from progan.losses import ADVERSARIAL, Scorer, gradient_penalty
 from progan.ops import fade_images, minibatch_stddev, pixel_norm, upscale2
+from progan.schedule import Stage
 
 LATENT = 64  # components of a latent, and maps of G at 4x4
 LEAK_G, LEAK_D = 0.3, 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class MNIST1KConfig:
+class MNIST1KConfig(GANConfig):
     """Networks and objective of the discrete mode test; the defaults are the first column of the paper's table 4."""
 
     shrink: int = 2
@@ -45,24 +46,38 @@ class MNIST1KConfig:
     samples, which batch norm in D would mix up."""
     stddev: bool = False
     """Minibatch standard deviation of the whole batch, as a further map in front of D's dense layer."""
+    bn_group: int = 0
+    """Samples that share the statistics of batch norm; 0: the whole batch, over all devices."""
 
     def __post_init__(self) -> None:
         if self.shrink not in (1, 2, 4, 8):
             raise ConfigError(f"gan.shrink must be 1, 2, 4 or 8, got {self.shrink}")
-        for name, least in (("n_critic", 1), ("unrolled", 0)):
+        for name, least in (("n_critic", 1), ("unrolled", 0), ("bn_group", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"gan.{name} must be at least {least}, got {getattr(self, name)}")
 
     @property
     def group(self) -> int:
         """Samples that one pass must see together."""
-        return WHOLE_BATCH if self.stddev or self.normalization != "ours" else 1
+        if self.stddev:
+            return WHOLE_BATCH
+        return self.bn_group or 1 if self.normalization != "ours" else 1
+
+    @property
+    def whole_share(self) -> bool:
+        """Whether batch norm takes the statistics of whole batches."""
+        return self.normalization != "ours" and not self.bn_group
+
+    @property
+    def batches_shown(self) -> int:
+        """Batches of real images that an iteration shows."""
+        return self.n_critic
 
     def make(self, spec: ImageSpec) -> "MNIST1K":
         """Both networks for images of a data set, with fresh weights."""
         return MNIST1K(self, spec)
 
-    def make_generator(self, spec: ImageSpec) -> "Generator":
+    def make_sampler(self, spec: ImageSpec) -> "Generator":
         """The generator alone."""
         return Generator(self, spec)
 
@@ -77,13 +92,13 @@ class Generator(nn.Module):
 
     def __init__(self, config: MNIST1KConfig, spec: ImageSpec) -> None:
         super().__init__()
-        self.latent_size, self.start, ours = LATENT, spec.start, config.normalization == "ours"
+        self.latent, self.first_level, self.start, ours = Latent(LATENT), 0, spec.start, config.normalization == "ours"
         maps = [max(LATENT >> level, 1) for level in range(spec.levels)]
         self.dense = EqualizedLinear(LATENT, LATENT * math.prod(spec.start), bias=ours, equalized=ours)
         self.convs = nn.ModuleList(
             _Convolution(i, o, 3, bias=ours, equalized=ours) for i, o in itertools.pairwise(maps)
         )
-        self.norms = nn.ModuleList([] if ours else (nn.BatchNorm2d(m) for m in maps))
+        self.norms = nn.ModuleList([] if ours else (BatchNorm2d(m, group=config.bn_group) for m in maps))
         self.to_rgb = nn.ModuleList(EqualizedConv2d(m, spec.channels, 1, gain=1, equalized=ours) for m in maps)
 
     def forward(self, z: Tensor, level: int, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
@@ -122,7 +137,7 @@ class Discriminator(nn.Module):
             _Convolution(i, o, 3, bias=number >= len(normed), equalized=ours)
             for number, (o, i) in enumerate(itertools.pairwise([*maps, spec.channels]))
         )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(m, track_running_stats=False) for m in normed)
+        self.norms = nn.ModuleList(BatchNorm2d(m, group=config.bn_group, track_running_stats=False) for m in normed)
         self.from_rgb = nn.ModuleList(_Convolution(spec.channels, m, 1, equalized=ours) for m in maps)
         self.score = EqualizedLinear((maps[0] + self.stddev) * math.prod(spec.start), 1, gain=1, equalized=ours)
 
@@ -160,7 +175,7 @@ class _Convolution(EqualizedConv2d):
 def _halved(x: Tensor) -> Tensor:
     """``downscale2`` as a matrix product over pairs of rows: several times faster for so few maps of small size."""
     n, c, height, width = x.shape
-    return (x.view(-1, 2 * width) @ _means(width, x.dtype, x.device)).view(n, c, height // 2, width // 2)
+    return (x.reshape(-1, 2 * width) @ _means(width, x.dtype, x.device)).view(n, c, height // 2, width // 2)
 
 
 @cache
@@ -169,23 +184,23 @@ def _means(width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.eye(width // 2, dtype=dtype, device=device).repeat_interleave(2, 0).repeat(2, 1) / 4
 
 
-class MNIST1K:
+class MNIST1K(GAN):
     """G, D and their steps: the non-saturating loss, unrolled if wanted, or WGAN-GP."""
 
     def __init__(self, config: MNIST1KConfig, spec: ImageSpec) -> None:
         self.config, self.spec = config, spec
         self.generator, self.discriminator = Generator(config, spec), Discriminator(config, spec)
-        self.networks = nn.ModuleDict({"generator": self.generator, "discriminator": self.discriminator})
+        super().__init__({"generator": self.generator, "discriminator": self.discriminator})
         self.adversarial = ADVERSARIAL[config.loss]
 
-    def phases(self) -> list[Phase]:
+    def phases(self, stage: Stage) -> list[Phase]:
         return [
             Phase("discriminator", ("discriminator",), self.discriminator_loss, repeats=self.config.n_critic),
             Phase("generator", ("generator",), self.generator_loss, shows_images=False),
         ]
 
-    def samples(self, generator: nn.Module, batch: Batch) -> Tensor:
-        return generator(batch.normal("latent", LATENT), batch.level, batch.alpha)
+    def samples(self, sampler: nn.Module, batch: Batch) -> Tensor:
+        return sampler(batch.normal("latent", LATENT), batch.level, batch.alpha)
 
     def discriminator_loss(self, batch: Batch) -> Terms:
         """Terms of D; it sees reals, fakes and what is between them in passes, and batch statistics, of their own."""

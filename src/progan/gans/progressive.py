@@ -9,48 +9,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
-from progan.gans.base import WHOLE_BATCH, Batch, ImageSpec, Phase, Terms
-from progan.gans.progressive_networks import Discriminator, Generator, Noise
+from progan.gans.base import GAN, Batch, ImageSpec, Phase, Terms
+from progan.gans.progressive_networks import Discriminator, Generator, NetworksConfig, Noise
 from progan.layers import shared_weights
 from progan.losses import ADVERSARIAL, drift, gradient_penalty
 from progan.ops import fade_images, stddev_groups
+from progan.schedule import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProGANConfig:
+class ProGANConfig(NetworksConfig):
     """Networks and objective of a ProGAN; the defaults are the paper's CelebA-HQ networks (table 2)."""
 
-    fmap_base: int = 8192
-    """Feature maps double towards small resolutions: block k has fmap_base / 2^k of them ..."""
-    fmap_max: int = 512
-    """... but never more than this."""
-    fmap_decay: float = 1.0
-    """Exponent of that halving."""
-    latent_size: int | None = None
-    """Components of a latent; None: as many as the 4x4 block has maps."""
-    stddev_group: int = 4
-    """Samples in a group of the minibatch standard deviation; 0: no such layer. The paper takes the whole batch."""
-    minibatch_discrimination: int = 0
-    """Instead of it, so many kernels of minibatch discrimination (row e* of table 1)."""
-    equalized: bool = True
-    """Scale weights at run time (section 4.1); otherwise only at their initialization."""
-    normalize_latents: bool = True
-    """Put latents on a hypersphere."""
-    generator_norm: Literal["pixel", "batch", "none"] = "pixel"
-    """Normalization in G: pixel norm behind the activations (section 4.2), or batch norm in front of them."""
-    generator_activation: Literal["leaky", "relu"] = "leaky"
-    """G's activation; D's is leaky ReLU."""
-    tanh: bool = False
-    """Whether G's images go through tanh."""
-    discriminator_norm: Literal["none", "layer"] = "none"
-    """Normalization in D, in front of the activations."""
-    adaptive_noise: bool = False
-    """Multiply D's features by noise that grows with its scores of reals (appendix B, for least squares)."""
-    fused_downscale: bool = False
-    """D averages before bias and leaky ReLU, as networks of the authors' TensorFlow program need it."""
-    conditional: bool = False
-    """Give the labels to G, and let D classify (AC-GAN)."""
-    loss: Literal["wgan", "least_squares", "non_saturating", "hinge"] = "wgan"
+    loss: Literal["wgan", "least_squares", "non_saturating", "saturating", "hinge"] = "wgan"
     """Adversarial loss."""
     penalty_weight: float = 10.0
     """Weight of the gradient penalty (WGAN-GP); it is also divided by penalty_target squared."""
@@ -64,39 +35,29 @@ class ProGANConfig:
     """Update G and D from one batch and one set of latents (CIFAR-10)."""
 
     def __post_init__(self) -> None:
-        for name, least in (("latent_size", 1), ("stddev_group", 0), ("minibatch_discrimination", 0)):
-            if (value := getattr(self, name)) is not None and value < least:
-                raise ConfigError(f"gan.{name} must be at least {least}, got {value}")
+        super().__post_init__()
         if self.simultaneous and self.n_critic != 1:
             raise ConfigError(f"gan.simultaneous needs gan.n_critic 1, got {self.n_critic}")
-        for name in ("fmap_base", "fmap_max", "n_critic"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"gan.{name} must be at least 1, got {getattr(self, name)}")
+        if self.n_critic < 1:
+            raise ConfigError(f"gan.n_critic must be at least 1, got {self.n_critic}")
         if self.penalty_target <= 0:
             raise ConfigError(f"gan.penalty_target must be positive, got {self.penalty_target}")
-        if self.stddev_group and self.minibatch_discrimination:
-            raise ConfigError("gan.minibatch_discrimination needs gan.stddev_group 0")
-
-    def maps(self, block: int) -> int:
-        """Feature maps of block 0 (latent), 1 (4x4), 2 (8x8), ..."""
-        return max(min(int(self.fmap_base / 2.0 ** (block * self.fmap_decay)), self.fmap_max), 1)
 
     @property
-    def group(self) -> int:
-        """Samples that one pass must see together."""
-        whole = self.generator_norm == "batch" or self.minibatch_discrimination
-        return WHOLE_BATCH if whole else self.stddev_group or 1
+    def batches_shown(self) -> int:
+        """Batches of real images that an iteration shows."""
+        return self.n_critic
 
     def make(self, spec: ImageSpec) -> "ProGAN":
         """Both networks for images of a data set, with fresh weights."""
         return ProGAN(self, spec)
 
-    def make_generator(self, spec: ImageSpec) -> Generator:
+    def make_sampler(self, spec: ImageSpec) -> Generator:
         """The generator alone."""
         return Generator(self, spec)
 
 
-class ProGAN:
+class ProGAN(GAN):
     """G, D and their steps: WGAN-GP with a drift term by default, AC-GAN terms when conditional."""
 
     def __init__(self, config: ProGANConfig, spec: ImageSpec) -> None:
@@ -104,23 +65,23 @@ class ProGAN:
             raise ConfigError(f"gan.conditional needs labels of at least 2 classes, the data has {spec.classes}")
         self.config, self.spec = config, spec
         self.generator, self.discriminator = Generator(config, spec), Discriminator(config, spec)
-        self.networks = nn.ModuleDict({"generator": self.generator, "discriminator": self.discriminator})
+        super().__init__({"generator": self.generator, "discriminator": self.discriminator})
         self.adversarial = ADVERSARIAL[config.loss]
 
-    def phases(self) -> list[Phase]:
+    def phases(self, stage: Stage) -> list[Phase]:
         after = None if self.discriminator.noise is None else self.discriminator.noise.update
         if self.config.simultaneous:
             return [Phase("both", ("discriminator", "generator"), self.joint_loss, after_step=after)]
         repeats = self.config.n_critic
         return [
-            Phase("discriminator", ("discriminator",), self.discriminator_loss, repeats, after_step=after),
+            Phase("discriminator", ("discriminator",), self.discriminator_loss, repeats=repeats, after_step=after),
             Phase("generator", ("generator",), self.generator_loss, shows_images=False),
         ]
 
-    def samples(self, generator: nn.Module, batch: Batch) -> Tensor:
-        z = batch.normal("latent", self.generator.latent_size)
+    def samples(self, sampler: nn.Module, batch: Batch) -> Tensor:
+        z = self.generator.latent.draw(batch.normal, batch.uniform)
         labels = torch.arange(len(z), device=z.device) % self.spec.classes if self.config.conditional else None
-        return generator(z, batch.level, batch.alpha, labels)
+        return sampler(z, batch.level, batch.alpha, labels)
 
     def discriminator_loss(self, batch: Batch) -> Terms:
         """Terms of D on reals and on fakes that carry no graph."""
@@ -142,13 +103,16 @@ class ProGAN:
         return terms
 
     def _fakes(self, batch: Batch) -> Tensor:
-        z = batch.normal("latent", self.generator.latent_size)
+        z = self.generator.latent.draw(batch.normal, batch.uniform)
         labels = batch.labels if self.config.conditional else None
         return self.generator(z, batch.level, batch.alpha, labels)
 
+    def _reals(self, batch: Batch) -> Tensor:
+        return batch.images if batch.alpha is None else fade_images(batch.images, batch.alpha)
+
     def _discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         config, fake = self.config, fake.float()
-        real = batch.images if batch.alpha is None else fade_images(batch.images, batch.alpha)
+        real = self._reals(batch)
         with shared_weights():
             on_real, on_fake = self._scores(batch, real, fake)
             penalty = self._penalty(batch, real, fake) if config.penalty_weight else None
@@ -186,7 +150,12 @@ class ProGAN:
 
     def _generator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         on_fake = self.discriminator(fake, batch.level, batch.alpha, noise=self._noise(batch, "generator"))
-        terms = self.adversarial.generator(on_fake[:, 0])
+        if self.adversarial.relative:
+            noise = self._noise(batch, "generator_real")
+            on_real = self.discriminator(self._reals(batch), batch.level, batch.alpha, noise=noise)
+            terms = self.adversarial.generator(on_fake[:, 0], on_real[:, 0])
+        else:
+            terms = self.adversarial.generator(on_fake[:, 0])
         if self.config.conditional:
             terms["class_fake"] = F.cross_entropy(on_fake[:, 1:], batch.labels, reduction="none")
         return terms

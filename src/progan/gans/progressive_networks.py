@@ -3,16 +3,19 @@
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from progan.gans.base import WHOLE_BATCH, ImageSpec
+from progan.errors import ConfigError
+from progan.gans.base import WHOLE_BATCH, GANConfig, ImageSpec, Latent
 from progan.layers import (
     AdaptiveNoise,
+    BatchNorm2d,
     EqualizedConv2d,
     EqualizedLinear,
     LayerNorm,
@@ -23,8 +26,98 @@ from progan.layers import (
 )
 from progan.ops import downscale2, minibatch_stddev, pixel_norm, upscale2
 
-if TYPE_CHECKING:
-    from progan.gans.progressive import ProGANConfig
+FEWEST_MAPS = 4
+"""What a network that was made narrower keeps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworksConfig(GANConfig):
+    """Settings of ProGAN's networks; the defaults are the paper's for CelebA-HQ (table 2)."""
+
+    group_setting: ClassVar[str | None] = "stddev_group"
+
+    fmap_base: int = 8192
+    """Feature maps double towards small resolutions: block k has fmap_base / 2^k of them ..."""
+    fmap_max: int = 512
+    """... but never more than this."""
+    fmap_decay: float = 1.0
+    """Exponent of that halving."""
+    latent_size: int | None = None
+    """Components of a latent; None: as many as the 4x4 block has maps."""
+    stddev_group: int = 4
+    """Samples in a group of the minibatch standard deviation; 0: no such layer. The paper takes the whole batch."""
+    minibatch_discrimination: int = 0
+    """Instead of it, so many kernels of minibatch discrimination (row e* of table 1)."""
+    equalized: bool = True
+    """Scale weights at run time (section 4.1); otherwise only at their initialization."""
+    normalize_latents: bool = True
+    """Put latents on a hypersphere."""
+    generator_norm: Literal["pixel", "batch", "none"] = "pixel"
+    """Normalization in G: pixel norm behind the activations (section 4.2), or batch norm in front of them."""
+    generator_activation: Literal["leaky", "relu"] = "leaky"
+    """G's activation; D's is leaky ReLU."""
+    tanh: bool = False
+    """Whether G's images go through tanh."""
+    discriminator_norm: Literal["none", "layer"] = "none"
+    """Normalization in D, in front of the activations."""
+    adaptive_noise: bool = False
+    """Multiply D's features by noise that grows with its scores of reals (appendix B, for least squares)."""
+    fused_downscale: bool = False
+    """D averages before bias and leaky ReLU, as networks of the authors' TensorFlow program need it."""
+    conditional: bool = False
+    """Give the labels to G, and let D classify (AC-GAN)."""
+    bn_group: int = 0
+    """Samples that share the statistics of batch norm; 0: the whole batch, over all devices."""
+
+    def __post_init__(self) -> None:
+        for name in ("stddev_group", "minibatch_discrimination", "bn_group"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"gan.{name} must be at least 0, got {getattr(self, name)}")
+        for name in ("fmap_base", "fmap_max"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"gan.{name} must be at least 1, got {getattr(self, name)}")
+        if self.latent_size is not None and self.latent_size < 1:
+            raise ConfigError(f"gan.latent_size must be at least 1, got {self.latent_size}")
+        if self.stddev_group and self.minibatch_discrimination:
+            raise ConfigError("gan.minibatch_discrimination needs gan.stddev_group 0")
+
+    def maps(self, block: int) -> int:
+        """Feature maps of block 0 (latent), 1 (4x4), 2 (8x8), ..."""
+        return max(min(int(self.fmap_base / 2.0 ** (block * self.fmap_decay)), self.fmap_max), 1)
+
+    @property
+    def latent(self) -> Latent:
+        """The prior of its latents."""
+        return Latent(self.latent_size or self.maps(0), "sphere" if self.normalize_latents else "normal")
+
+    @property
+    def group(self) -> int:
+        """Samples that one pass must see together."""
+        if self.minibatch_discrimination:
+            return WHOLE_BATCH
+        return math.lcm(
+            self.stddev_group or 1, self.bn_group if self.generator_norm == "batch" and self.bn_group else 1
+        )
+
+    @property
+    def whole_share(self) -> bool:
+        """Whether batch norm takes the statistics of whole batches."""
+        return self.generator_norm == "batch" and not self.bn_group
+
+    def narrower(self, share: float) -> Self:
+        """The same with about ``share`` of the feature maps, and of the features that stand beside them in D."""
+        fewer = {name: max(round(getattr(self, name) * share), FEWEST_MAPS) for name in ("fmap_base", "fmap_max")}
+        if kernels := self.minibatch_discrimination:
+            fewer["minibatch_discrimination"] = max(round(kernels * share), 1)
+        return replace(self, **fewer)
+
+    def sizes(self) -> dict[str, int]:
+        """What ``narrower`` changes."""
+        return {
+            "at most {} feature maps": self.fmap_max,
+            "{} latent components": self.latent.size,
+            "{} kernels of minibatch discrimination": self.minibatch_discrimination,
+        }
 
 
 class Generator(nn.Module):
@@ -33,17 +126,17 @@ class Generator(nn.Module):
     Shape: z [N, latent_size], labels int64 [N] -> [N, C, H, W] at ``level``, in about [-1, 1].
     """
 
-    def __init__(self, config: "ProGANConfig", spec: ImageSpec) -> None:
+    def __init__(self, config: NetworksConfig, spec: ImageSpec) -> None:
         super().__init__()
         self.start, self.classes = spec.start, spec.classes if config.conditional else 0
-        self.latent_size = config.latent_size or config.maps(0)
+        self.latent, self.first_level = config.latent, 0
         self.options = config
         maps = [config.maps(level + 1) for level in range(spec.levels)]
-        norm = nn.BatchNorm2d if config.generator_norm == "batch" else None
+        norm = partial(BatchNorm2d, group=config.bn_group) if config.generator_norm == "batch" else None
         conv = partial(normalized, EqualizedConv2d, norm, kernel=3, equalized=config.equalized)
         # The gain of the dense layer is the authors' (they count it as a 4x4 convolution of a constant).
         self.dense = EqualizedLinear(
-            self.latent_size + self.classes,
+            self.latent.size + self.classes,
             maps[0] * math.prod(self.start),
             gain=math.sqrt(2) / 4,
             bias=False,
@@ -107,7 +200,7 @@ class Discriminator(nn.Module):
     Shape: x [N, C, H, W] at ``level`` -> [N, 1 + classes]; column 0 is the score.
     """
 
-    def __init__(self, config: "ProGANConfig", spec: ImageSpec) -> None:
+    def __init__(self, config: NetworksConfig, spec: ImageSpec) -> None:
         super().__init__()
         self.group = WHOLE_BATCH if config.minibatch_discrimination else config.stddev_group or 1
         self.stddev, self.fused_downscale = config.stddev_group > 0, config.fused_downscale

@@ -11,7 +11,7 @@ from torch import Tensor
 from progan.errors import CheckpointError
 from progan.images import opaque, scaled, sheet
 from progan.latent.walks import Walk
-from progan.snapshot import Snapshot
+from progan.snapshot import Snapshot, snapshots_in
 
 _TILE, _GAP = 256, 2  # pixels: shorter side to which small images are enlarged, and between two of them
 
@@ -128,7 +128,7 @@ def snapshots_of(run: Path) -> list[Path]:
     Raises:
         CheckpointError: if there are none.
     """
-    files = sorted((run / "snapshots").glob("*.safetensors"))
+    files = snapshots_in(run)
     if not files:
         found = "is a file" if run.is_file() else "has no snapshots" if run.is_dir() else "does not exist"
         raise CheckpointError(f"{run}: {found}; a film of training needs a run directory, as 'progan train' makes it")

@@ -15,16 +15,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
-from progan.gans.base import Batch, ImageSpec, Phase, Terms
+from progan.gans.base import GAN, Batch, GANConfig, ImageSpec, Latent, Phase, Terms
 from progan.images import to_float, to_pil, to_uint8
 from progan.restoration.patches import patches, squared_error
+from progan.schedule import Stage
 
 _SKIP = 2  # layers from one skip connection to the next (section 3.1)
 _GRID = 16  # JPEG's units with 4:2:0 chroma [pixels]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArtefactsConfig:
+class ArtefactsConfig(GANConfig):
     """Network and training examples; the defaults are the paper's RED30."""
 
     maps: int = 64
@@ -52,16 +53,11 @@ class ArtefactsConfig:
                 f"got {self.lowest_quality} and {self.highest_quality}"
             )
 
-    @property
-    def group(self) -> int:
-        """Samples that one pass must see together."""
-        return 1
-
     def make(self, spec: ImageSpec) -> "ArtefactRemoval":
         """The network for images of a data set, with fresh weights."""
         return ArtefactRemoval(self, spec)
 
-    def make_generator(self, spec: ImageSpec) -> "Autoencoder":
+    def make_sampler(self, spec: ImageSpec) -> "Autoencoder":
         """The network alone."""
         return Autoencoder(self, spec.channels)
 
@@ -75,6 +71,7 @@ class Autoencoder(nn.Module):
     Shape: [N, C, H, W] in [-1, 1] -> the same, of any size.
     """
 
+    latent: Latent | None = None
     scale = 1
     """Output pixels for each input pixel, in height and width."""
 
@@ -87,7 +84,7 @@ class Autoencoder(nn.Module):
         self.reach = 2 * config.depth
         """Input pixels in each direction that an output pixel depends on."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, level: int = 0, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         depths = [x]
         for layer in self.encoder:
             depths.append(F.relu(layer(depths[-1])))
@@ -108,7 +105,7 @@ def _conv(maps_in: int, maps: int) -> nn.Conv2d:
     return layer
 
 
-class ArtefactRemoval:
+class ArtefactRemoval(GAN):
     """The autoencoder and its one step: make examples worse, and learn to undo it."""
 
     def __init__(self, config: ArtefactsConfig, spec: ImageSpec) -> None:
@@ -116,9 +113,9 @@ class ArtefactRemoval:
             raise ConfigError(f"JPEG knows images of 1 or 3 channels, the data has {spec.channels}")
         self.config = config
         self.generator = Autoencoder(config, spec.channels)
-        self.networks = nn.ModuleDict({"generator": self.generator})
+        super().__init__({"generator": self.generator})
 
-    def phases(self) -> list[Phase]:
+    def phases(self, stage: Stage) -> list[Phase]:
         return [Phase("restore", ("generator",), self.loss)]
 
     def loss(self, batch: Batch) -> Terms:
@@ -138,10 +135,10 @@ class ArtefactRemoval:
         pairs = patches(torch.cat([worse, clean], 1), draws[:, 2:4], side)
         return pairs.tensor_split(2, 1)  # type: ignore[return-value]  # two of them
 
-    def samples(self, generator: nn.Module, batch: Batch) -> Tensor:
+    def samples(self, sampler: nn.Module, batch: Batch) -> Tensor:
         """Compressed, restored and true image side by side."""
         worse, clean = self.examples(batch)
-        return torch.cat([worse, generator(worse), clean], 3)
+        return torch.cat([worse, sampler(worse), clean], 3)
 
 
 def jpeg(images: Tensor, quality: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """SRGAN: four times the resolution (Ledig et al., CVPR 2017), the second network of CelebA-HQ (ProGAN appendix C)."""
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,19 +11,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
-from progan.gans.base import WHOLE_BATCH, Batch, ImageSpec, Phase, Terms
+from progan.gans.base import GAN, Batch, GANConfig, ImageSpec, Latent, Phase, Terms
 from progan.images import to_float, to_uint8
-from progan.layers import LEAK
+from progan.layers import LEAK, BatchNorm2d
 from progan.losses import NON_SATURATING
 from progan.metrics import lite0
 from progan.restoration.patches import patches, squared_error
+from progan.schedule import Stage
 
 SCALE = 4
 _COMPARED = (1, 3, 5)  # last maps of EfficientNet-Lite0 at 1/2, 1/4 and 1/8 of the side: 16, 24 and 40 of them
 
 
 @dataclass(frozen=True, kw_only=True)
-class SuperResolutionConfig:
+class SuperResolutionConfig(GANConfig):
     """Networks and objective; the defaults are the paper's, with other perceptual features."""
 
     maps: int = 64
@@ -40,12 +43,14 @@ class SuperResolutionConfig:
     """Weight of the distance between features of EfficientNet-Lite0 ('progan[lite0]'); 0: not used."""
     adversarial_weight: float = 1e-3
     """Weight of the adversarial loss (equation 3)."""
+    bn_group: int = 0
+    """Samples that share the statistics of batch norm; 0: the whole batch, over all devices."""
 
     def __post_init__(self) -> None:
         for name in ("maps", "critic_maps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"gan.{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("blocks", "pretrain_steps"):
+        for name in ("blocks", "pretrain_steps", "bn_group"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"gan.{name} must not be negative, got {getattr(self, name)}")
         if self.crop < 0 or self.crop % SCALE:
@@ -53,14 +58,19 @@ class SuperResolutionConfig:
 
     @property
     def group(self) -> int:
-        """Both networks have batch norm."""
-        return WHOLE_BATCH
+        """Samples that one pass must see together."""
+        return self.bn_group or 1
+
+    @property
+    def whole_share(self) -> bool:
+        """Whether batch norm takes the statistics of whole batches; both networks have it."""
+        return not self.bn_group
 
     def make(self, spec: ImageSpec) -> "SuperResolution":
         """Both networks for images of a data set, with fresh weights."""
         return SuperResolution(self, spec)
 
-    def make_generator(self, spec: ImageSpec) -> "Generator":
+    def make_sampler(self, spec: ImageSpec) -> "Generator":
         """The generator alone."""
         return Generator(self, spec.channels)
 
@@ -68,10 +78,10 @@ class SuperResolutionConfig:
 class _Residual(nn.Module):
     """Two convolutions with batch norm, added to what comes in."""
 
-    def __init__(self, maps: int) -> None:
+    def __init__(self, maps: int, norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
-        self.first, self.first_norm = nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps)
-        self.second, self.second_norm = nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps)
+        self.first, self.first_norm = nn.Conv2d(maps, maps, 3, padding=1, bias=False), norm(maps)
+        self.second, self.second_norm = nn.Conv2d(maps, maps, 3, padding=1, bias=False), norm(maps)
         self.activation = nn.PReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,15 +95,16 @@ class Generator(nn.Module):
     Shape: [N, C, H, W] in [-1, 1] -> [N, C, 4H, 4W], of any size.
     """
 
+    latent: Latent | None = None
     scale = SCALE
     """Output pixels for each input pixel, in height and width."""
 
     def __init__(self, config: SuperResolutionConfig, channels: int) -> None:
         super().__init__()
-        maps = config.maps
+        maps, norm = config.maps, partial(BatchNorm2d, group=config.bn_group)
         self.first = nn.Sequential(nn.Conv2d(channels, maps, 9, padding=4), nn.PReLU())
-        self.blocks = nn.Sequential(*(_Residual(maps) for _ in range(config.blocks)))
-        self.after = nn.Sequential(nn.Conv2d(maps, maps, 3, padding=1, bias=False), nn.BatchNorm2d(maps))
+        self.blocks = nn.Sequential(*(_Residual(maps, norm) for _ in range(config.blocks)))
+        self.after = nn.Sequential(nn.Conv2d(maps, maps, 3, padding=1, bias=False), norm(maps))
         self.enlarge = nn.Sequential(*itertools.chain(*(self._twice(maps) for _ in range(2))))
         self.last = nn.Conv2d(maps, channels, 9, padding=4)
         # First, blocks, after; then 1 pixel at sizes 1 and 2, and 4 at size 4.
@@ -104,7 +115,7 @@ class Generator(nn.Module):
     def _twice(maps: int) -> tuple[nn.Module, ...]:
         return nn.Conv2d(maps, 4 * maps, 3, padding=1), nn.PixelShuffle(2), nn.PReLU()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, level: int = 0, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         x = self.first(x)
         x = x + self.after(self.blocks(x))
         return self.last(self.enlarge(x))
@@ -113,42 +124,40 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Eight convolutions, every second one halving the size, and two dense layers (figure 4).
 
-    It also counts the generator's steps, because a resumed run needs to know whether the first ones are over.
-
     Shape: [N, C, H, W] of the size that it was made for -> scores [N] before the sigmoid.
     """
 
     def __init__(self, config: SuperResolutionConfig, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
         maps, activation = config.critic_maps, nn.LeakyReLU(LEAK, inplace=True)
+        norm = partial(BatchNorm2d, group=config.bn_group)
         layers: list[nn.Module] = [nn.Conv2d(channels, maps, 3, padding=1), activation]
         widths = [maps * factor for factor in (1, 1, 2, 2, 4, 4, 8, 8)]
         for number, (maps_in, maps_out) in enumerate(itertools.pairwise(widths)):
             stride = 2 if number % 2 == 0 else 1
-            layers += [nn.Conv2d(maps_in, maps_out, 3, stride, 1, bias=False), nn.BatchNorm2d(maps_out), activation]
+            layers += [nn.Conv2d(maps_in, maps_out, 3, stride, 1, bias=False), norm(maps_out), activation]
         self.features = nn.Sequential(*layers)
         self.score = nn.Sequential(
             nn.Linear(widths[-1] * _sixteenth(size[0]) * _sixteenth(size[1]), 16 * maps),
             activation,
             nn.Linear(16 * maps, 1),
         )
-        self.generator_steps = 0
+        self.register_load_state_dict_pre_hook(_forget_steps)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.score(self.features(x).flatten(1))[:, 0].float()
 
-    def get_extra_state(self) -> Tensor:
-        return torch.tensor(self.generator_steps)
 
-    def set_extra_state(self, state: Tensor) -> None:
-        self.generator_steps = int(state)
+def _forget_steps(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
+    """Version 0.1.0 counted the generator's steps in its checkpoints; the images seen tell as much."""
+    state.pop(f"{prefix}_extra_state", None)
 
 
 def _sixteenth(side: int) -> int:
     return -(-side // 16)
 
 
-class SuperResolution:
+class SuperResolution(GAN):
     """Both networks and their steps: first the squared error alone, then features and the discriminator too."""
 
     def __init__(self, config: SuperResolutionConfig, spec: ImageSpec) -> None:
@@ -158,19 +167,16 @@ class SuperResolution:
         self.config, self.size = config, size
         self.generator = Generator(config, spec.channels)
         self.discriminator = Discriminator(config, spec.channels, size)
-        self.networks = nn.ModuleDict({"generator": self.generator, "discriminator": self.discriminator})
+        super().__init__({"generator": self.generator, "discriminator": self.discriminator})
         self.distance = FeatureDistance() if config.feature_weight else None
 
-    def phases(self) -> list[Phase]:
-        if self.discriminator.generator_steps < self.config.pretrain_steps:
-            return [Phase("pretrain", ("generator",), self.pixel_loss, after_step=self._count_step)]
+    def phases(self, stage: Stage) -> list[Phase]:
+        if stage.images_seen < self.config.pretrain_steps * stage.batch:
+            return [Phase("pretrain", ("generator",), self.pixel_loss)]
         return [
             Phase("discriminator", ("discriminator",), self.discriminator_loss),
-            Phase("generator", ("generator",), self.generator_loss, shows_images=False, after_step=self._count_step),
+            Phase("generator", ("generator",), self.generator_loss, shows_images=False),
         ]
-
-    def _count_step(self) -> None:
-        self.discriminator.generator_steps += 1
 
     def pixel_loss(self, batch: Batch) -> Terms:
         """The squared error, which makes an SRResNet."""
@@ -204,10 +210,10 @@ class SuperResolution:
             )
         return downscale(real), real
 
-    def samples(self, generator: nn.Module, batch: Batch) -> Tensor:
+    def samples(self, sampler: nn.Module, batch: Batch) -> Tensor:
         """Bicubic, super-resolved and true image side by side."""
         small, real = self.examples(batch)
-        return torch.cat([upscale(small), generator(small), real], 3)
+        return torch.cat([upscale(small), sampler(small), real], 3)
 
 
 class FeatureDistance:

@@ -1,11 +1,12 @@
 """Everything one training run is made of, as one frozen value."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from progan.errors import ConfigError
 from progan.gans import ProGANConfig
-from progan.gans.base import WHOLE_BATCH, GANConfig, ImageSpec
+from progan.gans.base import WHOLE_BATCH, GANConfig, ImageSpec, Phase
 from progan.schedule import ScheduleConfig, at_resolution
 
 AnyGAN = TypeVar("AnyGAN", bound=GANConfig)
@@ -18,19 +19,25 @@ class RunConfig(Generic[AnyGAN]):
     gan: AnyGAN = field(default_factory=ProGANConfig)  # type: ignore[assignment]  # the most wanted one
     """Networks and objective."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    """When the networks grow."""
+    """Resolutions, batches and learning rates, and how long the run is."""
     seed: int = 0
-    """Of the weights and of every random draw."""
+    """Seed of the weights and of every random draw."""
+    label_columns: tuple[str, ...] = ()
+    """Columns of the data set that labels are made of, for conditional GANs; its classes when not given."""
+    load_size: int | None = None
+    """Shorter side of the images in the data set [pixels], if they are larger than those trained on: a random part of
+    an image is cut out each time it is shown."""
     mirror: bool = True
     """Mirror each image left to right with probability 1/2, each time it is shown."""
     beta1: float = 0.0
-    """Adam's decay of the gradients' mean (appendix A.1)."""
+    """Adam's decay of the gradients' mean (appendix A.1), where the GAN has no value of its own."""
     beta2: float = 0.99
-    """Adam's decay of the squared gradients (appendix A.1)."""
+    """Adam's decay of the squared gradients (appendix A.1), where the GAN has no value of its own."""
     adam_eps: float = 1e-8
     """Adam's epsilon."""
     ema_decay: float = 0.999
-    """Moving average of G: kept share at each of its steps (appendix A.1), if ema_kimg is not given."""
+    """Moving average of G: kept share at each iteration (appendix A.1), if ema_kimg is not given. 0: the current
+    weights."""
     ema_kimg: float | None = None
     """Half-life of that average in thousands of real images, the same for every batch size."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -56,6 +63,11 @@ class RunConfig(Generic[AnyGAN]):
             raise ConfigError(f"micro_batch must be at least 1, got {self.micro_batch}")
         if self.ema_kimg is not None and self.ema_kimg <= 0:
             raise ConfigError(f"ema_kimg must be positive, got {self.ema_kimg}")
+        if self.load_size is not None and self.load_size < self.schedule.resolution:
+            raise ConfigError(
+                f"load_size {self.load_size} is below schedule.resolution {self.schedule.resolution}: no part of the "
+                "trained size could be cut out"
+            )
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
 
@@ -78,14 +90,26 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """
     flat = {}
     for key, value in values.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
     return flat
 
 
 def completed(old: dict[str, Any], like: RunConfig) -> dict[str, Any]:
     """Settings that an older version wrote, with the defaults of what it did not know, which leave all as it was."""
-    defaults = RunConfig(gan=type(like.gan)()).to_dict()
-    return {**defaults, **old, **{part: {**defaults[part], **old[part]} for part in ("gan", "schedule")}}
+    return _filled(old, RunConfig(gan=type(like.gan)()).to_dict())
+
+
+def _filled(old: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """``old`` with what it lacks, also in the parts that both have."""
+    parts = {key: _filled(old[key], value) for key, value in defaults.items() if _both(old.get(key), value)}
+    return {**defaults, **old, **parts}
+
+
+def _both(a: Any, b: Any) -> bool:
+    return isinstance(a, dict) and isinstance(b, dict)
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -103,22 +127,32 @@ def split_batch(config: RunConfig, batch: int, world: int) -> int:
     Raises:
         ConfigError: if no such split exists.
     """
-    group = min(config.gan.group, batch)
+    group, limit = min(config.gan.group, batch), config.micro_batch or batch
     if batch % (group * world):
         shared = f" on each of {world} processes" if world > 1 else ""
         raise ConfigError(
             f"schedule.batch {batch} is not a multiple of {_group_name(config)} {group}{shared}; "
             f"try {_suggestion(config, batch, world)}"
         )
-    groups = batch // group
-    per_rank = groups // world
-    limit = config.micro_batch or batch
-    fitting = [n for n in range(1, per_rank + 1) if per_rank % n == 0 and batch // world // n <= limit]
+    share = batch // world
+    if config.gan.whole_share:
+        if limit < share:
+            raise ConfigError(
+                f"micro_batch {limit} would split the {share} samples whose statistics batch norm takes; leave it out, "
+                f"or let fewer samples share statistics with --gan.bn-group {_largest_divisor(share, limit)}"
+            )
+        return 1
+    groups = share // group
+    fitting = [n for n in range(1, groups + 1) if groups % n == 0 and share // n <= limit]
     if not fitting:
         raise ConfigError(
             f"micro_batch {limit} is smaller than {_group_name(config)} {group}; try --micro-batch {group}"
         )
     return fitting[0]
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+    return next(n for n in range(min(number, limit), 0, -1) if number % n == 0)
 
 
 def check(config: RunConfig, spec: ImageSpec, world: int) -> None:
@@ -127,21 +161,45 @@ def check(config: RunConfig, spec: ImageSpec, world: int) -> None:
         raise ConfigError(
             f"schedule.resolution {config.schedule.resolution} does not fit data of {spec.height}x{spec.width}"
         )
-    for level in range(config.schedule.first_level, config.schedule.levels):
-        split_batch(config, at_resolution(config.schedule.batch, 4 << level), world)
+    if config.schedule.grows and max(spec.height, spec.width) % spec.shorter:
+        raise ConfigError(
+            f"a run that grows wants a longer side that is a multiple of the shorter one, the data has "
+            f"{spec.height}x{spec.width}; --schedule.start-resolution {spec.shorter} trains without growing"
+        )
+    if config.gan.sources != 1 + len(spec.others):
+        raise ConfigError(
+            f"this GAN takes {config.gan.sources} data set{'s' * (config.gan.sources > 1)}, got {1 + len(spec.others)}"
+        )
+    for batch in batches(config):
+        split_batch(config, batch, world)
+
+
+def check_phases(config: RunConfig, phases: Sequence[Phase], world: int) -> None:
+    """Raise ConfigError if a phase has batches that cannot be shared."""
+    for factor in {phase.batch for phase in phases} - {1}:
+        for batch in batches(config):
+            split_batch(config, factor * batch, world)
+
+
+def batches(config: RunConfig) -> set[int]:
+    """The batches of all stages."""
+    schedule = config.schedule
+    return {
+        at_resolution(schedule.batch, schedule.side(level)) for level in range(schedule.first_level, schedule.levels)
+    }
 
 
 def _group_name(config: RunConfig) -> str:
-    one = config.gan.group != WHOLE_BATCH and hasattr(config.gan, "stddev_group")
-    return "gan.stddev_group" if one else "the samples that one pass must see,"
+    setting = config.gan.group_setting
+    return f"gan.{setting}" if setting and config.gan.group != WHOLE_BATCH else "the samples that one pass must see,"
 
 
 def _suggestion(config: RunConfig, batch: int, world: int) -> str:
     """Settings near those given that ``world`` processes can share."""
     if config.gan.group == WHOLE_BATCH:
-        return "one process, because batch statistics are those of a whole batch"
-    group = min(config.gan.group, batch)
+        return "one process, because all samples of a batch are compared with each other"
+    group, setting = min(config.gan.group, batch), config.gan.group_setting
     step = group * world
     fitting = [g for g in range(1, group) if batch % (g * world) == 0]
-    other = f" or --gan.stddev-group {max(fitting)}" if fitting and hasattr(config.gan, "stddev_group") else ""
+    other = f" or --gan.{setting.replace('_', '-')} {max(fitting)}" if fitting and setting else ""
     return f"--schedule.batch {max(batch // step, 1) * step}{other}"

@@ -47,6 +47,29 @@ class Ranks:
             values /= self.world
         return values
 
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over all ranks, through which gradients of any order flow."""
+        return values if self.world == 1 else _Total.apply(values)  # type: ignore[return-value]
+
+    @torch.no_grad()
+    def gather(self, samples: Tensor) -> Tensor:
+        """Samples [N, ...] of all ranks as they were dealt out: row i of rank r becomes row i * world + r."""
+        if self.world == 1:
+            return samples
+        own = samples.detach().contiguous()
+        parts = [torch.empty_like(own) for _ in range(self.world)]
+        dist.all_gather(parts, own)
+        return torch.stack(parts, 1).flatten(0, 1)
+
+    @torch.no_grad()
+    def share(self, tensors: Sequence[Tensor]) -> None:
+        """The values of the first rank on all of them, in place."""
+        if self.world > 1:
+            for tensor in tensors:
+                same = tensor.contiguous()
+                dist.broadcast(same, 0)
+                tensor.copy_(same)
+
     def most(self, values: list[int]) -> list[int]:
         """The largest value of any rank, element by element."""
         if self.world == 1:
@@ -59,6 +82,20 @@ class Ranks:
         """Return when every rank has come here."""
         if self.world > 1:
             dist.barrier()
+
+
+class _Total(torch.autograd.Function):
+    """Sum over all ranks; its derivative is the sum of the derivatives on all ranks."""
+
+    @staticmethod
+    def forward(ctx: object, values: Tensor) -> Tensor:
+        values = values.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(values)
+        return values
+
+    @staticmethod
+    def backward(ctx: object, slopes: Tensor) -> Tensor:  # type: ignore[override]  # of one input
+        return _Total.apply(slopes)  # type: ignore[return-value]
 
 
 @contextmanager

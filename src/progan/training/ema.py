@@ -1,4 +1,4 @@
-"""The moving average of the generator's weights and statistics, with which all samples are made."""
+"""The moving average of the sampler's weights and statistics, with which all samples are made."""
 
 import copy
 
@@ -9,15 +9,17 @@ from torch import Tensor, nn
 class WeightAverage:
     """Exponential moving average of a network's parameters and float buffers (ProGAN appendix A.1).
 
+    Buffers of whole numbers, and those that a module names as its ``copied_buffers``, are copied.
+
     Args:
-        decay: kept share at each step; 0.999 in the paper, whatever the batch size.
+        decay: kept share at each step; 0.999 in the paper, whatever the batch size; 0 keeps the current weights.
         half_life_kimg: if given, the share is 0.5^(images / half-life) instead.
     """
 
     def __init__(self, network: nn.Module, *, decay: float = 0.999, half_life_kimg: float | None = None) -> None:
         self.source, self.network = network, copy.deepcopy(network).requires_grad_(False).eval()
         self.decay, self.half_life_kimg = decay, half_life_kimg
-        self._sources, self._averages = _floats(network), _floats(self.network)
+        (self._sources, self._copied), (self._averages, self._copies) = _tensors(network), _tensors(self.network)
 
     def kept(self, images: int) -> float:
         """Share of the old average that a step of ``images`` images keeps."""
@@ -27,8 +29,25 @@ class WeightAverage:
     def update(self, images: int) -> None:
         """Move towards the network by one step of ``images`` real images."""
         torch._foreach_lerp_(self._averages, self._sources, 1 - self.kept(images))
+        self._copy(self._copies, self._copied)
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Begin again with the network as it is."""
+        self._copy([*self._averages, *self._copies], [*self._sources, *self._copied])
+
+    @staticmethod
+    def _copy(to: list[Tensor], of: list[Tensor]) -> None:
+        if to:
+            torch._foreach_copy_(to, of)
 
 
-def _floats(network: nn.Module) -> list[Tensor]:
-    """Parameters, and what batch norm keeps."""
-    return [*network.parameters(), *(b for b in network.buffers() if b.is_floating_point())]
+def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """What is averaged, which are the parameters and what batch norm keeps, and what is copied."""
+    averaged: list[Tensor] = list(network.parameters())
+    copied: list[Tensor] = []
+    for module in network.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            whole = not buffer.is_floating_point() or name in getattr(module, "copied_buffers", ())
+            (copied if whole else averaged).append(buffer)
+    return averaged, copied

@@ -1,32 +1,43 @@
 """One training iteration of any GAN: the file to read first."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from progan import draws
-from progan.gans.base import Batch, ImageSpec, Phase
+from progan.gans.base import GAN, Batch, ImageSpec, Optimizer, Phase
 from progan.images import to_float
+from progan.layers import batch_over_ranks
 from progan.schedule import Stage, stage_at
-from progan.training.config import RunConfig, check, split_batch
+from progan.training.config import RunConfig, check, check_phases, split_batch
 from progan.training.distributed import Ranks
 from progan.training.ema import WeightAverage
+from progan.training.optimizers import Stepper
 from progan.training.precision import Precision, gradients_of
 
 SINGLE = Ranks()
 
 
 class Data(Protocol):
-    """Where batches come from; see data/loader.py."""
+    """Where the images of one source come from; see data/loader.py.
 
-    def batch(
-        self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1
-    ) -> tuple[Tensor, Tensor | None]:
-        """Images uint8 [n, C, H, W] and labels [n] of positions position + offset, + stride, ... < position + count."""
+    Positions are ``position + offset``, + stride, ... < ``position + count``.
+    """
+
+    def images(self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1) -> Tensor:
+        """Images at positions, uint8 [n, C, H, W], or float32 as the networks take them."""
+        ...
+
+    def labels(self, position: int, count: int, *, offset: int = 0, stride: int = 1) -> Tensor | None:
+        """Their labels, int64 [n] or float32 [n, K], or None."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of images; every so many positions each one is shown once."""
         ...
 
 
@@ -38,97 +49,164 @@ class Trainer:
     """
 
     def __init__(
-        self, config: RunConfig, spec: ImageSpec, data: Data, *, device: torch.device, ranks: Ranks = SINGLE
+        self, config: RunConfig, spec: ImageSpec, *data: Data, device: torch.device, ranks: Ranks = SINGLE
     ) -> None:
         check(config, spec, ranks.world)
         self.config, self.spec, self.data, self.device, self.ranks = config, spec, data, device, ranks
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.gan = config.gan.make(spec)
+        check_phases(config, self.gan.phases(stage_at(config.schedule, 0)), ranks.world)
         self.gan.networks.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizers = {
-            name: torch.optim.Adam(
-                network.parameters(), betas=(config.beta1, config.beta2), eps=config.adam_eps, fused=True
-            )
-            for name, network in self.gan.networks.items()
-        }
+        self.gan.memory.to(device)
+        self.steppers = {key: self._stepper(key) for key in (*self.gan.networks, *self.gan.optimizers)}
         self.precision = Precision(config.precision, device)
-        self.ema = WeightAverage(self.gan.networks["generator"], decay=config.ema_decay, half_life_kimg=config.ema_kimg)
+        self.ema = WeightAverage(self.gan.sampler, decay=config.ema_decay, half_life_kimg=config.ema_kimg)
         self.images_seen = 0
         self.optimizers_of: tuple[int, bool] | None = None
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, float] = {}
+
+    def _stepper(self, key: str) -> Stepper:
+        """The optimizer of a network, or of one in one phase, "phase/network"."""
+        how = self.gan.optimizers.get(key, Optimizer())
+        return Stepper(self.gan.networks[key.rpartition("/")[2]], how, self.config)
 
     @property
     def stage(self) -> Stage:
         """The stage of the next iteration."""
         return stage_at(self.config.schedule, self.images_seen)
 
+    @cached_property
+    def sampled(self) -> tuple[str, ...]:
+        """Names of the networks that the sampler is made of."""
+        shown = {id(p) for p in self.gan.sampler.parameters()}
+        return tuple(n for n, network in self.gan.networks.items() if any(id(p) in shown for p in network.parameters()))
+
     def iterate(self) -> Stage:
         """One step of every phase; returns the stage it belonged to."""
         stage = self.stage
+        if self.optimizers_of is None:
+            self._look(stage)
         if stage.key != self.optimizers_of:  # when a fade begins and when it ends (ProGAN appendix A.1)
-            for optimizer in self.optimizers.values():
-                optimizer.state.clear()
+            for stepper in self.steppers.values():
+                stepper.torch.state.clear()
             self.optimizers_of = stage.key
-        shown = 0
-        for phase in self.gan.phases():
+        phases, shown = self.gan.phases(stage), 0
+        images = sum(phase.repeats * phase.batch * stage.batch * phase.shows_images for phase in phases)
+        for phase in phases:
+            count = phase.batch * stage.batch
             for repeat in range(phase.repeats):
-                self._run(phase, stage, self.images_seen + repeat * stage.batch)
-            shown += phase.repeats * stage.batch * phase.shows_images
-        self.ema.update(shown)
-        self.images_seen += shown
+                if phase.shows_images:
+                    self._run(phase, stage, phase.name, self.images_seen + shown, count)
+                    shown += count
+                else:  # a larger batch takes as many numbers more of its streams as it has samples more
+                    name = f"{phase.name}#{repeat}" if repeat else phase.name
+                    self._run(phase, stage, name, self.images_seen * phase.batch, count)
+            if phase.moves_average:
+                self.ema.update(images)
+        if not any(phase.moves_average for phase in phases):
+            self.ema.update(images)
+        self.images_seen += images
         return stage
 
-    def _run(self, phase: Phase, stage: Stage, first: int) -> None:
-        """One step of the networks that ``phase`` trains, on the global samples from ``first`` on."""
-        for name, network in self.gan.networks.items():
-            network.requires_grad_(name in phase.trains)
-        parts = split_batch(self.config, stage.batch, self.ranks.world)
-        ranks = self.ranks
+    def _run(self, phase: Phase, stage: Stage, name: str, first: int, count: int) -> None:
+        """One step of the networks that ``phase`` trains, on ``count`` samples of all ranks from ``first`` on."""
+        for network_name, network in self.gan.networks.items():
+            network.requires_grad_(network_name in phase.trains)
+        if phase.before_step:
+            phase.before_step()
+        ranks, parts = self.ranks, split_batch(self.config, count, self.ranks.world)
         for part in range(parts):  # samples are dealt out in turn, so that groups stay whole
-            batch = self._batch(phase.name, stage, first, ranks.rank + ranks.world * part, ranks.world * parts)
-            with self.precision.autocast():
+            batch = self._batch(name, stage, first, count, ranks.rank + ranks.world * part, ranks.world * parts)
+            with self.precision.autocast(), batch_over_ranks(ranks.total if ranks.world > 1 else None):
                 terms = phase.loss(batch)
-            means = {name: term.mean() / parts for name, term in terms.items()}
+            means = {term: value.mean() / parts for term, value in terms.items()}
             self.precision.scaled(torch.stack(list(means.values())).sum()).backward()
-            for name, mean in means.items():
-                self._add(f"{phase.name}/{name}", mean.detach(), 1 / parts)
-        optimizers = [self.optimizers[name] for name in phase.trains]
-        for optimizer in optimizers:
-            optimizer.param_groups[0]["lr"] = stage.lr
-            self.ranks.average(gradients_of(optimizer))
-        for name, norm in zip(phase.trains, self.precision.step(*optimizers), strict=True):
-            self._add(f"{name}/gradient_norm", norm, 1)
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
+            for term, mean in means.items():
+                self._add(f"{phase.name}/{term}", mean.detach(), 1 / parts)
+        self._step(phase, stage)
         if phase.after_step:
             trained = (self.gan.networks[name] for name in phase.trains)
             ranks.average([b for network in trained for b in network.buffers() if b.is_floating_point()])
             phase.after_step()
 
+    def _step(self, phase: Phase, stage: Stage) -> None:
+        """Step by the gradients that are there, averaged over all ranks."""
+        own = (f"{phase.name}/{name}" for name in phase.trains)
+        keys = [key if key in self.steppers else name for key, name in zip(own, phase.trains, strict=True)]
+        steppers = [self.steppers[key] for key in keys]
+        for stepper in steppers:
+            stepper.set(stage.lr * phase.lr, self.images_seen)
+            self.ranks.average(gradients_of(stepper.torch))
+        for name, norm in zip(phase.trains, self.precision.step(*(s.torch for s in steppers)), strict=True):
+            self._add(f"{name}/gradient_norm", norm, 1)
+        for stepper in steppers:
+            stepper.torch.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def _look(self, stage: Stage) -> None:
+        """Let the GAN set itself by real images before its first step."""
+        if type(self.gan).look is GAN.look:
+            return
+        total = len(self.data[0])
+
+        def batches() -> Iterator[Batch]:
+            for first in range(0, total, stage.batch):
+                yield self._batch("look", stage, first, min(stage.batch, total - first), 0, 1)
+
+        self.gan.look(batches())
+        modules: tuple[nn.Module, ...] = (self.gan.networks, self.gan.memory)
+        self.ranks.share([t for module in modules for t in (*module.parameters(), *module.buffers())])
+        self.ema.reset()
+
+    @property
+    def specs(self) -> tuple[ImageSpec, ...]:
+        """What is known of each source."""
+        return self.spec, *self.spec.others
+
+    def latents(self, count: int) -> Tensor:
+        """Those of the first samples, for a sampler that takes latents."""
+        batch = self._batch("samples", self.stage, 0, count, 0, 1)
+        return self.gan.sampler.latent.draw(batch.normal, batch.uniform)  # type: ignore[union-attr, operator]
+
     @torch.no_grad()
     def samples(self, stage: Stage, count: int) -> Tensor:
-        """What the averaged generator shows at a stage, [count, C, H, W] in about [-1, 1]; always of the same draws."""
-        return self.gan.samples(self.ema.network, self._batch("samples", replace(stage, batch=count), 0, 0, 1))
+        """What the averaged sampler shows at a stage, [count, C, H, W] in about [-1, 1]; always of the same draws."""
+        return self.gan.samples(self.ema.network, self._batch("samples", stage, 0, count, 0, 1))
 
-    def _batch(self, name: str, stage: Stage, first: int, offset: int, stride: int) -> Batch:
-        """Every ``stride``-th sample of the batch that begins at ``first``; ``name`` makes its draws its own."""
+    def _batch(self, name: str, stage: Stage, first: int, count: int, offset: int, stride: int) -> Batch:
+        """Every ``stride``-th of ``count`` samples from ``first`` on; ``name`` makes its draws its own."""
+        seed, where = self.config.seed, {"offset": offset, "stride": stride}
 
-        def drawn(make: Callable[..., np.ndarray]) -> Callable[[str, int], Tensor]:
-            def draw(stream: str, width: int) -> Tensor:
-                rows = make(self.config.seed, f"{name}/{stream}", first, stage.batch, width)[offset::stride]
-                return torch.from_numpy(rows.astype(np.float32)).to(self.device, non_blocking=True)
+        def put(rows: np.ndarray, *shape: int) -> Tensor:
+            numbers = torch.from_numpy(rows.astype(np.float32)).view(*shape)
+            return numbers.to(self.device, non_blocking=True)
+
+        def drawn(make: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
+            def draw(stream: str, *shape: int) -> Tensor:
+                rows = make(seed, f"{name}/{stream}", first, count, int(np.prod(shape)))[offset::stride]
+                return put(rows, len(rows), *shape)
 
             return draw
 
-        def load() -> tuple[Tensor, Tensor | None]:
-            images, labels = self.data.batch(first, stage.batch, stage.resolution, offset=offset, stride=stride)
-            return to_float(images), labels
+        def once(stream: str, *shape: int) -> Tensor:
+            return put(draws.uniform(seed, f"{name}/{stream}", first, 1, int(np.prod(shape))), *shape)
 
-        alpha = torch.full((), stage.alpha, device=self.device) if stage.fading else None
+        def load(source: int) -> Tensor:
+            real = self.data[source].images(first, count, stage.resolution, **where)
+            return real if real.is_floating_point() else to_float(real)
+
         return Batch(
-            level=stage.level, alpha=alpha, load=load, normal=drawn(draws.normal), uniform=drawn(draws.uniform)
+            level=stage.level,
+            alpha=torch.full((), stage.alpha, device=self.device) if stage.fading else None,
+            positions=torch.arange(first + offset, first + count, stride),
+            load=load,
+            load_labels=lambda source: self.data[source].labels(first, count, **where),
+            normal=drawn(draws.normal),
+            uniform=drawn(draws.uniform),
+            step_uniform=once,
+            gather=self.ranks.gather,
         )
 
     def _add(self, name: str, value: Tensor, weight: float) -> None:
@@ -145,24 +223,27 @@ class Trainer:
         return {**dict(zip(names, means, strict=False)), "skipped_steps": means[-1]}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next iterations depend on, as tensors and plain values."""
+        """All that ``load_state_dict`` needs, as tensors and plain values."""
         return {
             "images_seen": self.images_seen,
             "optimizers_of": self.optimizers_of,
             "networks": self.gan.networks.state_dict(),
+            "memory": self.gan.memory.state_dict(),
             "ema": self.ema.network.state_dict(),
-            "optimizers": {name: o.state_dict()["state"] for name, o in self.optimizers.items()},
+            "optimizers": {key: stepper.torch.state_dict()["state"] for key, stepper in self.steppers.items()},
             "precision": self.precision.state_dict(),
-            "sums": self.sums,
-            "counts": self.counts,
+            "sums": dict(self.sums),
+            "counts": dict(self.counts),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where the trainer that gave ``state`` was."""
         self.gan.networks.load_state_dict(state["networks"])
+        self.gan.memory.load_state_dict(state.get("memory", {}))  # checkpoints of version 0.1.0 have none
         self.ema.network.load_state_dict(state["ema"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": state["optimizers"][name]})
+        for key, values in state["optimizers"].items():
+            optimizer = self.steppers[key].torch
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": values})
         self.precision.load_state_dict(state["precision"])
         self.images_seen = state["images_seen"]
         self.optimizers_of = state["optimizers_of"] and tuple(state["optimizers_of"])

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from progan.gans.base import Batch, ImageSpec
-from progan.schedule import ScheduleConfig, at_resolution, spans
+from progan.schedule import ScheduleConfig, at_resolution, spans, stage_at
 from progan.training.config import RunConfig, split_batch
 from progan.training.distributed import Ranks
 from progan.training.log import clock
@@ -65,7 +65,7 @@ class Plan:
         lines = ["resolution  batch      lr     kimg  parameters    memory    kimg/s      time"]
         total = 0.0
         for level, cost in sorted(self.costs.items()):
-            side = 4 << level
+            side = schedule.side(level)
             kimg = sum(s.end - s.first for s in spans(schedule) if s.level == level) / 1000
             seconds = kimg * cost.seconds_per_kimg
             total += seconds
@@ -82,19 +82,32 @@ class Plan:
 
 
 class _RandomImages:
-    """Stands in for a data set: random bytes, held once."""
+    """Stands in for a data set: random bytes."""
 
     def __init__(self, spec: ImageSpec, device: torch.device) -> None:
         self.spec, self.device = spec, device
+        self.sizes = {min(spec.size(level)): spec.size(level) for level in range(spec.levels)}
 
-    def batch(
-        self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1
-    ) -> tuple[Tensor, Tensor | None]:
-        height, width = self.spec.size(resolution.bit_length() - 3)
-        n = len(range(offset, count, stride))
-        images = torch.randint(0, 256, (n, height, width, self.spec.channels), dtype=torch.uint8, device=self.device)
-        labels = torch.arange(n, device=self.device) % self.spec.classes if self.spec.classes else None
-        return images.permute(0, 3, 1, 2), labels
+    def images(self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1) -> Tensor:
+        shape = (len(range(offset, count, stride)), *self.sizes[resolution], self.spec.channels)
+        return torch.randint(0, 256, shape, dtype=torch.uint8, device=self.device).permute(0, 3, 1, 2)
+
+    def labels(self, position: int, count: int, *, offset: int = 0, stride: int = 1) -> Tensor | None:
+        return _labels(self.spec, len(range(offset, count, stride)), self.device)
+
+    def __len__(self) -> int:
+        return 1
+
+
+def _labels(spec: ImageSpec, count: int, device: torch.device | str) -> Tensor | None:
+    if spec.attributes:
+        return torch.zeros(count, spec.attributes, device=device)
+    return torch.arange(count, device=device) % spec.classes if spec.classes else None
+
+
+def _random_data(spec: ImageSpec, device: torch.device) -> list[_RandomImages]:
+    """One for each source."""
+    return [_RandomImages(one, device) for one in (spec, *spec.others)]
 
 
 def probe(config: RunConfig, spec: ImageSpec, device: torch.device, *, budget_s: float = 15.0, world: int = 1) -> Plan:
@@ -105,12 +118,12 @@ def probe(config: RunConfig, spec: ImageSpec, device: torch.device, *, budget_s:
     """
     with torch.random.fork_rng():
         costs = [_count(config, spec, level) for level in range(config.schedule.first_level, config.schedule.levels)]
-        trainer = Trainer(replace(config, micro_batch=None), spec, _RandomImages(spec, device), device=device)
+        trainer = Trainer(replace(config, micro_batch=None), spec, *_random_data(spec, device), device=device)
         cuda = device.type == "cuda"
         rate = 5e12 if cuda else 2e10  # first guess, FLOP/s
         begin = time.monotonic()
         for cost in [costs[-1], *costs[:-1]] if cuda else costs:
-            whole = at_resolution(config.schedule.batch, 4 << cost.level)
+            whole = at_resolution(config.schedule.batch, config.schedule.side(cost.level))
             batch = whole // world // split_batch(config, whole, world)
             small = min(config.gan.group, batch)
             slow = not cuda and batch > 2 * small and cost.flops * batch / rate > budget_s / 8
@@ -127,7 +140,7 @@ def probe(config: RunConfig, spec: ImageSpec, device: torch.device, *, budget_s:
             cost.step_s = known.step_s if known else 0.0
             each = known.image_bytes / known.features if known else 4
             cost.image_bytes = each * cost.features
-        whole = at_resolution(config.schedule.batch, 4 << cost.level)
+        whole = at_resolution(config.schedule.batch, config.schedule.side(cost.level))
         cost.seconds_per_kimg = 1000 * (cost.step_s / whole + cost.image_s / world) / cost.batches
         cost.memory = round(
             _state_bytes(trainer) + cost.image_bytes * whole / world / split_batch(config, whole, world)
@@ -137,13 +150,13 @@ def probe(config: RunConfig, spec: ImageSpec, device: torch.device, *, budget_s:
 
 def fit_micro_batch(config: RunConfig, spec: ImageSpec, device: torch.device, world: int) -> RunConfig:
     """The same run with micro-batches as small as the GPU's memory asks for at the most demanding stage."""
-    if device.type != "cuda" or config.micro_batch is not None:
+    if device.type != "cuda" or config.micro_batch is not None or config.gan.whole_share:
         return config
     batch = at_resolution(config.schedule.batch, config.schedule.resolution)
     tries = sorted({batch // world // n for n in range(1, batch // world + 1) if batch // world % n == 0}, reverse=True)
     for size in [s for s in tries if s % min(config.gan.group, batch) == 0]:
         try:
-            trainer = Trainer(config, spec, _RandomImages(spec, device), device=device)
+            trainer = Trainer(config, spec, *_random_data(spec, device), device=device)
             _iterate(trainer, spec.levels - 1, size)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
@@ -168,7 +181,7 @@ def _iterate(trainer: Trainer, level: int, batch: int) -> tuple[float, float]:
     """Seconds of one iteration, and the bytes it keeps for its backward passes."""
     timetable = ScheduleConfig(
         resolution=trainer.config.schedule.resolution,
-        start_resolution=4 << level,
+        start_resolution=trainer.config.schedule.side(level),
         batch=batch,
         lr=1e-6,
         hold_kimg=1e9,
@@ -195,27 +208,36 @@ def _state_bytes(trainer: Trainer) -> float:
 
 def _count(config: RunConfig, spec: ImageSpec, level: int) -> StageCost:
     """Parameters in use, arithmetic and features of an iteration at a level, carried out on no device."""
-    n = min(config.gan.group, at_resolution(config.schedule.batch, 4 << level))
+    n = min(config.gan.group, at_resolution(config.schedule.batch, config.schedule.side(level)))
 
-    def blank(stream: str, width: int) -> Tensor:
-        return torch.empty(n, width, device="meta")
+    specs = (spec, *spec.others)
 
-    def load() -> tuple[Tensor, Tensor]:
-        images = torch.empty(n, spec.channels, *spec.size(level), device="meta")
-        return images, torch.empty(n, dtype=torch.int64, device="meta")
+    def blank(stream: str, *shape: int) -> Tensor:
+        return torch.empty(n, *shape, device="meta")
 
     with torch.device("meta"):
         gan = config.gan.make(spec)
-    batch = Batch(level=level, alpha=None, load=load, normal=blank, uniform=blank)
-    batches = sum(phase.repeats for phase in gan.phases() if phase.shows_images)
+    batch = Batch(
+        level=level,
+        alpha=None,
+        positions=torch.arange(n),
+        load=lambda source: blank("", specs[source].channels, *specs[source].size(level)),
+        load_labels=lambda source: _labels(specs[source], n, "meta"),
+        normal=blank,
+        uniform=blank,
+        step_uniform=lambda stream, *shape: torch.empty(shape, device="meta"),
+    )
+    phases = gan.phases(stage_at(config.schedule, 0))
+    batches = sum(phase.repeats * phase.batch for phase in phases if phase.shows_images)
     flops = features = 0
     try:
-        for phase in gan.phases():
+        for phase in phases:
             for name, network in gan.networks.items():
                 network.requires_grad_(name in phase.trains)
             with _Arithmetic() as counted:
                 torch.stack([term.mean() for term in phase.loss(batch).values()]).sum().backward()
-            flops, features = flops + phase.repeats * counted.flops, max(features, counted.features)
+            flops += phase.repeats * phase.batch * counted.flops
+            features = max(features, phase.batch * counted.features)
     except (NotImplementedError, RuntimeError):  # a loss that looks at values, as JPEG compression does
         return StageCost(level, sum(p.numel() for p in gan.networks.parameters()), math.nan, batches)
     used = sum(p.numel() for p in gan.networks.parameters() if p.grad is not None)

@@ -1,280 +1,88 @@
-"""A run directory: train until the end, a signal or an error, and go on later as if nothing had happened."""
+"""A run directory as something to read: its settings, statistics, samples and snapshots."""
 
-import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL.Image import Image
 
-from progan import draws
-from progan.data.store import Store
-from progan.errors import CheckpointError, ConfigError
-from progan.files import replacing
-from progan.images import save_png, sheet, to_uint8
-from progan.processes import stop_signals
-from progan.registry import name_of
-from progan.schedule import Stage, spans
-from progan.snapshot import Snapshot
-from progan.training import checkpoint
-from progan.training.config import changes, completed
-from progan.training.log import RunLog
-from progan.training.loop import Trainer
-from progan.training.preflight import Plan
-from progan.training.watch import Watcher, watch
-
-MEET_S, MEET_STEPS = 2, 16
-"""Time and iterations after which several processes agree again on stopping and saving; torchrun leaves them 30 s."""
+from progan.errors import CheckpointError
+from progan.snapshot import Snapshot, snapshots_in
+from progan.training import checkpoint, identity
+from progan.training.log import METRICS, read_stats
 
 
+@dataclass(frozen=True)
 class Run:
-    """One run directory and the trainer that fills it.
+    """What is in a run directory now; each property looks again, so a run may be watched while it trains."""
 
-    Raises:
-        ConfigError: if the directory holds a run with other settings or of other data.
-        CheckpointError: if it has checkpoints and none can be read.
-    """
+    path: Path
+    ended_by: int | None = None
+    """Number of the signal that ended the training early, for a run that ``progan.train`` returns."""
 
-    def __init__(
-        self, path: Path, trainer: Trainer, store: Store, *, about: dict[str, Any], watcher: Watcher | None = None
-    ) -> None:
-        self.path, self.trainer, self.store, self.about, self.watcher = path, trainer, store, about, watcher
-        self.config, self.writes = trainer.config, trainer.ranks.first
-        state, warnings = checkpoint.load(path)
-        self._check_same(needed=state is not None)
-        if state is not None:
-            trainer.load_state_dict(state["trainer"])
-        # Seconds of training since the last line of statistics, and where that was.
-        self.since = (0.0, self.kimg) if state is None else state.get("since", (0.0, self.kimg))
-        if self.writes:
-            with self._disk():
-                path.mkdir(parents=True, exist_ok=True)
-                self.log = RunLog(path, kimg=self.kimg)
-                self._write_config()
-                self._say_start(state is not None, warnings)
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """The run in a directory.
+
+        Raises:
+            CheckpointError: if there is none, or its config.json is damaged.
+        """
+        identity.read(Path(path))
+        return cls(Path(path))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its settings, as plain values."""
+        return identity.read(self.path)["config"]
+
+    @property
+    def stats(self) -> dict[str, np.ndarray]:
+        """Columns of stats.jsonl by name, float64 [rows]; NaN where a row has no such number."""
+        return _columns(read_stats(self.path))
+
+    @property
+    def metrics(self) -> dict[str, np.ndarray]:
+        """Columns of metrics.jsonl, as ``stats``."""
+        return _columns(read_stats(self.path, METRICS))
 
     @property
     def kimg(self) -> float:
-        """Thousands of real images seen."""
-        return self.trainer.images_seen / 1000
+        """Thousands of real images shown until the last row of statistics."""
+        rows = read_stats(self.path)
+        return rows[-1]["kimg"] if rows else 0.0
 
     @property
     def finished(self) -> bool:
-        """Whether the schedule's end is reached."""
-        return self.trainer.images_seen >= round(1000 * self.config.schedule.total_kimg)
+        """Whether the end of its schedule is reached, and saved."""
+        return self.kimg >= self.config["schedule"]["total_kimg"] and (self.path / checkpoint.NAME).exists()
 
-    def train(self, plan: Plan) -> int | None:
-        """Train to the end of the schedule; returns the number of the signal that ended it early, if one did.
+    @property
+    def samples(self) -> list[Path]:
+        """Sheets of generated images, in the order of training."""
+        return sorted(path for path in (self.path / "samples").glob("*.png") if not path.name.startswith("reals"))
+
+    @property
+    def snapshots(self) -> list[Path]:
+        """Snapshot files, in the order of training."""
+        return snapshots_in(self.path)
+
+    def snapshot(self, number: int = -1, *, device: torch.device | str = "cpu") -> Snapshot:
+        """One of its snapshots; the newest when not given.
 
         Raises:
-            CheckpointError: if the disk does not take what the run writes.
+            CheckpointError: if there is none.
         """
-        with self._disk():
-            try:
-                ended_by = self._train(plan)
-            finally:
-                if self.writes:
-                    self.log.end_progress()
-            if self.writes and ended_by:
-                self.log.say(f"stopped at {self.kimg:.1f} kimg; the same command goes on from there")
-            elif self.writes:
-                self._write_growth()
-                self.log.say(f"done: {self.path}/samples, {self.path}/snapshots")
-        return ended_by
-
-    def _train(self, plan: Plan) -> int | None:
-        trainer, total = self.trainer, round(1000 * self.config.schedule.total_kimg)
-        saved_at = met_at = time.monotonic()
-        alone, steps = 0, 1  # iterations since the last agreement, and when the next one is due
-        self.tick = (saved_at - self.since[0], self.since[1])
-        with stop_signals() as stopped:
-            while trainer.images_seen < total:
-                before = trainer.images_seen
-                stage = trainer.iterate()
-                alone += 1
-                over = trainer.stage.key != stage.key or trainer.images_seen >= total
-                self._record(stage, before, over=over)
-                if self.writes:
-                    self._progress(plan, stage)
-                if trainer.ranks.world > 1 and alone < steps and not over:
-                    continue
-                due = time.monotonic() - saved_at >= 60 * self.config.checkpoint_minutes
-                passed = max(time.monotonic() - met_at, 1e-9)
-                steps = 1 if over else max(1, int(min(MEET_STEPS, alone * MEET_S / passed)))
-                signal_number, due, fewer = trainer.ranks.most([stopped[0] if stopped else 0, int(due), -steps])
-                alone, steps, met_at = 0, -fewer, time.monotonic()
-                if signal_number or due:
-                    self.save()
-                    saved_at = time.monotonic()
-                if signal_number:
-                    return signal_number
-        self.save()
-        return None
-
-    def save(self) -> None:
-        """Write a checkpoint."""
-        for name in sorted(self.trainer.sums):  # each rank has the statistics of its own samples
-            self.trainer.ranks.mean(self.trainer.sums[name])
-        if self.writes:
-            since = (time.monotonic() - self.tick[0], self.tick[1])
-            checkpoint.save(self.path, {"trainer": self.trainer.state_dict(), "since": since})
-        self.trainer.ranks.wait()
-
-    def snapshot(self, stage: Stage) -> Snapshot:
-        """The averaged generator as it is now, in ``stage``."""
-        network, spec, gan = self.trainer.ema.network, self.trainer.spec, self.config.gan
-        return Snapshot(network, name_of(gan), gan, spec, stage.level, stage.alpha, self.kimg, self.store.classes)
-
-    def _record(self, stage: Stage, before: int, *, over: bool) -> None:
-        """Statistics, samples and snapshots that are due after an iteration that began at ``before`` images."""
-        config, now = self.config, self.kimg
-        kinds = {"log": config.log_kimg, "sample": config.sample_kimg, "keep": config.snapshot_kimg}
-        kinds |= {} if self.watcher is None else {"measure": self.watcher.kimg}
-        # Whole images, because 0.12 // 0.02 is 5.
-        intervals = {name: max(round(1000 * kimg), 1) for name, kimg in kinds.items()}
-        due = {name: over or before // n != self.trainer.images_seen // n for name, n in intervals.items()}
-        if due["log"]:
-            self._write_row(stage)
-        after = self.trainer.stage
-        shown = after if after.key == stage.key else replace(stage, alpha=1.0)
-        if self.writes and due["sample"]:
-            save_png(self._samples(shown), self.path / f"samples/{now:011.3f}.png")
-        if self.writes and due["keep"]:
-            self.snapshot(shown).save(self.path / f"snapshots/{now:011.3f}.safetensors")
-        if self.writes and self.watcher is not None and due["measure"]:
-            start = time.monotonic()
-            watch(self.watcher, self.snapshot(shown), self.log)
-            self.tick = (self.tick[0] + time.monotonic() - start, self.tick[1])  # the rates are those of training
-
-    def _write_row(self, stage: Stage) -> None:
-        statistics = self.trainer.take_statistics()
-        since, kimg = self.tick
-        seconds = time.monotonic() - since
-        self.tick = (time.monotonic(), self.kimg)
-        if self.writes:
-            where = {k: v for k, v in asdict(stage).items() if k not in ("level", "fading")}
-            rate = (self.kimg - kimg) / seconds
-            self.log.row({"kimg": self.kimg, **where, **statistics, "seconds": seconds, "kimg_per_s": rate})
-
-    def _progress(self, plan: Plan, stage: Stage) -> None:
-        seen = self.trainer.images_seen
-        since, kimg = self.tick
-        done = self.kimg - kimg
-        if done > 0:
-            plan.measured(stage.level, (time.monotonic() - since) / done)
-        left = [(s, s.end - max(s.first, seen)) for s in spans(self.config.schedule) if s.end > seen]
-        times = [plan.seconds_per_kimg(s.level) * images / 1000 for s, images in left] or [0.0]
-        self.log.progress(
-            kimg=self.kimg,
-            total_kimg=self.config.schedule.total_kimg,
-            stage=str(stage),
-            stage_left_s=times[0],
-            run_left_s=sum(times),
-        )
-
-    def _samples(self, stage: Stage) -> Image:
-        """A sheet of the same latents every time; small images are enlarged, not smoothed."""
-        images = self.trainer.samples(stage, 64 if self.trainer.spec.shorter <= 128 else 16)
-        if not torch.isfinite(images).all():
-            raise CheckpointError(
-                f"{self.path}: the generator at {self.kimg:.1f} kimg makes images that are not finite"
-            )
-        return sheet(to_uint8(images).cpu())
-
-    def _say_start(self, resumed: bool, warnings: list[str]) -> None:
-        for warning in warnings:
-            self.log.say(f"warning: {warning}; using {checkpoint.SPARE}")
-        if warnings:
-            checkpoint.set_aside(self.path)
-        if resumed:
-            self.log.say(f"going on at {self.kimg:.1f} kimg, {self.trainer.stage}")
-        elif not (self.path / "samples/reals.png").exists():
-            self._write_reals()
-
-    def _write_reals(self) -> None:
-        """Images from all over the data, which often lies there class by class."""
-        side = self.trainer.spec.shorter
-        rows = np.linspace(0, self.store.count - 1, min(64 if side <= 128 else 16, self.store.count)).astype(int)
-        images = torch.from_numpy(self.store.level(side)[rows]).permute(0, 3, 1, 2)
-        save_png(sheet(images), self.path / "samples/reals.png")
-
-    def _write_growth(self) -> None:
-        """growth.png: the same latents at the end of every resolution, one row each."""
-        if not hasattr(self.trainer.ema.network, "latent_size"):
-            return  # it makes images of images
-        newest: dict[int, Snapshot] = {}
-        for file in sorted((self.path / "snapshots").glob("*.safetensors")):
-            try:
-                snapshot = Snapshot.load(file, device=self.trainer.device)
-            except CheckpointError as error:
-                self.log.say(f"warning: left out of growth.png: {error}")
-                continue
-            if snapshot.alpha == 1:
-                newest[snapshot.level] = snapshot
-        rows = []
-        for level, snapshot in sorted(newest.items()):
-            z = draws.normal(self.config.seed, "samples/latent", 0, 12, snapshot.latent_size)
-            factor = (1 << (self.trainer.spec.levels - 1 - level)) * max(1, 64 // self.trainer.spec.shorter)
-            rows.append(snapshot.generate(z).repeat_interleave(factor, 2).repeat_interleave(factor, 3))
-        if rows:
-            save_png(sheet(torch.cat(rows), columns=12), self.path / "growth.png")
-            self.log.say(f"the growth of 12 latents: {self.path}/growth.png")
-
-    def _describe(self) -> dict[str, Any]:
-        data = {"hash": self.store.hash, "count": self.store.count, "spec": asdict(self.trainer.spec)}
-        return {"config": self.config.to_dict(), "data": data, **self.about}
-
-    def _write_config(self) -> None:
-        with replacing(self.path / "config.json") as file:
-            file.write(f"{json.dumps(self._describe(), indent=2)}\n".encode())
-
-    def _check_same(self, *, needed: bool) -> None:
-        """Refuse to go on in the directory of a run with other settings or of other data."""
-        file = self.path / "config.json"
-        if not needed and not file.exists():
-            return
-        try:
-            old = json.loads(file.read_text())
-            data, had = old["data"], _images(old["data"])
-            settings = completed(old["config"], self.config)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"{file}: is missing or damaged, so nobody knows which run this is ({error}); "
-                "take another folder (--name or --out)"
-            ) from error
-        new = json.loads(json.dumps(self._describe()))
-        if changes(data, new["data"]):
-            has = _images(new["data"])
-            raise ConfigError(
-                f"{self.path} holds a run on other data: it had {had}, now there are "
-                f"{has if has != had else 'as many, but other ones'}; take another folder (--name or --out)"
-            )
-        if other := changes(settings, new["config"]):
-            more = f" and {len(other) - 4} more" if len(other) > 4 else ""
-            raise ConfigError(
-                f"{self.path} holds a run with other settings: {'; '.join(other[:4])}{more}; "
-                "take another folder (--name or --out)"
-            )
-
-    @contextmanager
-    def _disk(self) -> Iterator[None]:
-        """Say what remains when the disk does not take a file."""
-        try:
-            yield
-        except OSError as error:
-            kept = "the last checkpoint is kept; " if (self.path / checkpoint.NAME).exists() else ""
-            raise CheckpointError(
-                f"{error.filename or self.path}: cannot be written ({error.strerror or error}); "
-                f"{kept}mend that and run the same command again"
-            ) from error
+        files = self.snapshots
+        if not -len(files) <= number < len(files):
+            raise CheckpointError(f"{self.path}: has {len(files)} snapshots, none of them is number {number}")
+        return Snapshot.load(files[number], device=device)
 
 
-def _images(data: dict[str, Any]) -> str:
-    spec = data["spec"]
-    classes = f" in {spec['classes']} classes" if spec["classes"] else ""
-    return f"{data['count']} images of {spec['height']}x{spec['width']}x{spec['channels']}{classes}"
+def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: np.array([_number(row.get(name)) for row in rows]) for name in names}
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")

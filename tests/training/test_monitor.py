@@ -13,10 +13,12 @@ from progan.gans.base import ImageSpec
 from progan.snapshot import Snapshot
 from progan.training.log import METRICS, RunLog, read_stats
 from progan.training.loop import Trainer
+from progan.training.monitor import measure
 from progan.training.preflight import Plan, StageCost
-from progan.training.run import Run
-from progan.training.watch import watch
+from progan.training.session import Session
 from small import small_run
+
+NETWORKS = ("generator",)
 
 
 class Scripted:
@@ -35,7 +37,8 @@ class Scripted:
     def better(self, row: dict, rows: Sequence[dict]) -> str | None:
         return "swd" if all(row["swd"] < other["swd"] for other in rows) else None
 
-    def alarms(self, rows: Sequence[dict], stats: Sequence[dict]) -> list[str]:
+    def alarms(self, rows: Sequence[dict], stats: Sequence[dict], networks: Sequence[str]) -> list[str]:
+        assert networks == NETWORKS
         assert all("kimg" in row for row in stats)
         return ["collapse"] if rows[-1]["swd"] > 2 * min(row["swd"] for row in rows) else []
 
@@ -43,7 +46,7 @@ class Scripted:
 @pytest.fixture
 def snapshot(store: Store) -> Snapshot:
     config, spec = small_run().gan, ImageSpec(3, 16, 16)
-    return Snapshot(config.make_generator(spec), "progan", config, spec, level=1, alpha=0.5, kimg=0.25)
+    return Snapshot(config.make_sampler(spec), "progan", config, spec, level=1, alpha=0.5, kimg=0.25)
 
 
 def said(run: Path) -> list[str]:
@@ -51,12 +54,12 @@ def said(run: Path) -> list[str]:
 
 
 def test_row_best_and_warning(snapshot: Snapshot, tmp_path: Path) -> None:
-    log, watcher = RunLog(tmp_path, quiet=True), Scripted(3.0, 2.0, 5.0)
+    log, monitor = RunLog(tmp_path, quiet=True), Scripted(3.0, 2.0, 5.0)
     for _ in range(2):
-        watch(watcher, snapshot, log)
+        measure(monitor, snapshot, log, NETWORKS)
     best = Snapshot.load(tmp_path / "best.safetensors")
     (tmp_path / "best.safetensors").unlink()
-    watch(watcher, snapshot, log)
+    measure(monitor, snapshot, log, NETWORKS)
     rows = read_stats(tmp_path, METRICS)
     assert rows[0] == {"kimg": 0.25, "resolution": 8, "alpha": 0.5, "swd": 3.0, "real/swd": 0.5}
     assert [row["swd"] for row in rows] == [3.0, 2.0, 5.0]
@@ -72,24 +75,24 @@ def test_row_best_and_warning(snapshot: Snapshot, tmp_path: Path) -> None:
 
 def test_failed_measurement_is_a_warning(snapshot: Snapshot, tmp_path: Path) -> None:
     log = RunLog(tmp_path, quiet=True)
-    watch(Scripted(None), snapshot, log)
-    watch(Scripted(0.0), snapshot, log)  # nothing to be measured at this size
+    measure(Scripted(None), snapshot, log, NETWORKS)
+    measure(Scripted(0.0), snapshot, log, NETWORKS)  # nothing to be measured at this size
     assert said(tmp_path) == ["warning: no metrics at 0.2 kimg: no weights;   fix: get some"]
     assert read_stats(tmp_path, METRICS) == []
     log.close()
 
 
 def test_run_measures_at_intervals_and_at_the_end_of_every_stage(store: Store, tmp_path: Path) -> None:
-    config, watcher = small_run(), Scripted()
+    config, monitor = small_run(), Scripted()
     spec = ImageSpec(store.channels, store.height, store.width, len(store.classes))
     trainer = Trainer(config, spec, Loader(store, seed=0, mirror=True), device=torch.device("cpu"))
-    run = Run(tmp_path / "run", trainer, store, about={}, watcher=watcher)
+    run = Session(tmp_path / "run", trainer, store, about={}, monitor=monitor)
     run.train(Plan([StageCost(level, 0, 1.0, seconds_per_kimg=1.0) for level in range(3)]))
     run.log.close()
     # Every 50 images, at the first multiple of the batch of 8 that passes one, and at the ends of the stages.
-    assert [seen[0] for seen in watcher.seen] == [32, 56, 64, 96, 104, 128, 152, 160]
-    assert [seen[1] for seen in watcher.seen] == [0, 1, 1, 1, 2, 2, 2, 2]
-    assert [row["kimg"] for row in read_stats(run.path, METRICS)] == [seen[0] / 1000 for seen in watcher.seen]
+    assert [seen[0] for seen in monitor.seen] == [32, 56, 64, 96, 104, 128, 152, 160]
+    assert [seen[1] for seen in monitor.seen] == [0, 1, 1, 1, 2, 2, 2, 2]
+    assert [row["kimg"] for row in read_stats(run.path, METRICS)] == [seen[0] / 1000 for seen in monitor.seen]
 
 
 def test_rows_of_an_interrupted_attempt_are_dropped(tmp_path: Path) -> None:

@@ -18,23 +18,23 @@ from progan.errors import CheckpointError
 from progan.gans.base import ImageSpec
 from progan.processes import stop_signals
 from progan.schedule import spans
-from progan.snapshot import Snapshot
+from progan.snapshot import Snapshot, snapshots_in
 from progan.training.config import RunConfig
 from progan.training.distributed import Ranks
 from progan.training.log import read_stats
 from progan.training.loop import SINGLE, Trainer
 from progan.training.preflight import Plan, StageCost
-from progan.training.run import Run
+from progan.training.session import Session
 from small import small_run
 
 CPU = torch.device("cpu")
 
 
-def start(path: Path, store: Store, config: RunConfig | None = None, ranks: Ranks = SINGLE) -> Run:
+def start(path: Path, store: Store, config: RunConfig | None = None, ranks: Ranks = SINGLE) -> Session:
     config = config or small_run()
     spec = ImageSpec(store.channels, store.height, store.width, len(store.classes))
     trainer = Trainer(config, spec, Loader(store, seed=config.seed, mirror=config.mirror), device=CPU, ranks=ranks)
-    return Run(path, trainer, store, about={"preset": "test"})
+    return Session(path, trainer, store, about={"preset": "test"})
 
 
 def plan(seconds_per_kimg: float = 1000.0) -> Plan:
@@ -70,9 +70,9 @@ def test_statistics_come_at_intervals_and_at_the_end_of_every_stage(finished: Pa
 
 def test_samples_and_snapshots_come_at_intervals_and_at_the_end_of_every_stage(finished: Path) -> None:
     wanted = ["0.032", "0.056", "0.064", "0.096", "0.104", "0.128", "0.152", "0.160"]  # every 50 images, and stages
-    for pattern in ("samples/0*.png", "snapshots/*.safetensors"):
-        assert [f"{float(p.stem):.3f}" for p in sorted(finished.glob(pattern))] == wanted, pattern
-    stages = [(s.level, s.alpha) for s in map(Snapshot.load, sorted(finished.glob("snapshots/*")))]
+    for files in (sorted(finished.glob("samples/0*.png")), snapshots_in(finished)):
+        assert [f"{float(p.stem):.3f}" for p in files] == wanted
+    stages = [(s.level, s.alpha) for s in map(Snapshot.load, snapshots_in(finished))]
     assert stages == [(0, 1), (1, 0.75), (1, 1), (1, 1), (2, 0.25), (2, 1), (2, 1), (2, 1)]
 
 
@@ -169,7 +169,7 @@ def test_processes_agree_on_stopping_often_enough(
     seconds: float, count: int, store: Store, tmp_path: Path, monkeypatch
 ) -> None:
     """Of 20 iterations after each one if one takes long, else after the first one, 16 more, and at the end."""
-    monkeypatch.setattr("progan.training.run.MEET_S", seconds)
+    monkeypatch.setattr("progan.training.session.MEET_S", seconds)
     ranks = Two()
     run = start(tmp_path / "run", store, small_run(hold_kimg=0.16), ranks)
     assert run.train(plan()) is None
@@ -201,7 +201,7 @@ def test_disk_error_names_the_file(store: Store, tmp_path: Path, monkeypatch) ->
         raise OSError(122, "Disk quota exceeded", "somewhere")
 
     run = start(tmp_path / "run", store)
-    monkeypatch.setattr("progan.training.run.save_png", refuse)
+    monkeypatch.setattr("progan.training.session.save_png", refuse)
     with pytest.raises(CheckpointError, match=r"somewhere: cannot be written \(Disk quota exceeded\); mend that"):
         run.train(plan())
     run.log.close()
@@ -211,7 +211,7 @@ def test_time_before_a_stop_is_counted_in_the_next_line_of_statistics(
     store: Store, tmp_path: Path, monkeypatch
 ) -> None:
     now = [0.0]
-    monkeypatch.setattr("progan.training.run.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("progan.training.session.time.monotonic", lambda: now[0])
     iterate = Trainer.iterate
 
     def one_second_each(self: Trainer):

@@ -10,8 +10,8 @@ from progan.training.log import METRICS, RunLog, read_stats
 Row = dict[str, Any]
 
 
-class Watcher(Protocol):
-    """Measures snapshots; see evaluation/monitor.py."""
+class Monitor(Protocol):
+    """Measures snapshots while a run trains; see evaluation/monitor.py."""
 
     kimg: float
     """Thousands of real images between two measurements."""
@@ -24,15 +24,15 @@ class Watcher(Protocol):
         """Name of the metric by which ``row`` is better than all of ``rows``, or None."""
         ...
 
-    def alarms(self, rows: Sequence[Row], stats: Sequence[Row]) -> list[str]:
-        """What the newest rows warn of."""
+    def alarms(self, rows: Sequence[Row], stats: Sequence[Row], networks: Sequence[str]) -> list[str]:
+        """What the newest rows warn of; ``networks`` are those that the sampler is made of."""
         ...
 
 
-def watch(watcher: Watcher, snapshot: Snapshot, log: RunLog) -> None:
+def measure(monitor: Monitor, snapshot: Snapshot, log: RunLog, networks: Sequence[str]) -> None:
     """Measure a snapshot, keep it if it is the best of its resolution, and warn; a failure does not end the run."""
     try:
-        values = watcher(snapshot)
+        values = monitor(snapshot)
     except ProganError as error:
         log.say(f"warning: no metrics at {snapshot.kimg:.1f} kimg: {'; '.join(str(error).splitlines())}")
         return
@@ -43,10 +43,10 @@ def watch(watcher: Watcher, snapshot: Snapshot, log: RunLog) -> None:
     rows = read_stats(log.run, METRICS)
     log.row(row, METRICS)
     log.say(f"at {snapshot.kimg:.1f} kimg: {_main_values(values)}")
-    if metric := watcher.better(row, rows):
+    if metric := monitor.better(row, rows):
         snapshot.save(log.run / "best.safetensors")
         log.say(f"best {metric} at {row['resolution']} pixels so far: best.safetensors")
-    for warning in watcher.alarms([*rows, row], read_stats(log.run)):
+    for warning in monitor.alarms([*rows, row], read_stats(log.run), networks):
         log.say(f"warning: {warning}")
 
 

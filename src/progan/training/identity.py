@@ -1,0 +1,81 @@
+"""config.json: which run a directory holds, so that none is resumed with other settings or on other data."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from progan.data.store import Store
+from progan.errors import CheckpointError, ConfigError
+from progan.files import replacing
+from progan.gans.base import ImageSpec
+from progan.training.config import RunConfig, changes, completed
+
+NAME = "config.json"
+
+
+def describe(config: RunConfig, spec: ImageSpec, stores: Sequence[Store], about: dict[str, Any]) -> dict[str, Any]:
+    """What the file says, as plain values; ``about`` is said of the run besides."""
+    first, *others = [{"hash": store.hash, "count": store.count} for store in stores]
+    data = {**first, "spec": spec.to_dict(), **({"others": others} if others else {})}
+    return json.loads(json.dumps({"config": config.to_dict(), "data": data, **about}))
+
+
+def write(path: Path, facts: dict[str, Any]) -> None:
+    """Write the file of a run directory."""
+    with replacing(path / NAME) as file:
+        file.write(f"{json.dumps(facts, indent=2)}\n".encode())
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What the file of a run directory says.
+
+    Raises:
+        CheckpointError: if it is missing or damaged.
+    """
+    file = path / NAME
+    try:
+        facts = json.loads(file.read_text())
+        ImageSpec.of(facts["data"]["spec"])
+        if not all(isinstance(facts["config"][part], dict) for part in ("gan", "schedule")):
+            raise ValueError("its settings have no gan or no schedule")
+        _images(facts["data"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{file}: is missing or damaged, so nobody knows which run this is ({error}); "
+            "take another folder (--name or --out)"
+        ) from error
+    return facts
+
+
+def check_same(path: Path, new: dict[str, Any], config: RunConfig, *, needed: bool) -> None:
+    """Refuse to resume in the directory of a run with other settings or of other data.
+
+    Args:
+        needed: whether there must be a run.
+
+    Raises:
+        ConfigError: if it is another run.
+        CheckpointError: if nobody knows.
+    """
+    if not needed and not (path / NAME).exists():
+        return
+    old = read(path)
+    if changes(old["data"], new["data"]):
+        had, has = _images(old["data"]), _images(new["data"])
+        raise ConfigError(
+            f"{path} holds a run on other data: it had {had}, now there are "
+            f"{has if has != had else 'as many, but other ones'}; take another folder (--name or --out)"
+        )
+    if other := changes(completed(old["config"], config), new["config"]):
+        more = f" and {len(other) - 4} more" if len(other) > 4 else ""
+        raise ConfigError(
+            f"{path} holds a run with other settings: {'; '.join(other[:4])}{more}; "
+            "take another folder (--name or --out)"
+        )
+
+
+def _images(data: dict[str, Any]) -> str:
+    spec = data["spec"]
+    classes = f" in {spec['classes']} classes" if spec["classes"] else ""
+    return f"{data['count']} images of {spec['height']}x{spec['width']}x{spec['channels']}{classes}"
