@@ -232,10 +232,12 @@ def test_format_1_with_alpha_warns_once_and_is_mended_by_prepare(tmp_path, pets,
     assert not capsys.readouterr().err
 
 
-def test_prepare_makes_a_store_of_format_1_anew_for_names_and_columns(tmp_path: Path, pets: dict) -> None:
-    prepare(tmp_path / "pets", tmp_path / "store")
+def test_prepare_makes_a_store_of_format_1_anew_for_names_and_columns(tmp_path: Path, pets: dict, capsys) -> None:
+    prepare(tmp_path / "pets", tmp_path / "store", progress=True)
     as_format_1(tmp_path / "store")
-    assert list(prepare(tmp_path / "pets", tmp_path / "store").names) == list(pets)
+    assert "made anew" not in capsys.readouterr().err
+    assert list(prepare(tmp_path / "pets", tmp_path / "store", progress=True).names) == list(pets)
+    assert "store: has these images without their names and columns, so it is made anew" in capsys.readouterr().err
 
 
 OLD_OPTIONS = ("auto", "none", "auto", "lanczos", False, "auto", "auto", "fail", "train")

@@ -30,7 +30,11 @@ def box_levels(top: np.ndarray) -> list[np.ndarray]:
     count = len(level_sizes(*top.shape[-3:-1]))
     levels, sums = [top], top
     for shift in range(2, 2 * count, 2):
-        sums = _halved(sums, np.uint16 if shift <= 8 else np.uint32)  # 255 * 2^8 plus half fits 16 bits
+        kind = np.uint16 if shift <= 8 else np.uint32  # 255 * 2^8 plus half fits 16 bits
+        rows = np.add(sums[..., 0::2, :, :], sums[..., 1::2, :, :], dtype=kind)
+        sums = np.empty((*rows.shape[:-2], rows.shape[-2] // 2, rows.shape[-1]), kind)
+        for c in range(rows.shape[-1]):  # six times as fast as all at once: numpy's inner loop is then along the row
+            np.add(rows[..., 0::2, c], rows[..., 1::2, c], out=sums[..., c])
         odd = (sums >> shift) & 1  # adding half - 1 + odd before the cut rounds half to even
         levels.append(((sums + ((1 << (shift - 1)) - 1) + odd) >> shift).astype(np.uint8))
     if top.shape[-1] == 4 and count > 1 and top[..., 3].min(initial=255) < 255:
@@ -40,21 +44,14 @@ def box_levels(top: np.ndarray) -> list[np.ndarray]:
 
 def _weigh(levels: list[np.ndarray]) -> None:
     """Put means of color by alpha in place of the plain ones in all levels below the top."""
-    sums = levels[0].astype(np.uint16)
-    sums[..., :3] *= sums[..., 3:]  # up to 255^2, which fits
+    alpha = levels[0][..., 3].astype(np.uint16)
+    planes = [*(levels[0][..., c] * alpha for c in range(3)), alpha]  # up to 255^2, which fits 16 bits
     for k, level in enumerate(levels[1:], 1):
-        sums = _halved(sums, np.uint32 if k <= 8 else np.uint64)  # 255^2 * 4^8 fits 32 bits
-        alpha = sums[..., 3].astype(np.float64)
-        seen = alpha > 0
-        for c in range(3):  # float64 is exact enough: what is no tie is at least 1 / (2 alpha) away from one
-            mean = np.divide(sums[..., c], alpha, out=level[..., c].astype(np.float64), where=seen)
+        kind = np.uint32 if k <= 8 else np.uint64  # 255^2 * 4^8 fits 32 bits
+        rows = [np.add(plane[..., 0::2, :], plane[..., 1::2, :], dtype=kind) for plane in planes]
+        planes = [row[..., 0::2] + row[..., 1::2] for row in rows]
+        weight = planes[3].astype(np.float64)
+        seen = weight > 0
+        for c in range(3):  # float64 is exact enough: what is no tie is at least 1 / (2 weight) away from one
+            mean = np.divide(planes[c], weight, out=level[..., c].astype(np.float64), where=seen)
             level[..., c] = np.rint(mean, out=mean)
-
-
-def _halved(sums: np.ndarray, kind: type[np.unsignedinteger]) -> np.ndarray:
-    """Sums of 2x2 neighbors. Shape: [..., H, W, C] -> [..., H / 2, W / 2, C]."""
-    rows = np.add(sums[..., 0::2, :, :], sums[..., 1::2, :, :], dtype=kind)
-    halved = np.empty((*rows.shape[:-2], rows.shape[-2] // 2, rows.shape[-1]), kind)
-    for c in range(rows.shape[-1]):  # six times as fast as all at once: numpy's inner loop is then along the row
-        np.add(rows[..., 0::2, c], rows[..., 1::2, c], out=halved[..., c])
-    return halved

@@ -229,11 +229,12 @@ def _scaled(image: Image.Image, size: tuple[int, int], plan: Plan) -> Image.Imag
     resample = _FILTERS[plan.filter]
     if image.mode != "RGBA" or image.getchannel("A").getextrema()[0] == 255:
         return image.resize(size, resample)
-    pixels = np.asarray(image).astype(np.float32)
-    pixels[:, :, :3] *= pixels[:, :, 3:]
-    scaled = [np.asarray(Image.fromarray(pixels[:, :, c]).resize(size, resample)) for c in range(4)]
-    unseen = scaled[3] < 0.5  # becomes alpha 0
-    plain = np.asarray(image.convert("RGB").resize(size, resample))
-    weight = np.where(unseen, np.float32(1), scaled[3])
-    bands = [np.where(unseen, plain[:, :, c], scaled[c] / weight) for c in range(3)]
-    return Image.fromarray(np.rint(np.stack([*bands, scaled[3]], 2)).clip(0, 255).astype(np.uint8))
+    *color, alpha = (np.asarray(band, np.float32) for band in image.split())
+    planes = [Image.fromarray(plane) for plane in (*(plane * alpha for plane in color), alpha)]
+    *color, alpha = (np.asarray(plane.resize(size, resample)) for plane in planes)
+    unseen = alpha < 0.5  # becomes alpha 0
+    if unseen.any():
+        plain = np.asarray(image.convert("RGB").resize(size, resample))
+        color = [np.where(unseen, plain[:, :, c], color[c]) for c in range(3)]
+    color = [plane / np.where(unseen, np.float32(1), alpha) for plane in color]
+    return Image.fromarray(np.rint(np.stack([*color, alpha], 2)).clip(0, 255).astype(np.uint8))

@@ -192,6 +192,9 @@ def prepare(
     if (same := _open_same(store_path, options, mark)) is not None:
         remove_abandoned(store_path)
         return same
+    say = sayer(progress)
+    if _open_same(store_path, options, mark, oldest=1):
+        say(f"{store_path}: has these images without their names and columns, so it is made anew")
     skip = options.on_error == "skip"
     source = source or open_source(source_path, split=options.split, labels=options.labels, skip=skip)
     plan = make_plan(source, options)
@@ -201,7 +204,6 @@ def prepare(
     how = dataclasses.replace(options, on_error="fail")  # what came before the first broken image is good for both
     key = hashlib.sha256(repr((VERSION, facts, how, plan, len(source), PIL.__version__)).encode()).hexdigest()[:16]
     size = (plan.height, plan.width, plan.channels)
-    say = sayer(progress)
     with PartialStore(store_path, *size, expected=len(source), key=key, say=say) as partial:
         if (same := _open_same(store_path, options, mark)) is not None:  # another process was faster
             return same
