@@ -112,6 +112,7 @@ def test_says_what_to_do_without_the_file_or_a_connection(server: Server) -> Non
         fetch("file.bin", url, SHA)
     with pytest.raises(DataError, match=rf"(?s)cannot be downloaded.*{SHA}.*put the file at {place}"):
         fetch("file.bin", "http://127.0.0.1:9/file.bin", SHA)
+    assert not list(cache_path("").iterdir())
 
 
 def test_two_at_a_time_download_once(server: Server) -> None:
@@ -119,6 +120,7 @@ def test_two_at_a_time_download_once(server: Server) -> None:
         paths = list(pool.map(lambda _: fetch("file.bin", server.url, SHA), range(4)))
     assert {path.read_bytes() for path in paths} == {CONTENT}
     assert len(server.ranges) == 1
+    assert [path.name for path in cache_path("").iterdir()] == ["file.bin"]
 
 
 def test_checks_a_file(tmp_path: Path) -> None:

@@ -6,19 +6,14 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from tqdm import tqdm
 
 from progan.errors import DataError
-from progan.files import cache_path
-
-try:
-    import fcntl
-except ImportError:  # Windows: two downloads of one file at a time end in a wrong checksum, nothing worse
-    fcntl = None
+from progan.files import cache_path, hold, replacing
 
 _TIMEOUT_S = 30
 _BLOCK = 1 << 20  # bytes
@@ -57,19 +52,17 @@ def fetch(name: str, url: str, sha256: str) -> Path:
     target = cache_path(name)
     if target.exists():
         return check(target, sha256)
-    partial = target.with_name(target.name + ".partial")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("ab") as file:
-            if fcntl is not None:
-                with suppress(OSError):  # a file system without locks is as good as Windows
-                    fcntl.flock(file, fcntl.LOCK_EX)
+        with ExitStack() as alone:
+            with suppress(OSError):  # without locks, two at a time end in a wrong checksum, nothing worse
+                alone.enter_context(hold(target.with_name(f"{target.name}.lock"), wait=True, brief=True))
             if not target.exists():  # nobody else has brought it meanwhile
-                _download(url, file, target.name)
-                if (found := file_sha256(partial)) != sha256:
-                    partial.unlink()
-                    raise _wrong(url, sha256, found, "run this again; if it stays so, the file there is another one")
-                partial.replace(target)
+                with replacing(target, resume=True) as file:
+                    _download(url, file, target.name)
+                    if (found := file_sha256(Path(file.name))) != sha256:
+                        file.truncate(0)  # nothing of it is of use
+                        fix = "run this again; if it stays so, the file there is another one"
+                        raise _wrong(url, sha256, found, fix)
     except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a URL that is none
         raise DataError(
             f"{target.name}: cannot be downloaded ({error})\n"

@@ -1,5 +1,7 @@
-"""Files that are written whole or not at all, folders for one process, and the folder of what can be made again."""
+"""Files that are written whole or not at all, locks, and the folder of what can be made again."""
 
+import contextlib
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +11,14 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 
 from progan.errors import ConfigError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where filelock knows another way
+    fcntl = None
+
+_MOST_TRIES = 1000
+"""For a lock whose file is removed again and again while we wait for it."""
 
 
 def cache_path(name: str) -> Path:
@@ -20,15 +30,17 @@ def cache_path(name: str) -> Path:
 
 
 @contextmanager
-def replacing(path: Path, *, token: str = "", spare: Path | None = None) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, token: str = "", spare: Path | None = None, resume: bool = False) -> Iterator[BinaryIO]:
     """A new file that takes the place of ``path`` once it is complete and on the disk; folders are made.
 
-    After an error nothing of it is left and what was at ``path`` is as it was.
+    After an error what was at ``path`` is as it was, and nothing is left of the new file, unless the next call is to
+    ``resume``.
 
     Args:
         path: the file to make or to replace.
         token: part of the name it has meanwhile, for files that two processes may write at the same time.
         spare: name under which the file that was at ``path`` is kept.
+        resume: begin with what an earlier call wrote before it failed, at its end.
 
     Raises:
         OSError: if the disk does not take it.
@@ -36,7 +48,7 @@ def replacing(path: Path, *, token: str = "", spare: Path | None = None) -> Iter
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}{token and '.' + token}.partial")
     try:
-        with partial.open("wb") as file:
+        with partial.open("ab" if resume else "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -44,8 +56,77 @@ def replacing(path: Path, *, token: str = "", spare: Path | None = None) -> Iter
             path.replace(spare)
         partial.replace(path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        if not resume or (partial.exists() and not partial.stat().st_size):
+            partial.unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make sure that the names in a folder are on the disk, where the system can."""
+    if os.name != "posix":  # a folder cannot be opened there
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems do not do it
+            raise
+    finally:
+        os.close(number)
+
+
+@contextmanager
+def hold(path: Path, *, wait: bool = False, brief: bool = False) -> Iterator[None]:
+    """Keep other processes that ask for it out, until the end or the death of this one, however it dies.
+
+    Whoever holds the file may remove it, alone or with its folder: others that wait for it notice that.
+
+    Args:
+        path: an empty file that is made, and its folders.
+        wait: for another one that is there.
+        brief: remove the file at the end.
+
+    Raises:
+        BlockingIOError: if another one is there.
+        OSError: if the file cannot be made, or there are no locks.
+    """
+    held = _held(path, wait=wait)
+    try:
+        yield
+    finally:
+        if brief:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        held.close()
+
+
+def _held(path: Path, *, wait: bool) -> contextlib.ExitStack:
+    """What lets go of the lock."""
+    if fcntl is None:
+        return _held_elsewhere(path, wait=wait)
+    for _ in range(_MOST_TRIES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack, contextlib.suppress(FileNotFoundError):
+            file = stack.enter_context(path.open("ab"))
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            stack.callback(fcntl.flock, file, fcntl.LOCK_UN)  # closing is not enough where a child process has it, too
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):  # else removed while we waited
+                return stack.pop_all()
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+
+
+def _held_elsewhere(path: Path, *, wait: bool) -> contextlib.ExitStack:
+    """The same without fcntl, and without a look at whether the file was removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(path).acquire(timeout=-1 if wait else 0))
+        except Timeout as error:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(path)) from error
+        except NotImplementedError as error:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), str(path)) from error
+        return stack.pop_all()
 
 
 @contextmanager
@@ -57,15 +138,13 @@ def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     Raises:
         ConfigError: if another one is there, unless this one is to ``wait``.
     """
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=-1 if wait else 0)
-    except Timeout as error:
-        raise ConfigError(f"{folder}: another process works there; wait for its end, or take another folder") from error
-    except (OSError, NotImplementedError):  # what cannot be written is said by who writes it
-        pass
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(hold(folder / ".lock", wait=wait))
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"{folder}: another process works there; wait for its end, or take another folder"
+            ) from error
+        except OSError:  # what cannot be written is said by who writes it
+            pass
         yield
-    finally:
-        lock.release()

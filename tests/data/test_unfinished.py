@@ -294,10 +294,35 @@ def test_living_work_is_left_alone_and_dead_work_is_not(tmp_path) -> None:
 
 
 def test_without_file_locks_a_process_works_in_a_folder_of_its_own(tmp_path, source, monkeypatch) -> None:
-    monkeypatch.setattr(unfinished, "fcntl", None)
+    monkeypatch.setattr(unfinished, "_GOES_ON", False)
     with monkeypatch.context() as patch:
         fill_disk(patch, after=11)
         with pytest.raises(DataError, match="No space left"):
             prepare(source, tmp_path / "store", SKIP)
     assert not partials(tmp_path)
     assert prepare(source, tmp_path / "store", SKIP).count == COUNT - 1
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no folder in which none can be made, whoever asks")
+def test_target_that_cannot_be_made_is_named(source) -> None:
+    with pytest.raises(DataError, match=r"/proc/store: .*No such file or directory"):
+        prepare(source, Path("/proc/store"))
+
+
+def test_second_process_goes_on_where_the_first_failed_while_it_waited(tmp_path: Path) -> None:
+    first = Unfinished(tmp_path / "store", "01")
+    first.log("one")
+    waits, found = threading.Event(), []
+
+    def go_on() -> None:
+        second = Unfinished(tmp_path / "store", "01", say=lambda _: waits.set())
+        second.go_on(lambda value: found.append(value) or True)
+        second.close(keep=False)
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    assert waits.wait(10)
+    assert first.close()
+    thread.join(10)
+    assert found == ["one"]
+    assert not partials(tmp_path)

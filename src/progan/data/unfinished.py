@@ -15,12 +15,10 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-try:
-    import fcntl
-except ImportError:  # not on Windows; what was interrupted starts anew there
-    fcntl = None
+from progan.files import hold, sync_folder
 
-_LOG, _OLD = "progress.jsonl", "old"
+_LOG, _LOCK, _OLD = "progress.jsonl", ".lock", "old"
+_GOES_ON = os.name == "posix"  # Windows does not move folders of open files; what was interrupted starts anew there
 
 
 def quiet(_: str) -> None:
@@ -49,14 +47,16 @@ class Unfinished:
 
     def __init__(self, target: Path, key: str = "", *, say: Callable[[str], object] = quiet) -> None:
         self.target, self.path, self._kept = target, _folder(target, key), bool(key)
+        self._held = contextlib.ExitStack()
         try:
-            self._log = _lock(self.path)
+            self._held.enter_context(_lock(self.path))
         except BlockingIOError:
             say(f"{target}: another process is making it; waiting for that")
-            self._log = _lock(self.path, wait=True)
+            self._held.enter_context(_lock(self.path, wait=True))
         except OSError:  # no locks here
             self.path, self._kept = _folder(target, ""), False
-            self._log = _open(self.path)
+            self.path.mkdir(parents=True)
+        self._log = (self.path / _LOG).open("a+b", buffering=0)
         _bring_back(self.path, target)
         for other in _folders(target, but=self.path):
             with contextlib.suppress(OSError), _lock(other):
@@ -97,11 +97,10 @@ class Unfinished:
     def close(self, *, keep: bool = True) -> bool:
         """Let go of the folder; whether it is kept to be gone on with, as it is if wanted and if anything is done."""
         kept = keep and self._kept and os.fstat(self._log.fileno()).st_size > 0
-        if fcntl is None:  # Windows does not remove open files
-            self._log.close()
+        self._log.close()
         if not kept:
             _discard(self.path)
-        self._log.close()
+        self._held.close()
         return kept
 
 
@@ -119,16 +118,6 @@ def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
         rest = rest[file.write(rest) :]
 
 
-def sync_folder(path: Path) -> None:
-    """Make sure that the names in a folder are on the disk."""
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        number = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
-
-
 def _folder(target: Path, key: str) -> Path:
     return target.with_name(f"{target.name}.{key or secrets.token_hex(8)}.partial")
 
@@ -139,27 +128,11 @@ def _folders(target: Path, *, but: Path | None) -> list[Path]:
     return [p for p in sorted(target.parent.iterdir()) if name.fullmatch(p.name) and p != but and p.is_dir()]
 
 
-def _open(folder: Path) -> BinaryIO:
-    folder.mkdir(parents=True, exist_ok=True)
-    return (folder / _LOG).open("a+b", buffering=0)
-
-
-def _lock(folder: Path, *, wait: bool = False) -> BinaryIO:
-    """The log in a folder, held until it is closed or this process ends, however it ends; makes both.
-
-    Raises:
-        BlockingIOError: if somebody else holds it.
-        OSError: if there are no locks.
-    """
-    if fcntl is None:
+def _lock(folder: Path, *, wait: bool = False) -> contextlib.AbstractContextManager[None]:
+    """Hold a folder, which is made, as ``files.hold``."""
+    if not _GOES_ON:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-    while True:
-        with contextlib.ExitStack() as stack, contextlib.suppress(FileNotFoundError):
-            log = stack.enter_context(_open(folder))
-            fcntl.flock(log, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if os.path.samestat(os.fstat(log.fileno()), (folder / _LOG).stat()):  # else removed while we waited
-                stack.pop_all()
-                return log
+    return hold(folder / _LOCK, wait=wait)
 
 
 def _bring_back(folder: Path, target: Path) -> None:
