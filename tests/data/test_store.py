@@ -179,7 +179,8 @@ def test_full_disk_is_one_error_and_leaves_the_old_store(tmp_path: Path, pets: d
     monkeypatch.setattr(writer, "write_all", write)
     monkeypatch.setattr(unfinished, "write_all", write)
     with pytest.raises(DataError, match=r"store: cannot write the store \(No space left.*\n  found: .* GB free"):
-        prepare(tmp_path / "pets", tmp_path / "store")  # writes 3 levels, a line, 3 headers, 2 labels, names, 2 offsets, manifest
+        # writes 3 levels, a line, 3 headers, 2 of labels, names, 2 of offsets, manifest
+        prepare(tmp_path / "pets", tmp_path / "store")
     assert files(tmp_path / "store") == before
     assert len(leftovers(tmp_path)) == (after >= 4)  # finished images wait for the next call
 
@@ -255,8 +256,8 @@ def test_killed_run_leaves_the_old_store_and_what_is_finished(tmp_path: Path, pe
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:
         assert process.stdout.readline() == b"writing\n"
         (partial,) = leftovers(tmp_path)
-        with pytest.raises(BlockingIOError):  # a living writer holds its folder
-            unfinished._lock(tmp_path / partial)
+        with pytest.raises(BlockingIOError), unfinished._lock(tmp_path / partial):  # a living writer holds its folder
+            pass
         process.send_signal(how)
     assert files(tmp_path / "store") == before
     assert leftovers(tmp_path) == [partial]

@@ -1,10 +1,13 @@
 """What a store says of itself in its manifest.json, and whether a folder is a store at all."""
 
+import functools
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from progan.data.sources import missing
 from progan.errors import DataError
@@ -92,3 +95,18 @@ def check_target(path: Path) -> None:
             f"  {str(error).splitlines()[1].strip() if chr(10) in str(error) else error}\n"
             f"  fix:   choose a new folder for the store"
         ) from error
+
+
+def counts_alpha(manifest: dict[str, Any]) -> bool:
+    """Whether the pixels are those that this version would make: with alpha, version 1 made other small levels."""
+    return manifest["version"] > 1 or manifest["channels"] != 4 or len(manifest["levels"]) == 1
+
+
+@functools.cache
+def warn_of_alpha(path: Path) -> None:
+    """Say once of a store that it does not."""
+    tqdm.write(
+        f"warning: {path}: its small levels are too dark, because an older version averaged colors without alpha; "
+        f"progan prepare SOURCE {path} --channels 4 makes it anew",
+        file=sys.stderr,
+    )

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-import sys
 from collections.abc import Generator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ import PIL
 from tqdm import tqdm
 
 from progan.data.columns import LABEL, Column, check_columns
-from progan.data.manifest import VERSION, check_target, read_manifest
+from progan.data.manifest import VERSION, check_target, counts_alpha, read_manifest, warn_of_alpha
 from progan.data.names import StoredNames
 from progan.data.options import PrepareOptions, make_plan
 from progan.data.pipeline import make_chunks
@@ -67,8 +66,8 @@ class Store:
             DataError: if there is none, or it is damaged or of another version.
         """
         store = _open(Path(path))
-        if not _is_as_good(store):
-            _warn_of_alpha(store.path.resolve())
+        if not counts_alpha(store.manifest):
+            warn_of_alpha(store.path.resolve())
         return store
 
     @property
@@ -140,21 +139,6 @@ def _open(path: Path) -> Store:
     manifest = read_manifest(path)
     facts = {key: manifest[key] for key in ("height", "width", "channels", "count", "hash")}
     return Store(path=path, classes=tuple(manifest["classes"]), manifest=manifest, **facts)
-
-
-def _is_as_good(store: Store) -> bool:
-    """Whether the pixels are those that this version would make."""
-    return store.manifest["version"] > 1 or store.channels != 4 or len(store.resolutions) == 1
-
-
-@functools.cache
-def _warn_of_alpha(path: Path) -> None:
-    """Said once of each store."""
-    tqdm.write(
-        f"warning: {path}: its small levels are too dark, because an older version averaged colors without alpha; "
-        f"progan prepare SOURCE {path} --channels 4 makes it anew",
-        file=sys.stderr,
-    )
 
 
 def prepare(
@@ -297,7 +281,7 @@ def _open_same(path: Path, options: PrepareOptions, mark: str, *, oldest: int = 
     defaults = dataclasses.asdict(PrepareOptions())  # of options that an older version did not have
     same = defaults | store.manifest.get("options", {}) == dataclasses.asdict(options)
     same = same and store.manifest.get("fingerprint") == mark
-    return store if same and store.manifest["version"] >= oldest and _is_as_good(store) else None
+    return store if same and store.manifest["version"] >= oldest and counts_alpha(store.manifest) else None
 
 
 def _check_resolution(store: Store, resolution: str) -> None:
