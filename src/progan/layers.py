@@ -230,7 +230,7 @@ class _OverRanks(nn.modules.batchnorm._BatchNorm):
         if batches is None or means is None or variances is None:
             return
         batches += 1
-        rate = 1 / batches if self.momentum is None else self.momentum
+        rate = batches.to(mean.dtype).reciprocal() if self.momentum is None else self.momentum
         now = torch.stack([mean.mean(0), variance.mean(0)])
         if self.group and _total is not None:
             now = _total(now) / _total(torch.ones_like(now))
