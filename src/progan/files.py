@@ -83,7 +83,7 @@ def hold(path: Path, *, wait: bool = False, brief: bool = False) -> Iterator[Non
     Whoever holds the file may remove it, alone or with its folder: others that wait for it notice that.
 
     Args:
-        path: an empty file that is made, and its folders.
+        path: a file that is made if it is not there, and its folders.
         wait: for another one that is there.
         brief: remove the file at the end.
 

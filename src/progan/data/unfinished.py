@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from progan.files import hold, sync_folder
 
-_LOG, _LOCK, _OLD = "progress.jsonl", ".lock", "old"
+_LOG, _OLD = "progress.jsonl", "old"
 _GOES_ON = os.name == "posix"  # Windows does not move folders of open files; what was interrupted starts anew there
 
 
@@ -129,10 +129,10 @@ def _folders(target: Path, *, but: Path | None) -> list[Path]:
 
 
 def _lock(folder: Path, *, wait: bool = False) -> contextlib.AbstractContextManager[None]:
-    """Hold a folder, which is made, as ``files.hold``."""
+    """Hold a folder, which is made, by its log, as ``files.hold``."""
     if not _GOES_ON:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-    return hold(folder / _LOCK, wait=wait)
+    return hold(folder / _LOG, wait=wait)
 
 
 def _bring_back(folder: Path, target: Path) -> None:
