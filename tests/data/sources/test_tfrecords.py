@@ -5,7 +5,7 @@ import pytest
 
 from progan.data.options import PrepareOptions
 from progan.data.sources import open_source
-from progan.data.sources.tfrecords import crc32c
+from progan.data.sources.crc32c import crc32c
 from progan.data.store import prepare
 from progan.errors import DataError
 from references import tfrecord_writer

@@ -5,7 +5,6 @@ little-endian. The data are a protocol buffer, tf.train.Example, with the featur
 ``data`` (that many uint8).
 """
 
-import functools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,12 +15,11 @@ import numpy as np
 
 from progan.data.records import Payload, Source, numbered
 from progan.data.sources.columns import column
+from progan.data.sources.crc32c import crc32c
 from progan.errors import DataError
 
 _LEVEL_NAME = re.compile(r"(?P<stem>.*)-r(?P<level>\d\d)\.tfrecords")
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4
-_POLYNOMIAL = 0x82F63B78  # of CRC-32C; the lowest power is the highest bit
-_PREFIX = np.frombuffer(b"\x54\x64\x1f\x64", np.uint8)  # brings a register of zeros to all ones, where CRC-32C starts
 
 
 def tfrecord_files(path: Path) -> list[Path]:
@@ -68,52 +66,6 @@ def _facts(labels: np.ndarray | None) -> dict[str, Any]:
         return {"labels": labels.argmax(1).tolist(), "classes": tuple(str(i) for i in range(labels.shape[1]))}
     one = column("labels", labels)
     return {"columns": (one,) if one else ()}
-
-
-def crc32c(data: np.ndarray) -> np.ndarray:
-    """CRC-32C (Castagnoli) of each row.
-
-    The sum is linear and blind to leading zeros, so the first part of a row, advanced over the second, may be added
-    to the second: each such step halves what is left, with one look-up for two bytes.
-
-    Shape: uint8 [..., L] -> uint32 [...].
-
-    >>> hex(crc32c(np.frombuffer(b"123456789", np.uint8)))
-    '0xe3069283'
-    """
-    *rows, length = data.shape
-    padded = np.zeros((*rows, -length % 4 + 4 + length), np.uint8)
-    padded[..., -length - 4 : padded.shape[-1] - length] = _PREFIX
-    padded[..., padded.shape[-1] - length :] = data
-    words = padded.view("<u4")
-    while (count := words.shape[-1]) > 1:
-        doublings = (count - 1).bit_length() - 1
-        kept = 1 << doublings
-        words, early = words[..., -kept:].copy(), words[..., :-kept]
-        words[..., kept - early.shape[-1] :] ^= _advanced(early, doublings)
-    return ~_advanced(words[..., 0], 0)
-
-
-def _advanced(register: np.ndarray, doublings: int) -> np.ndarray:
-    """The registers after 4 * 2^doublings more bytes of zeros."""
-    low, high = _tables(doublings)
-    # nothing wraps around, but without a check of the bounds it takes half the time
-    return low.take(register & 0xFFFF, mode="wrap") ^ high.take(register >> 16, mode="wrap")
-
-
-@functools.cache
-def _tables(doublings: int) -> np.ndarray:
-    """What ``_advanced`` makes of every lower and every upper half of a register: uint32 [2, 65536]."""
-    bits = np.uint32(1) << np.arange(32, dtype=np.uint32)
-    if doublings:
-        bits = _advanced(_advanced(bits, doublings - 1), doublings - 1)
-    else:
-        for _ in range(32):
-            bits = (bits >> 1) ^ (bits & 1) * np.uint32(_POLYNOMIAL)
-    tables = np.zeros((2, 1), np.uint32)
-    for low_and_high in bits.reshape(2, 16).T:
-        tables = np.concatenate([tables, tables ^ low_and_high[:, None]], axis=1)
-    return tables
 
 
 def _masked(crc: np.ndarray) -> np.ndarray:
