@@ -29,15 +29,16 @@ def column(name: str, cells: Sequence[Any] | np.ndarray) -> Column | None:
     """
     if isinstance(cells, np.ndarray):
         return _of_numbers(name, cells)
-    known = np.array([not _is_missing(cell) for cell in cells], bool)
-    present = list(itertools.compress(cells, known))
+    meanings = {text: _parsed(text) for text in {cell for cell in cells if isinstance(cell, str)}}
+    found = [meanings[cell] if isinstance(cell, str) else cell for cell in cells]
+    present = [cell for cell in found if cell is not None]
     numbers = _numbers(present)
     if numbers is None:
         return _of_texts(name, cells) if present and all(isinstance(c, str | int | float) for c in present) else None
-    if known.all():
+    if len(present) == len(found):
         return _of_numbers(name, numbers)
-    values = np.full((len(known), *numbers.shape[1:]), np.nan)
-    values[known] = numbers
+    values = np.full((len(found), *numbers.shape[1:]), np.nan)
+    values[[cell is not None for cell in found]] = numbers
     return _of_numbers(name, values)
 
 
@@ -58,10 +59,6 @@ def without_clashes(columns: Iterable[Column], taken: Collection[str]) -> tuple[
         kept.append(replace(one, name=next(name for name in free if name not in names)))
         names.add(kept[-1].name)
     return tuple(kept)
-
-
-def _is_missing(cell: object) -> bool:
-    return cell is None or (isinstance(cell, str) and cell.strip().lower() in _MISSING)
 
 
 def _of_numbers(name: str, values: np.ndarray) -> Column | None:
@@ -85,8 +82,6 @@ def _of_texts(name: str, cells: Sequence[Any]) -> Column | None:
 
 def _numbers(cells: Sequence[Any]) -> np.ndarray | None:
     """Numbers [N] or [N, K], or None if these are something else."""
-    if cells and all(isinstance(cell, str) for cell in cells):
-        cells = [_parsed(cell) for cell in cells]
     lists = all(isinstance(cell, list | tuple) for cell in cells)
     if lists and len({len(cell) for cell in cells}) != 1:
         return None
@@ -101,15 +96,17 @@ def _numbers(cells: Sequence[Any]) -> np.ndarray | None:
     return None
 
 
-def _parsed(text: str) -> bool | int | float | None:
-    """The number that a text is, or None.
+def _parsed(text: str) -> bool | int | float | str | None:
+    """The number that a text is, the text itself if it is none, or None if it says that something is missing.
 
-    >>> _parsed("True"), _parsed(" 007"), _parsed("-.5e1"), _parsed("seven")
-    (True, 7, -5.0, None)
+    >>> _parsed("True"), _parsed(" 007"), _parsed("-.5e1"), _parsed("seven"), _parsed("n/a")
+    (True, 7, -5.0, 'seven', None)
     """
-    text = text.strip()
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    if _WHOLE.fullmatch(text) and len(text) < 300:
-        return int(text)
-    return float(text) if _NUMBER.fullmatch(text) else None
+    bare = text.strip().lower()
+    if bare in _MISSING:
+        return None
+    if bare in ("true", "false"):
+        return bare == "true"
+    if _WHOLE.fullmatch(bare) and len(bare) < 300:
+        return int(bare)
+    return float(bare) if _NUMBER.fullmatch(bare) else text
