@@ -33,13 +33,17 @@ class Noise:
     """Stands in for a store: 4096 random images of 32x32."""
 
     def __init__(self) -> None:
-        self.images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4096, 32, 32, 3), dtype=np.uint8))
+        self.pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4096, 32, 32, 3), dtype=np.uint8))
 
-    def batch(
-        self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1
-    ) -> tuple[Tensor, None]:
-        rows = torch.arange(position + offset, position + count, stride) * 997 % len(self.images)
-        return self.images.index_select(0, rows).permute(0, 3, 1, 2), None
+    def images(self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1) -> Tensor:
+        rows = torch.arange(position + offset, position + count, stride) * 997 % len(self.pixels)
+        return self.pixels.index_select(0, rows).permute(0, 3, 1, 2)
+
+    def labels(self, *_: int, **__: int) -> None:
+        return None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
 
 
 def make_trainer(row: str, data: Path | None) -> Trainer:

@@ -73,13 +73,18 @@ class RandomImages:
     """One batch of noise, held in memory."""
 
     def __init__(self, case: Case) -> None:
-        self.images = torch.randint(0, 256, (case.batch, 3, case.resolution, case.resolution), dtype=torch.uint8)
+        self.pixels = torch.randint(0, 256, (case.batch, 3, case.resolution, case.resolution), dtype=torch.uint8)
 
-    def batch(
-        self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1
-    ) -> tuple[Tensor, None]:
+    def images(self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1) -> Tensor:
         """The same images for every position."""
-        return self.images[offset:count:stride], None
+        return self.pixels[offset:count:stride]
+
+    def labels(self, *_: int, **__: int) -> None:
+        """None: the networks are not conditional."""
+        return None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
 
 
 def our_step(case: Case, fading: bool) -> tuple[Step, int]:

@@ -42,7 +42,7 @@ def train(source: str, out: Path) -> dict[str, torch.nn.Module]:
     for name in NETWORKS:
         if progan(["train", f"{name}_small", source, "--out", str(out), "--name", name]):
             raise SystemExit(f"{name}: stopped; the same command goes on")
-        networks[name] = Snapshot.load(out / name).generator
+        networks[name] = Snapshot.load(out / name).sampler
     return networks
 
 

@@ -82,7 +82,7 @@ def train(
         CheckpointError: if a checkpoint cannot be read or written.
     """
     if not data:
-        raise ConfigError("training needs data: a store, or a folder or an archive of images")
+        raise ConfigError("training needs DATA: a store, or a folder or an archive of images")
     kind = pick_device(device).type
     size = None if resolution is None else str(resolution)
     config = None if settings == AUTO else _sized(settings, change, size)

@@ -84,7 +84,8 @@ def test_a_run_leaves_what_it_promises(trained: tuple[Path, str, str], store: St
     assert config["config"]["schedule"]["batch"] == 8
     assert config["data"]["hash"] == store.hash
     assert config["preset"] == "demo"
-    for pattern, count in [("samples/0*.png", 5), ("snapshots/*.safetensors", 5), ("events.out.tfevents.*", 1)]:
+    snapshots, beside = "snapshots/*[0-9].safetensors", "snapshots/*.discriminator.safetensors"
+    for pattern, count in [("samples/0*.png", 5), (snapshots, 5), (beside, 1), ("events.out.tfevents.*", 1)]:
         assert len(list(path.glob(pattern))) == count, pattern
     assert {p.name for p in path.iterdir() if p.is_file()} >= {"checkpoint.pt", "growth.png", "log.txt", "stats.jsonl"}
     assert not list(path.rglob("*.partial"))
@@ -188,9 +189,13 @@ def test_what_the_parser_refuses(args: list[str], words: list[str], store: Store
         ),
         (["--micro-batch", "2"], "micro_batch 2 is smaller than gan.stddev_group 4; try --micro-batch 4"),
         (["--micro-batch", "0"], "micro_batch must be at least 1, got 0"),
-        (["--resolution", "24"], "resolution 24x24: the shorter side must be a power of two, at least 4; try 16 or 32"),
+        (
+            ["--resolution", "24"],
+            "schedule.resolution must be a power of two, at least 4; got 24 (any size does without growing, with "
+            "--schedule.start-resolution 24)",
+        ),
         (["--resolution", "big"], "resolution must look like 64 or 64x128 (height x width), got 'big'"),
-        (["--schedule.resolution", "24"], "schedule.resolution must be a power of two, at least 4; got 24"),
+        (["--schedule.resolution", "24"], "schedule.resolution must be a power of two, at least 4; "),
         (
             ["--schedule.start-resolution", "32"],
             "schedule.start_resolution 32 is above schedule.resolution 16",

@@ -191,7 +191,7 @@ def test_command_restores_with_the_networks_that_are_named(folder, monkeypatch: 
         asked.append((artefacts, super_resolution, device))
         return lambda image, points: (255 - image, points), "negative"
 
-    monkeypatch.setitem(sys.modules, "progan.restoration.restore", SimpleNamespace(load_restore=load_restore))
+    monkeypatch.setitem(sys.modules, "progan.curation.restoring", SimpleNamespace(load_restore=load_restore))
     args = ["prepare", "celebahq", f"{folder}/photos", f"{folder}/store", "--landmarks", f"{folder}/landmarks.csv"]
     args += ["--resolution", "64"]
     assert main(args) == 0

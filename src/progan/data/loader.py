@@ -109,13 +109,6 @@ class Loader:
         rows = self._rows(position, count, offset, stride)
         return self._labels.index_select(0, self._to_device(torch.from_numpy(rows)))
 
-    def batch(
-        self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1
-    ) -> tuple[Tensor, Tensor | None]:
-        """``images`` and ``labels``."""
-        images = self.images(position, count, resolution, offset=offset, stride=stride)
-        return images, self.labels(position, count, offset=offset, stride=stride)
-
     def _rows(self, position: int, count: int, offset: int, stride: int) -> np.ndarray:
         """Numbers of the images of some samples, int64."""
         epochs, within = np.divmod(np.arange(position + offset, position + count, stride), self.store.count)

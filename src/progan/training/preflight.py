@@ -125,7 +125,7 @@ def probe(config: RunConfig, spec: ImageSpec, device: torch.device, *, budget_s:
         for cost in [costs[-1], *costs[:-1]] if cuda else costs:
             whole = at_resolution(config.schedule.batch, config.schedule.side(cost.level))
             batch = whole // world // split_batch(config, whole, world)
-            small = min(config.gan.group, batch)
+            small = _fewest(config, batch)
             slow = not cuda and batch > 2 * small and cost.flops * batch / rate > budget_s / 8
             sizes = [small, 2 * small] if slow else [batch]
             expected = 3 * cost.flops * sum(sizes) / rate
@@ -163,6 +163,11 @@ def fit_micro_batch(config: RunConfig, spec: ImageSpec, device: torch.device, wo
             continue
         return config if size == tries[0] else replace(config, micro_batch=size)
     return config
+
+
+def _fewest(config: RunConfig, batch: int) -> int:
+    """The smallest number of samples that networks take at once; batch norm has nothing to say of one."""
+    return min(max(config.gan.group, 2 if config.gan.whole_share else 1), batch)
 
 
 def _measure(trainer: Trainer, cost: StageCost, sizes: list[int]) -> None:
@@ -208,7 +213,7 @@ def _state_bytes(trainer: Trainer) -> float:
 
 def _count(config: RunConfig, spec: ImageSpec, level: int) -> StageCost:
     """Parameters in use, arithmetic and features of an iteration at a level, carried out on no device."""
-    n = min(config.gan.group, at_resolution(config.schedule.batch, config.schedule.side(level)))
+    n = _fewest(config, at_resolution(config.schedule.batch, config.schedule.side(level)))
 
     specs = (spec, *spec.others)
 

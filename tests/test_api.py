@@ -1,0 +1,208 @@
+"""Training and runs from Python, with GANs that are not ProGAN, from folders of any size."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import progan
+from progan.data.options import PrepareOptions
+from progan.data.store import Store, prepare
+from progan.discriminators import beside, load_discriminators
+from progan.errors import CheckpointError, ConfigError
+from progan.registry import GANS
+from progan.schedule import ScheduleConfig
+from progan.snapshot import Snapshot, snapshots_in
+from progan.training.session import Progress
+from small import small_run, write_images
+from toys import AutoencoderConfig, ClippedConfig, TranslationConfig
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Toys have names in snapshots, too."""
+    for kind in (AutoencoderConfig, ClippedConfig, TranslationConfig):
+        monkeypatch.setitem(GANS, kind.__name__, kind)
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Store]:
+    """40 and 24 images of 12x12, in RGB and grey."""
+    folder = tmp_path_factory.mktemp("pair")
+    found = []
+    for name, count, channels in (("a", 40, 3), ("b", 24, 1)):
+        images = write_images(folder / name, count=count, size=(12, 12), classes=1)
+        options = PrepareOptions(resolution="12", channels=channels)
+        found.append(prepare(images, folder / f"{name}_store", options, workers=0))
+    return found[0], found[1]
+
+
+def fixed(gan: object, **more: object) -> progan.RunConfig:
+    """A run of 160 images of 12x12."""
+    schedule = ScheduleConfig(resolution=12, start_resolution=12, batch=8, lr=0.01, total_kimg=0.16)
+    intervals = {"log_kimg": 0.04, "sample_kimg": 0.08, "snapshot_kimg": 0.08}
+    return progan.RunConfig(**{"gan": gan, "schedule": schedule, **intervals, **more})  # type: ignore[arg-type]
+
+
+def test_a_run_has_statistics_samples_and_snapshots(store: Store, tmp_path: Path) -> None:
+    run = progan.train(small_run(), store, out=tmp_path, name="run", device="cpu")
+    assert run.path == tmp_path / "run"
+    assert run.ended_by is None
+    again = progan.Run.open(tmp_path / "run")
+    assert again.finished
+    assert again.kimg == pytest.approx(0.16)
+    assert again.stats["kimg"].tolist() == [row["kimg"] for row in map(json.loads, (run.path / "stats.jsonl").open())]
+    assert again.stats["generator/fake"].dtype == np.float64
+    assert again.config["schedule"]["batch"] == 8
+    assert [path.suffix for path in again.samples] == [".png"] * len(again.samples)
+    assert len(again.samples) == len(again.snapshots) == 8
+    assert again.snapshot().kimg == pytest.approx(0.16)
+    assert again.snapshot(0).level == 0
+    with pytest.raises(CheckpointError, match="has 8 snapshots, none of them is number 8"):
+        again.snapshot(8)
+    assert again.metrics == {}
+
+
+def test_nothing_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config.json: is missing or damaged"):
+        progan.Run.open(tmp_path)
+
+
+def test_the_same_call_resumes_and_a_callback_stops_as_ctrl_c_does(store: Store, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+
+    def until_100(progress: Progress) -> bool | None:
+        seen.append(progress)
+        return False if progress.kimg > 0.1 else None
+
+    run = progan.train(small_run(), store, out=tmp_path, name="run", device="cpu", callbacks=[until_100])
+    assert run.ended_by
+    assert not run.finished
+    assert run.kimg == pytest.approx(0.104)
+    assert {path for p in seen if (path := p.snapshot)} == set(run.snapshots)
+    assert {path for p in seen if (path := p.sheet)} == set(run.samples)
+    assert [p.stats["kimg"] for p in seen if p.stats] == run.stats["kimg"].tolist()
+    assert {p.total_kimg for p in seen} == {0.16}
+    run = progan.train(small_run(), store, out=tmp_path, name="run", device="cpu")
+    whole = progan.train(small_run(), store, out=tmp_path, name="whole", device="cpu")
+    assert run.finished
+    assert run.snapshots[-1].read_bytes() == whole.snapshots[-1].read_bytes()
+
+
+def test_equal_runs_write_equal_snapshots_wherever_they_are(store: Store, tmp_path: Path) -> None:
+    short = small_run(total_kimg=0.032)
+    runs = [progan.train(short, store, out=tmp_path / place, name="run", device="cpu") for place in ("a", "b")]
+    files = [[*run.snapshots, beside(run.snapshots[-1])] for run in runs]
+    assert [file.name for file in files[0]] == [file.name for file in files[1]]
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*files, strict=True))
+
+
+def test_training_works_outside_the_main_thread(store: Store, tmp_path: Path) -> None:
+    """As in some notebooks and servers, where no signal can be taken."""
+    done: list[progan.Run] = []
+    short = small_run(total_kimg=0.016)
+    thread = threading.Thread(target=lambda: done.append(progan.train(short, store, out=tmp_path, device="cpu")))
+    thread.start()
+    thread.join()
+    assert done[0].finished
+
+
+def test_presets_by_name_and_changed(store: Store, tmp_path: Path) -> None:
+    gan = progan.preset("demo").gan
+
+    def change(config: progan.RunConfig) -> progan.RunConfig:
+        schedule = replace(config.schedule, hold_kimg=0.008, fade_kimg=0.008, total_kimg=0.032, batch=8)
+        return replace(config, gan=replace(gan, fmap_max=4), schedule=schedule)
+
+    run = progan.train("demo", store, change=change, out=tmp_path, device="cpu")
+    assert run.path.name == f"demo-{store.path.name}"
+    assert (run.config["gan"]["fmap_max"], run.config["gan"]["latent_size"]) == (4, 64)
+    with pytest.raises(ConfigError, match="unknown preset 'nothing'; there are auto, demo"):
+        progan.preset("nothing")
+    with pytest.raises(ConfigError, match="training needs DATA"):
+        progan.train("demo")
+
+
+def test_epochs_are_turned_into_images(stores: tuple[Store, Store], tmp_path: Path) -> None:
+    run = progan.train(fixed(ClippedConfig()), stores[0], epochs=1.2, out=tmp_path, device="cpu", dry_run=True)
+    assert not run.path.exists()
+    decay = replace(fixed(None).schedule.decay, kind="linear", start_kimg=0.08)
+    schedule = replace(fixed(None).schedule, decay=decay).for_epochs(10, 40)
+    assert (schedule.total_kimg, schedule.decay.start_kimg) == (0.4, 0.2)
+    two = progan.train(fixed(TranslationConfig()), *stores, epochs=2, out=tmp_path, name="two", device="cpu")
+    assert two.config["schedule"]["total_kimg"] == pytest.approx(0.08)  # of the larger one
+    assert two.finished
+
+
+@pytest.fixture(scope="module")
+def translation(stores: tuple[Store, Store], tmp_path_factory: pytest.TempPathFactory) -> Iterator[progan.Run]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(GANS, "TranslationConfig", TranslationConfig)
+        config = fixed(TranslationConfig())
+        yield progan.train(config, *stores, out=tmp_path_factory.mktemp("runs"), device="cpu", metrics=["ms_ssim"])
+
+
+def test_two_sources_train_and_translate(translation: progan.Run, stores: tuple[Store, Store]) -> None:
+    names = sorted(path.name for path in (translation.path / "samples").iterdir())
+    assert {"reals.png", "reals-1.png"} < set(names)
+    facts = json.loads((translation.path / "config.json").read_text())["data"]
+    assert facts["spec"]["others"] == [{"channels": 1, "height": 12, "width": 12, "classes": 0}]
+    assert facts["others"] == [{"hash": stores[1].hash, "count": 24}]
+    snapshot = translation.snapshot()
+    assert snapshot.directions == ("there", "back")
+    images = torch.from_numpy(stores[0].level(12)[:5]).permute(0, 3, 1, 2)
+    assert snapshot.translate(images).shape == (5, 1, 12, 12)
+    back = snapshot.translate(snapshot.translate(images, batch=2), direction="back")
+    assert back.shape == (5, 3, 12, 12)
+    wanted = torch.tanh(snapshot.sampler.there(images.float() / 127.5 - 1))
+    assert (snapshot.translate(images).float() / 127.5 - 1 - wanted).abs().max() < 1 / 127
+    assert not (translation.path / "growth.png").exists()
+
+
+def test_wrong_uses_are_refused_in_one_line(translation: progan.Run, tmp_path: Path) -> None:
+    snapshot, images = translation.snapshot(), torch.zeros(1, 3, 12, 12, dtype=torch.uint8)
+    for ask, message in (
+        (lambda: snapshot.generate(seeds=[0]), "makes images of other images, not of latents"),
+        (lambda: snapshot.translate(images, direction="up"), "direction 'up' is not one .*; there are there, back"),
+        (lambda: snapshot.translate(images.float()), r"images must be uint8 \[N, C, H, W\], got torch.float32"),
+        (lambda: snapshot.encode(images), "a TranslationConfig network has no encoder"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            ask()
+    plain = Snapshot.load(translation.snapshots[0])
+    assert plain.levels == range(1, 2)  # nothing but 12 pixels
+    with pytest.raises(ConfigError, match="this GAN takes 2 data sets, got 1"):
+        progan.train(fixed(TranslationConfig()), write_images(tmp_path / "x", size=(12, 12)), out=tmp_path)
+
+
+def test_an_autoencoder_encodes_and_reconstructs(stores: tuple[Store, Store], tmp_path: Path) -> None:
+    run = progan.train(fixed(AutoencoderConfig()), stores[1], out=tmp_path, device="cpu")
+    snapshot = run.snapshot()
+    images = torch.from_numpy(stores[1].level(12)[:6]).permute(0, 3, 1, 2)
+    codes = snapshot.encode(images, batch=4)
+    assert codes.shape == (6, 2)
+    assert torch.equal(snapshot.reconstruct(images), snapshot.generate(codes))
+    assert snapshot.latents(range(2000)).std() == pytest.approx(5, rel=0.05)
+    assert (run.path / "growth.png").exists()
+
+
+def test_what_a_snapshot_lacks_lies_beside_the_last_one(stores: tuple[Store, Store], tmp_path: Path) -> None:
+    run = progan.train(fixed(AutoencoderConfig()), stores[1], out=tmp_path, device="cpu")
+    last = run.snapshots[-1]
+    assert beside(last).name == f"{last.stem}.discriminator.safetensors"
+    assert [path.name for path in sorted((run.path / "snapshots").glob("*.discriminator.*"))] == [beside(last).name]
+    assert beside(last) not in snapshots_in(run.path)
+    networks = load_discriminators(run.path)
+    state = torch.load(run.path / "checkpoint.pt", weights_only=True)["trainer"]["networks"]
+    assert list(networks) == ["critic"]
+    for name, value in networks["critic"].state_dict().items():
+        assert torch.equal(value, state[f"critic.{name}"])
+    with pytest.raises(CheckpointError, match=r"does not exist; a run writes it at its end, beside its last snapshot"):
+        load_discriminators(run.snapshots[0])
+    with pytest.raises(CheckpointError, match="progan-snapshot-1 wanted in its header"):
+        Snapshot.load(beside(last))
