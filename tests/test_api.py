@@ -15,18 +15,19 @@ from progan.data.options import PrepareOptions
 from progan.data.store import Store, prepare
 from progan.discriminators import beside, load_discriminators
 from progan.errors import CheckpointError, ConfigError
+from progan.evaluation.sets import open_images
 from progan.registry import GANS
 from progan.schedule import ScheduleConfig
 from progan.snapshot import Snapshot, snapshots_in
 from progan.training.session import Progress
 from small import small_run, write_images
-from toys import AutoencoderConfig, ClippedConfig, TranslationConfig
+from toys import AutoencoderConfig, ClippedConfig, PointsConfig, TranslationConfig
 
 
 @pytest.fixture(autouse=True)
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Toys have names in snapshots, too."""
-    for kind in (AutoencoderConfig, ClippedConfig, TranslationConfig):
+    for kind in (AutoencoderConfig, ClippedConfig, PointsConfig, TranslationConfig):
         monkeypatch.setitem(GANS, kind.__name__, kind)
 
 
@@ -144,7 +145,7 @@ def translation(stores: tuple[Store, Store], tmp_path_factory: pytest.TempPathFa
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(GANS, "TranslationConfig", TranslationConfig)
         config = fixed(TranslationConfig())
-        yield progan.train(config, *stores, out=tmp_path_factory.mktemp("runs"), device="cpu", metrics=["ms_ssim"])
+        yield progan.train(config, *stores, out=tmp_path_factory.mktemp("runs"), device="cpu")
 
 
 def test_two_sources_train_and_translate(translation: progan.Run, stores: tuple[Store, Store]) -> None:
@@ -155,7 +156,7 @@ def test_two_sources_train_and_translate(translation: progan.Run, stores: tuple[
     assert facts["others"] == [{"hash": stores[1].hash, "count": 24}]
     snapshot = translation.snapshot()
     assert snapshot.directions == ("there", "back")
-    images = torch.from_numpy(stores[0].level(12)[:5]).permute(0, 3, 1, 2)
+    images = torch.tensor(stores[0].level(12)[:5]).permute(0, 3, 1, 2)
     assert snapshot.translate(images).shape == (5, 1, 12, 12)
     back = snapshot.translate(snapshot.translate(images, batch=2), direction="back")
     assert back.shape == (5, 3, 12, 12)
@@ -183,7 +184,7 @@ def test_wrong_uses_are_refused_in_one_line(translation: progan.Run, tmp_path: P
 def test_an_autoencoder_encodes_and_reconstructs(stores: tuple[Store, Store], tmp_path: Path) -> None:
     run = progan.train(fixed(AutoencoderConfig()), stores[1], out=tmp_path, device="cpu")
     snapshot = run.snapshot()
-    images = torch.from_numpy(stores[1].level(12)[:6]).permute(0, 3, 1, 2)
+    images = torch.tensor(stores[1].level(12)[:6]).permute(0, 3, 1, 2)
     codes = snapshot.encode(images, batch=4)
     assert codes.shape == (6, 2)
     assert torch.equal(snapshot.reconstruct(images), snapshot.generate(codes))
@@ -206,3 +207,69 @@ def test_what_a_snapshot_lacks_lies_beside_the_last_one(stores: tuple[Store, Sto
         load_discriminators(run.snapshots[0])
     with pytest.raises(CheckpointError, match="progan-snapshot-1 wanted in its header"):
         Snapshot.load(beside(last))
+
+
+def test_labels_can_be_columns_of_numbers(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", count=12, size=(6, 9))
+    lines = [f"{path.relative_to(folder)},{i},{i / 4}" for i, path in enumerate(sorted(folder.rglob("*.png")))]
+    (tmp_path / "facts.csv").write_text("\n".join(["file,age,light", *lines]))
+    options = PrepareOptions(resolution="6x9", labels=str(tmp_path / "facts.csv"))
+    store = prepare(folder, tmp_path / "store", options, workers=0)
+    assert {"age", "light"} <= set(store.columns)
+    schedule = ScheduleConfig(resolution=6, start_resolution=6, batch=4, total_kimg=0.024)
+    config = fixed(PointsConfig(), schedule=schedule, label_columns=("light", "age"))
+    run = progan.train(config, store, out=tmp_path, device="cpu")
+    snapshot = run.snapshot()
+    assert (snapshot.spec.attributes, snapshot.spec.classes, snapshot.classes) == (2, 0, ())
+    assert (run.path / "growth.png").exists()
+    one, other = (snapshot.generate(seeds=[1, 2], label=label) for label in ([0.5, 3.0], [[0.5, 3.0], [0.0, 20.0]]))
+    assert one.shape == (2, 3, 6, 9)
+    assert torch.equal(one[0], other[0])
+    assert not torch.equal(one[1], other[1])
+    for label in (None, [1.0], [[1.0, 2.0]] * 3):
+        with pytest.raises(ConfigError, match="wants 2 attributes, for all images"):
+            snapshot.generate(seeds=[1, 2], label=label)
+
+
+def test_random_parts_of_larger_images_are_trained_on(stores: tuple[Store, Store], tmp_path: Path) -> None:
+    schedule = ScheduleConfig(resolution=8, start_resolution=8, batch=8, total_kimg=0.04)
+    config = fixed(ClippedConfig(), schedule=schedule, load_size=12)
+    run = progan.train(config, stores[0], out=tmp_path, device="cpu")
+    assert run.snapshot().generate(seeds=[0]).shape == (1, 3, 8, 8)
+    with pytest.raises(ConfigError, match=r"load_size 4 is below schedule.resolution 8"):
+        replace(config, load_size=4)
+
+
+def test_progan_trains_at_any_size_without_growing(tmp_path: Path) -> None:
+    """MNIST's 28 pixels, unpadded: blocks of 7, 14 and 28."""
+    folder = write_images(tmp_path / "images", count=8, size=(28, 28), classes=1)
+    gan = progan.ProGANConfig(fmap_base=16, fmap_max=4)
+    schedule = ScheduleConfig(resolution=28, start_resolution=28, batch=4, total_kimg=0.008)
+    run = progan.train(fixed(gan, schedule=schedule), folder, out=tmp_path, device="cpu")
+    snapshot = run.snapshot()
+    assert [snapshot.spec.size(level) for level in snapshot.levels] == [(7, 7), (14, 14), (28, 28)]
+    assert snapshot.generate(seeds=[0, 1]).shape == (2, 3, 28, 28)
+    assert snapshot.level_of(14) == 1
+
+
+def test_translations_and_reconstructions_are_measured(tmp_path: Path) -> None:
+    """While a run trains, and by command; the fakes are those that the sampler makes of images."""
+    folders = [write_images(tmp_path / name, count=20, size=(16, 16), classes=1) for name in "ab"]
+    schedule = ScheduleConfig(resolution=16, start_resolution=16, batch=4, total_kimg=0.016)
+    config = fixed(TranslationConfig(), schedule=schedule)
+    more = {"metrics": ["swd"], "metric_count": 20, "device": "cpu", "out": tmp_path}
+    run = progan.train(config, *folders, **more)  # type: ignore[arg-type]
+    assert len(run.metrics["swd"]) == 1
+    store = prepare(folders[0], tmp_path / "store", PrepareOptions(resolution="16"), workers=0)
+    fakes = open_images(run.path, inputs=store.path, direction="back", seed=3)
+    reals = open_images(store.path, seed=3)
+    assert (fakes.count, fakes.channels, fakes.height) == (20, 3, 16)
+    wanted = run.snapshot().translate(reals.read(4, 6), direction="back")
+    assert torch.equal(fakes.read(4, 6), wanted)
+    with pytest.raises(ConfigError, match="makes images of other images, not of latents"):
+        open_images(run.path)
+    with pytest.raises(ConfigError, match="is no snapshot"):
+        open_images(store.path, inputs=store.path)
+    coder = progan.train(fixed(AutoencoderConfig(), schedule=schedule), folders[0], name="coder", **more)  # type: ignore[arg-type]
+    rebuilt = coder.snapshot().reconstruct(open_images(store.path).read(0, 5))
+    assert torch.equal(open_images(coder.path, inputs=store.path).read(0, 5), rebuilt)

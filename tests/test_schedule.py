@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from progan.errors import ConfigError
+from progan.gans.base import ImageSpec
 from progan.presets import PRESETS
-from progan.schedule import ScheduleConfig, at_resolution, spans, stage_at
+from progan.schedule import DecayConfig, ScheduleConfig, at_resolution, spans, stage_at
 from references.training import timeline
 
 
@@ -174,6 +175,7 @@ def test_tables_hold_from_their_entries_on(table: int | dict[int, int], resoluti
         ({"hold_kimg": float("nan")}, "schedule.hold_kimg must be a number from 0 on, got nan"),
         ({"batch": {}}, r"schedule.batch must be at least 1, .* got \{\}"),
         ({"lr": -1.0}, "schedule.lr must be at least 0, .* got -1.0"),
+        ({"resolution": 0, "start_resolution": 0}, "schedule.resolution must be at least 1, got 0"),
         ({"batch": 0}, "schedule.batch must be at least 1, .* got 0"),
         ({"batch": {4: 8, 64: 0}}, r"schedule.batch must be at least 1, .* got \{4: 8, 64: 0\}"),
     ],
@@ -181,3 +183,73 @@ def test_tables_hold_from_their_entries_on(table: int | dict[int, int], resoluti
 def test_settings_that_make_no_schedule_are_named(settings: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ScheduleConfig(**settings)
+
+
+@pytest.mark.parametrize("side", [1, 3, 4, 28, 96, 100, 1000])
+def test_a_run_that_does_not_grow_has_one_level_of_any_size(side: int) -> None:
+    config = ScheduleConfig(resolution=side, start_resolution=side, batch={4: 8, 64: 2}, total_kimg=1)
+    (span,) = spans(config)
+    stage = stage_at(config, 500)
+    assert (span.level, span.first, span.end) == (config.first_level, 0, 1000)
+    assert (stage.level, stage.resolution, stage.fading) == (config.levels - 1, side, False)
+    assert stage.batch == (2 if side >= 64 else 8)
+    assert stage.images_seen == 500
+    spec = ImageSpec(3, side, 2 * side)
+    assert spec.size(stage.level) == (side, 2 * side)
+    assert (spec.levels, config.side(config.first_level)) == (config.levels, side)
+
+
+def exponential(kimg: float) -> float:
+    """GAN 2014: divided by 1.000004 after each step of 100 images, from 0.1 to no less than 0.000001."""
+    return max(0.1 / 1.000004 ** (kimg * 10), 0.000001) / 0.1
+
+
+HALF_LIFE_KIMG = 0.1 * np.log(2) / np.log(1.000004)
+
+
+@pytest.mark.parametrize("kimg", [0, 50, 1234.5, 17_000, 300_000])
+def test_an_exponential_rate_is_that_of_the_steps(kimg: float) -> None:
+    decay = DecayConfig(kind="exponential", half_life_kimg=HALF_LIFE_KIMG, floor=1e-5)
+    assert decay.share(kimg, 1e6) == pytest.approx(exponential(kimg), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shares"),
+    [
+        ({}, [1, 1, 1, 1]),
+        ({"kind": "linear"}, [1, 0.75, 0.5, 0]),
+        ({"kind": "linear", "start_kimg": 50}, [1, 1, 1, 0]),
+        ({"kind": "linear", "start_kimg": 20, "end_kimg": 60, "floor": 0.1}, [1, 0.875, 0.25, 0.1]),
+        ({"kind": "linear", "start_kimg": 50, "end_kimg": 50}, [1, 1, 1, 0]),
+        ({"kind": "exponential", "half_life_kimg": 25}, [1, 0.5, 0.25, 0.0625]),
+        ({"kind": "exponential", "half_life_kimg": 25, "start_kimg": 25}, [1, 1, 0.5, 0.125]),
+        ({"kind": "steps", "steps": {50: 0.1, 25: 0.5}}, [1, 0.5, 0.1, 0.1]),
+    ],
+)
+def test_rates_fall_as_they_are_told(settings: dict, shares: list[float]) -> None:
+    decay = DecayConfig(**settings)
+    assert [decay.share(kimg, 100) for kimg in (0, 25, 50, 100)] == pytest.approx(shares)
+    longer = decay.stretched(3)
+    assert [longer.share(3 * kimg, 300) for kimg in (0, 25, 50, 100)] == pytest.approx(shares)
+    config = ScheduleConfig(resolution=8, start_resolution=8, lr={4: 1, 8: 0.5}, total_kimg=100, decay=decay)
+    assert stage_at(config, 25_000).lr == pytest.approx(0.5 * shares[1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"half_life_kimg": 0}, "schedule.decay.half_life_kimg must be above 0"),
+        ({"floor": -1}, "schedule.decay.floor must be a number from 0 on, got -1"),
+        ({"kind": "steps"}, "schedule.decay.kind steps needs schedule.decay.steps, like 50 0.1 1000 0.01"),
+        ({"start_kimg": 2, "end_kimg": 1}, "schedule.decay.end_kimg 1 is before schedule.decay.start_kimg 2"),
+    ],
+)
+def test_decays_that_make_no_sense_are_named(settings: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DecayConfig(**settings)
+
+
+def test_epochs_stretch_the_run_and_its_decay() -> None:
+    decay = DecayConfig(kind="linear", start_kimg=50)
+    config = ScheduleConfig(total_kimg=100, decay=decay).for_epochs(200, 1000)
+    assert (config.total_kimg, config.decay.start_kimg) == (200, 100)

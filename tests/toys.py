@@ -330,6 +330,8 @@ class Translation(GAN):
 class PointsConfig(GANConfig):
     """Points of the plane with attributes: two phases that show some, G on three times as many, one draw for all."""
 
+    conditional: bool = True
+
     @property
     def batches_shown(self) -> int:
         return 2
@@ -338,12 +340,12 @@ class PointsConfig(GANConfig):
         return Points(self, spec)
 
     def make_sampler(self, spec: ImageSpec) -> ImageSampler:
-        return ImageSampler(Vectors(3 + spec.attributes, 8, 2), spec, Latent(3, "uniform"))
+        return ImageSampler(Vectors(3 + spec.attributes, 8, _size(spec)), spec, Latent(3, "uniform"))
 
 
 class Points(GAN):
     def __init__(self, config: PointsConfig, spec: ImageSpec) -> None:
-        self.generator, self.critic = config.make_sampler(spec), Vectors(2 + spec.attributes, 8, 1)
+        self.generator, self.critic = config.make_sampler(spec), Vectors(_size(spec) + spec.attributes, 8, 1)
         super().__init__({"generator": self.generator, "critic": self.critic})
         self.shifts: list[float] = []
 

@@ -87,3 +87,38 @@ def test_statistics_of_batch_norm_are_averaged_too() -> None:
         net[0].running_mean.fill_(value)
         average.update(1)
     assert average.network[0].running_mean.tolist() == [0.75 * 1 + 0.25 * 8] * 3
+
+
+class Counter(nn.Module):
+    """A weight, a float buffer that is copied, one that is averaged, and one of whole numbers."""
+
+    copied_buffers = ("center",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.register_buffer("center", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(()))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+
+def test_buffers_that_a_module_names_and_whole_numbers_are_copied() -> None:
+    net = nn.Sequential(Counter())
+    average = WeightAverage(net, decay=0.75)
+    for tensor in net.state_dict().values():
+        tensor.fill_(8)
+    average.update(1)
+    wanted = {"0.weight": 2.0, "0.center": 8.0, "0.mean": 2.0, "0.steps": 8}
+    assert {name: value.item() for name, value in average.network.state_dict().items()} == wanted
+
+
+def test_no_decay_keeps_the_current_weights_and_a_reset_begins_again() -> None:
+    net = network()
+    current, average = WeightAverage(net, decay=0.0), WeightAverage(net, decay=0.999)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(1.2345).add_(0.1)
+    current.update(1)
+    np.testing.assert_array_equal(values(current.network), values(net))
+    average.reset()
+    np.testing.assert_array_equal(values(average.network), values(net))
