@@ -13,12 +13,12 @@ import torch
 import progan
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, prepare
-from progan.discriminators import beside, load_discriminators
 from progan.errors import CheckpointError, ConfigError
 from progan.evaluation.sets import open_images
-from progan.registry import GANS
 from progan.schedule import ScheduleConfig
 from progan.snapshot import Snapshot, snapshots_in
+from progan.snapshot.discriminators import beside, load_discriminators
+from progan.snapshot.registry import GANS
 from progan.training.session import Progress
 from small import small_run, write_images
 from toys import AutoencoderConfig, ClippedConfig, PointsConfig, TranslationConfig

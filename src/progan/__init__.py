@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from progan.errors import ProganError
+from progan.version import __version__
 
 if TYPE_CHECKING:
     from progan.api import preset, train
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from progan.training.config import RunConfig
     from progan.training.run import Run
 
-__version__ = "0.1.0"
 __all__ = [
     "ProGANConfig",
     "ProganError",

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
 from progan.gans import ProGANConfig
 from progan.gans.base import Batch, ImageSpec
 from progan.gans.progressive import ProGAN
+from progan.losses import ADVERSARIAL, Adversarial
 from progan.ops import downscale2, fade_images, upscale2
 from references import derivatives, losses
 from references import networks as reference
@@ -470,3 +472,17 @@ def test_settings_that_make_no_gan_are_named(options: dict, message: str) -> Non
 def test_conditional_gan_needs_classes(classes: int) -> None:
     with pytest.raises(ConfigError, match=f"needs labels of at least 2 classes, the data has {classes}"):
         ProGANConfig(conditional=True).make(ImageSpec(3, 8, 8, classes))
+
+
+def test_a_relative_loss_sees_reals_in_the_step_of_g(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = Adversarial(
+        critic=ADVERSARIAL["wgan"].critic,
+        generator=lambda fake, real: {"pair": F.softplus(real - fake)},
+        relative=True,
+    )
+    monkeypatch.setitem(ADVERSARIAL, "wgan", pairs)
+    gan = ProGANConfig(fmap_base=16, fmap_max=4, stddev_group=2).make(ImageSpec(3, 8, 8))
+    images, z = torch.rand(4, 3, 8, 8) * 2 - 1, torch.randn(4, 4)
+    batch = batch_with(images, level=1, normal=lambda stream, *shape: z)
+    on_real, on_fake = (gan.discriminator(x, 1)[:, 0] for x in (images, gan.generator(z, 1)))
+    torch.testing.assert_close(gan.generator_loss(batch), {"pair": F.softplus(on_real - on_fake)})

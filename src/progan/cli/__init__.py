@@ -28,9 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items()))
         return 0 if args else 2
     if args[0] == "--version":
-        import progan
+        from progan.version import __version__
 
-        print(f"progan {progan.__version__}")
+        print(f"progan {__version__}")
         return 0
     if args[0] not in COMMANDS:
         return _fail(f"unknown command {args[0]!r}; {nearest(args[0], COMMANDS)}")

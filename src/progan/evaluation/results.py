@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import progan
+from progan.version import __version__
 
 FORMAT = "progan metrics 1"
 
@@ -49,7 +49,7 @@ class Report:
     mirror: bool
     seed: int
     results: list[Result] = field(default_factory=list)
-    version: str = progan.__version__
+    version: str = __version__
     format: str = FORMAT
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-import progan
 from progan.errors import DataError
 from progan.experiments.base import Experiment, Value
 from progan.experiments.job import Record
 from progan.experiments.scale import Scale
 from progan.files import replacing
 from progan.metrics import METRICS
+from progan.version import __version__
 
 FORMAT = "progan results 1"
 FILE = "results.json"
@@ -42,7 +42,7 @@ def collect(experiment: Experiment, scale: Scale, records: Sequence[Record], *, 
 
 def origin(command: str, data: str) -> dict[str, str]:
     """How something was made here and now."""
-    now = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "version": progan.__version__}
+    now = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "version": __version__}
     return {"command": command, "data": data, **now}
 
 

@@ -13,13 +13,13 @@ import torch
 from PIL.Image import Image
 
 from progan.data.store import Store
-from progan.discriminators import save_discriminators
 from progan.errors import CheckpointError
 from progan.images import save_png, sheet, to_uint8
 from progan.processes import stop_signals
-from progan.registry import name_of
 from progan.schedule import Stage, spans
 from progan.snapshot import Snapshot, snapshots_in
+from progan.snapshot.discriminators import save_discriminators
+from progan.snapshot.registry import name_of
 from progan.training import checkpoint, identity
 from progan.training.log import RunLog
 from progan.training.loop import Trainer

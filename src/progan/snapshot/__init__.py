@@ -16,8 +16,8 @@ from progan import draws
 from progan.errors import CheckpointError, ConfigError
 from progan.gans.base import Draw, ImageSpec, Latent
 from progan.images import to_float, to_uint8
-from progan.registry import GANS
-from progan.tensorfile import read_tensors, write_tensors
+from progan.snapshot.registry import GANS
+from progan.snapshot.tensors import read_tensors, write_tensors
 
 FORMAT = "progan-snapshot-1"
 BESIDE = ".discriminator"

@@ -7,9 +7,9 @@ from torch import nn
 
 from progan.errors import CheckpointError
 from progan.gans.base import GAN, ImageSpec
-from progan.registry import GANS
 from progan.snapshot import BESIDE, Snapshot, find, header_of
-from progan.tensorfile import read_tensors, write_tensors
+from progan.snapshot.registry import GANS
+from progan.snapshot.tensors import read_tensors, write_tensors
 
 FORMAT = "progan-networks-1"
 
