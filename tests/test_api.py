@@ -273,3 +273,18 @@ def test_translations_and_reconstructions_are_measured(tmp_path: Path) -> None:
     coder = progan.train(fixed(AutoencoderConfig(), schedule=schedule), folders[0], name="coder", **more)  # type: ignore[arg-type]
     rebuilt = coder.snapshot().reconstruct(open_images(store.path).read(0, 5))
     assert torch.equal(open_images(coder.path, inputs=store.path).read(0, 5), rebuilt)
+
+
+@pytest.mark.parametrize(("size", "fits"), [("28x30", "28x28"), ("60x90", "56x88")])
+def test_sizes_that_blocks_cannot_reach_are_refused_with_one_that_they_can(size: str, fits: str, tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", count=8, size=(60, 90), classes=1)
+    store = prepare(folder, tmp_path / "store", PrepareOptions(resolution=size), workers=0)
+    with pytest.raises(ConfigError, match=rf"must be multiples of \d; the data has {size}; .*--resolution {fits}'"):
+        progan.train("auto", store, out=tmp_path, device="cpu", dry_run=True)
+
+
+def test_auto_takes_any_size_that_blocks_can_reach(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_images(tmp_path / "images", count=8, size=(12, 20), classes=1)
+    store = prepare(folder, tmp_path / "store", PrepareOptions(resolution="12x20"), workers=0)
+    progan.train("auto", store, out=tmp_path, device="cpu", dry_run=True)
+    assert "auto: without growing, for which the shorter side would be a power of two" in capsys.readouterr().out

@@ -164,9 +164,12 @@ def test_tables_hold_from_their_entries_on(table: int | dict[int, int], resoluti
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"resolution": 48}, "schedule.resolution must be a power of two, at least 4; got 48"),
-        ({"resolution": 2}, "schedule.resolution must be a power of two, at least 4; got 2"),
-        ({"start_resolution": 12}, "schedule.start_resolution must be a power of two, at least 4; got 12"),
+        ({"resolution": 48}, "schedule.resolution must be a power of two, at least 4, where networks grow; got 48"),
+        ({"resolution": 2}, "schedule.resolution must be a power of two, at least 4, where networks grow; got 2"),
+        (
+            {"start_resolution": 12},
+            "schedule.start_resolution must be a power of two, at least 4, where networks grow; got 12",
+        ),
         ({"resolution": 8, "start_resolution": 16}, "schedule.start_resolution 16 is above schedule.resolution 8"),
         ({"hold_kimg": -1}, "schedule.hold_kimg must be a number from 0 on, got -1"),
         ({"fade_kimg": -0.5}, "schedule.fade_kimg must be a number from 0 on, got -0.5"),

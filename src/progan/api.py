@@ -11,9 +11,9 @@ from progan.data.store import Store, cached
 from progan.devices import pick_device
 from progan.errors import ConfigError, DataError
 from progan.evaluation.monitor import MetricMonitor
-from progan.images import parse_size
 from progan.presets import AUTO, PRESETS
 from progan.presets.progressive import auto
+from progan.sizes import growable, parse_size
 from progan.training.config import RunConfig
 from progan.training.distributed import Ranks, process_group
 from progan.training.run import Run
@@ -120,8 +120,8 @@ def _auto(
     stores: Sequence[Store], change: Change | None, device: torch.device, size: str | None, ranks: Ranks
 ) -> RunConfig:
     """Settings that suit the data and the device."""
-    side = min(parse_size(size)) if size else min(stores[0].height, stores[0].width)
-    config, reasons = auto(side, stores[0].count, device.type)
+    height, width = parse_size(size) if size else (stores[0].height, stores[0].width)
+    config, reasons = auto(min(height, width), stores[0].count, device.type, grows=growable(height, width))
     if ranks.first:
         print("\n".join(f"auto: {reason}" for reason in reasons))
     return _sized(config, change, size)

@@ -9,8 +9,6 @@ from PIL import Image
 from torch import Tensor
 
 from progan.files import replacing
-from progan.sizes import check_growable as check_growable
-from progan.sizes import parse_size as parse_size
 from progan.transparency import over_white
 
 

@@ -96,8 +96,8 @@ class ScheduleConfig:
             side = getattr(self, name)
             if self.grows and (side < 4 or side & (side - 1)):
                 raise ConfigError(
-                    f"schedule.{name} must be a power of two, at least 4; got {side} (any size does without growing, "
-                    f"with --schedule.start-resolution {self.resolution})"
+                    f"schedule.{name} must be a power of two, at least 4, where networks grow; got {side}; "
+                    f"for any size: --schedule.resolution {side} --schedule.start-resolution {side}"
                 )
             if side < 1:
                 raise ConfigError(f"schedule.{name} must be at least 1, got {side}")

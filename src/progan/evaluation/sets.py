@@ -14,7 +14,8 @@ from progan import draws
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, cached
 from progan.errors import CheckpointError, ConfigError, DataError
-from progan.images import opaque, parse_size
+from progan.images import opaque
+from progan.sizes import parse_size
 from progan.snapshot import Snapshot, find
 
 ENDLESS = 2**31

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 
 from torch import Tensor, nn
 
+from progan.errors import ConfigError
 from progan.schedule import Stage, levels_of
 
 
@@ -43,6 +44,16 @@ class ImageSpec:
         """Height and width at a level [pixels]; each level has twice the size of the one below it."""
         missing = self.levels - 1 - level
         return self.height >> missing, self.width >> missing
+
+    def check_doubling(self) -> None:
+        """Raise ConfigError if networks that double level 0 again and again would not end at the full size."""
+        factor = 1 << (self.levels - 1)
+        if self.height % factor or self.width % factor:
+            fits = f"{self.height // factor * factor}x{self.width // factor * factor}"
+            raise ConfigError(
+                f"these networks double images {self.levels - 1} times, so both sides must be multiples of {factor}; "
+                f"the data has {self.height}x{self.width}; try 'progan prepare SOURCE STORE --resolution {fits}'"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, those of version 0.1.0 where they say all."""

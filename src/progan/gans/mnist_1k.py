@@ -188,6 +188,7 @@ class MNIST1K(GAN):
     """G, D and their steps: the non-saturating loss, unrolled if wanted, or WGAN-GP."""
 
     def __init__(self, config: MNIST1KConfig, spec: ImageSpec) -> None:
+        spec.check_doubling()
         self.config, self.spec = config, spec
         self.generator, self.discriminator = Generator(config, spec), Discriminator(config, spec)
         super().__init__({"generator": self.generator, "discriminator": self.discriminator})

@@ -63,6 +63,7 @@ class ProGAN(GAN):
     def __init__(self, config: ProGANConfig, spec: ImageSpec) -> None:
         if config.conditional and spec.classes < 2:
             raise ConfigError(f"gan.conditional needs labels of at least 2 classes, the data has {spec.classes}")
+        spec.check_doubling()
         self.config, self.spec = config, spec
         self.generator, self.discriminator = Generator(config, spec), Discriminator(config, spec)
         super().__init__({"generator": self.generator, "discriminator": self.discriminator})

@@ -102,32 +102,43 @@ def demo() -> RunConfig:
     )
 
 
-def auto(resolution: int = 64, count: int = 10_000, device: str = "cpu") -> tuple[RunConfig, list[str]]:
+def auto(
+    resolution: int = 64, count: int = 10_000, device: str = "cpu", *, grows: bool = True
+) -> tuple[RunConfig, list[str]]:
     """A run that suits the data and the machine, and the reasons for each choice.
 
     Args:
         resolution: shorter side of the images [pixels].
         count: number of images.
         device: cuda, mps or cpu.
+        grows: whether networks can grow through halves of that size.
     """
     levels = resolution.bit_length() - 3
     if device != "cuda":
         total = 40 * levels + 40
         gan = ProGANConfig(fmap_base=512, fmap_max=64, latent_size=128)
-        schedule = ScheduleConfig(
-            resolution=resolution, batch=16, lr=0.003, hold_kimg=20, fade_kimg=20, total_kimg=total
+        schedule = replace(
+            ScheduleConfig(batch=16, lr=0.003, hold_kimg=20, fade_kimg=20, total_kimg=total),
+            resolution=resolution,
+            start_resolution=4 if grows else resolution,
         )
         why = [f"{device}: at most 64 feature maps, batch 16, 20 kimg for each fade and hold, {total} kimg in all"]
     else:
         base = celebahq_1024()
         total = 1200 * levels + 2400
-        gan, schedule = base.gan, replace(base.schedule, resolution=resolution, total_kimg=total)
+        start = 4 if grows else resolution
+        gan, schedule = (
+            base.gan,
+            replace(base.schedule, resolution=resolution, start_resolution=start, total_kimg=total),
+        )
         why = [f"{device}: the paper's networks, the released program's batches for one GPU, {total:,} kimg in all"]
     config = RunConfig(gan=gan, schedule=schedule)
     if device != "cuda":
         config = replace(config, ema_kimg=5, log_kimg=1, sample_kimg=10, snapshot_kimg=50)
         why.append("moving average of G with a half-life of 5 kimg, as the run is short")
     why += [f"resolution {resolution}, from the data", "mirrored at random; --no-mirror where left and right matter"]
+    if not grows:
+        why.append("without growing, for which the shorter side would be a power of two and the longer its multiple")
     if count < 5000:
         why.append(
             f"only {count} images: expect D to learn them by heart; stop early and compare with samples/reals.png"
