@@ -276,7 +276,9 @@ def test_translations_and_reconstructions_are_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "fits"), [("28x30", "28x28"), ("60x90", "56x88")])
-def test_sizes_that_blocks_cannot_reach_are_refused_with_one_that_they_can(size: str, fits: str, tmp_path: Path) -> None:
+def test_sizes_that_blocks_cannot_reach_are_refused_with_one_that_they_can(
+    size: str, fits: str, tmp_path: Path
+) -> None:
     folder = write_images(tmp_path / "images", count=8, size=(60, 90), classes=1)
     store = prepare(folder, tmp_path / "store", PrepareOptions(resolution=size), workers=0)
     with pytest.raises(ConfigError, match=rf"must be multiples of \d; the data has {size}; .*--resolution {fits}'"):

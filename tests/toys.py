@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from progan import draws
+from progan.batchnorm import BatchNorm1d
 from progan.gans.base import GAN, Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase, Ramp, Terms
-from progan.layers import BatchNorm1d
 from progan.losses import WASSERSTEIN
 from progan.schedule import DecayConfig, ScheduleConfig, Stage
 from progan.training.config import RunConfig

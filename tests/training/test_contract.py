@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from progan import draws
+from progan.batchnorm import BatchNorm1d, batch_over_ranks
 from progan.errors import ConfigError
-from progan.layers import BatchNorm1d, batch_over_ranks
 from progan.training import checkpoint
 from progan.training.distributed import Ranks, process_group
 from progan.training.loop import Trainer

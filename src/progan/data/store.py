@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from progan.data.columns import LABEL, Column, check_columns
 from progan.data.manifest import VERSION, check_target, counts_alpha, read_manifest, warn_of_alpha
-from progan.data.names import StoredNames
+from progan.data.names import stored_names
 from progan.data.options import PrepareOptions, make_plan
 from progan.data.pipeline import make_chunks
 from progan.data.pixels import Chunk, ImageError
@@ -107,7 +107,7 @@ class Store:
     def names(self) -> Sequence[str]:
         """Where every image came from, a path inside the source; of format 1, which did not keep it, just a number."""
         known = self.manifest.get("names")
-        return StoredNames(self.path, self.count) if known else Names(self.count, "{:06d}".format)
+        return stored_names(self.path, self.count) if known else Names(self.count, "{:06d}".format)
 
     @property
     def columns(self) -> tuple[str, ...]:

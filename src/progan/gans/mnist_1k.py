@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from progan.batchnorm import BatchNorm2d
 from progan.errors import ConfigError
 from progan.gans.base import GAN, WHOLE_BATCH, Batch, GANConfig, ImageSpec, Latent, Phase, Terms
-from progan.layers import BatchNorm2d, EqualizedConv2d, EqualizedLinear
+from progan.layers import EqualizedConv2d, EqualizedLinear
 from progan.losses import ADVERSARIAL, Scorer, gradient_penalty
 from progan.ops import fade_images, minibatch_stddev, pixel_norm, upscale2
 from progan.schedule import Stage

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from progan.batchnorm import BatchNorm2d
 from progan.errors import ConfigError
 from progan.gans.base import WHOLE_BATCH, GANConfig, ImageSpec, Latent
 from progan.layers import (
     AdaptiveNoise,
-    BatchNorm2d,
     EqualizedConv2d,
     EqualizedLinear,
     LayerNorm,

@@ -32,11 +32,6 @@ class Moments:
         return len(self._origin)
 
     @property
-    def rank_deficient(self) -> bool:
-        """Whether the set has too few rows for a covariance of full rank; Frechet distances are then far too large."""
-        return self.count <= self.features
-
-    @property
     def mean(self) -> Tensor:
         """Float64 [F]."""
         return self._origin + self._offset

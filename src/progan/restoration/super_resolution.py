@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from progan.batchnorm import BatchNorm2d
 from progan.errors import ConfigError
 from progan.gans.base import GAN, Batch, GANConfig, ImageSpec, Latent, Phase, Terms
 from progan.images import to_float, to_uint8
-from progan.layers import LEAK, BatchNorm2d
+from progan.layers import LEAK
 from progan.losses import NON_SATURATING
 from progan.metrics import lite0
 from progan.restoration.patches import patches, squared_error

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from progan import draws
+from progan.batchnorm import batch_over_ranks
 from progan.gans.base import GAN, Batch, ImageSpec, Optimizer, Phase
 from progan.images import to_float
-from progan.layers import batch_over_ranks
 from progan.schedule import Stage, stage_at
 from progan.training.config import RunConfig, check, check_phases, split_batch
 from progan.training.distributed import Ranks
