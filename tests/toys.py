@@ -20,6 +20,9 @@ from progan.training.distributed import Ranks
 from progan.training.loop import Trainer
 
 COUNT = 40
+"""Items of each source."""
+STEPS = 12
+"""Iterations of a toy run."""
 
 
 class Pictures:
@@ -409,3 +412,15 @@ def toy_trainer(name: str, ranks: Ranks = Ranks(), **settings: object) -> Traine
     config = RunConfig(gan=toy.gan, schedule=schedule, ema_decay=decay, adam_eps=1e-4, **settings)  # type: ignore[arg-type]
     data = [Pictures(spec, number) for number, spec in enumerate((toy.spec, *toy.spec.others))]
     return Trainer(config, toy.spec, *data, device=torch.device("cpu"), ranks=ranks)
+
+
+def run(trainer: Trainer, steps: int) -> Trainer:
+    for _ in range(steps):
+        trainer.iterate()
+    return trainer
+
+
+def tensors(trainer: Trainer) -> dict[str, Tensor]:
+    """Weights, memory and average."""
+    parts = {"networks": trainer.gan.networks, "memory": trainer.gan.memory, "ema": trainer.ema.network}
+    return {f"{part}.{k}": v for part, module in parts.items() for k, v in module.state_dict().items()}

@@ -1,8 +1,8 @@
-"""GANs of other kinds through the training loop: resumed, on two ranks, in micro-batches, and what each is given."""
+"""GANs of other kinds through the training loop: resumed, in micro-batches, and what each is given.
 
-import os
-import subprocess
-import sys
+On two ranks they are in test_distributed.py.
+"""
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,29 +11,13 @@ import pytest
 import torch
 
 from progan import draws
-from progan.batchnorm import BatchNorm1d, batch_over_ranks
 from progan.errors import ConfigError
 from progan.training import checkpoint
-from progan.training.distributed import Ranks, process_group
-from progan.training.loop import Trainer
 from restoring import flat
-from toys import TOYS, AutoencoderConfig, Pictures, toy_trainer
+from toys import STEPS, TOYS, AutoencoderConfig, Pictures, run, tensors, toy_trainer
 
 TOLERANCE = 1e-5
-"""Largest difference of a weight between two ranks and one: only the order of sums differs."""
-STEPS = 12
-
-
-def run(trainer: Trainer, steps: int) -> Trainer:
-    for _ in range(steps):
-        trainer.iterate()
-    return trainer
-
-
-def tensors(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Weights, memory and average."""
-    parts = {"networks": trainer.gan.networks, "memory": trainer.gan.memory, "ema": trainer.ema.network}
-    return {f"{part}.{k}": v for part, module in parts.items() for k, v in module.state_dict().items()}
+"""Largest difference of a weight between whole batches and micro-batches: only the order of sums differs."""
 
 
 @pytest.mark.parametrize("name", TOYS)
@@ -47,22 +31,6 @@ def test_resumed_run_equals_uninterrupted_run(name: str, stop: int, tmp_path: Pa
     assert a.keys() == b.keys()
     assert [key for key in a if not torch.equal(torch.as_tensor(a[key]), torch.as_tensor(b[key]))] == []
     assert any(not torch.equal(v, tensors(toy_trainer(name))[k]) for k, v in tensors(whole).items())
-
-
-def test_two_ranks_give_the_weights_of_one(tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    places = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(places)}
-    command = [*launcher, __file__, str(tmp_path)]
-    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr
-    for name in TOYS:
-        one = tensors(run(toy_trainer(name), STEPS))
-        two = [torch.load(tmp_path / f"{name}{rank}.pt", weights_only=True) for rank in range(2)]
-        assert one.keys() == two[0].keys() == two[1].keys()
-        worst = max(float((one[k].double() - two[0][k].double()).abs().max()) for k in one)
-        assert 0 < worst < TOLERANCE, name
-        assert all(torch.equal(two[0][k], two[1][k]) for k in one), name  # pools and statistics, too
 
 
 @pytest.mark.parametrize("name", ["wgan", "points"])
@@ -192,27 +160,3 @@ def test_rates_fall_as_images_are_shown() -> None:
         trainer.iterate()
     wanted = [0.01 * min(1.0, 1 - (8 * i - 40) / 160) for i in range(10)]
     assert rates == pytest.approx(wanted)
-
-
-def penalty_slopes(x: torch.Tensor, ranks: Ranks) -> list[torch.Tensor]:
-    """Derivatives of a gradient penalty through batch norm by the weights in front of it, averaged over the ranks."""
-    torch.manual_seed(0)
-    layer, norm = torch.nn.Linear(3, 5).double(), BatchNorm1d(5).double()
-    with batch_over_ranks(ranks.total if ranks.world > 1 else None):
-        x = x.requires_grad_(True)
-        (slope,) = torch.autograd.grad(norm(layer(x)).pow(3).sum(), x, create_graph=True)
-        slope.square().sum(1).mean().backward()
-    slopes = [p.grad for p in (*layer.parameters(), *norm.parameters()) if p.grad is not None]
-    ranks.average(slopes)
-    return [*slopes, norm.running_mean, norm.running_var]
-
-
-if __name__ == "__main__":
-    with process_group("cpu") as ranks:
-        assert ranks == Ranks(ranks.rank, 2, ranks.rank)
-        x = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-        for two, one in zip(penalty_slopes(x[ranks.rank :: 2], ranks), penalty_slopes(x, Ranks()), strict=True):
-            torch.testing.assert_close(two, one, rtol=1e-9, atol=1e-12)
-        assert ranks.gather(x[ranks.rank :: 2]).equal(x.detach())
-        for toy in TOYS:
-            torch.save(tensors(run(toy_trainer(toy, ranks), STEPS)), Path(sys.argv[1]) / f"{toy}{ranks.rank}.pt")

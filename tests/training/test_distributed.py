@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from progan.batchnorm import BatchNorm1d, batch_over_ranks
 from progan.data.loader import Loader
 from progan.data.store import Store
 from progan.errors import ConfigError
@@ -21,6 +22,8 @@ from progan.training.distributed import Ranks, process_group
 from progan.training.log import read_stats
 from progan.training.loop import Trainer
 from small import small_run
+from toys import STEPS as TOY_STEPS
+from toys import TOYS, run, tensors, toy_trainer
 
 TOLERANCE = 1e-5
 """Largest difference of a weight after 30 steps of lr 0.001 through a growth; only the order of sums differs.
@@ -53,26 +56,43 @@ def train(path: Path, ranks: Ranks, kind: str) -> Trainer:
 
 
 def torchrun(*args: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    tests = str(Path(__file__).parents[1])
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PROGAN_CACHE": str(cache), "PYTHONPATH": tests}
+    places = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PROGAN_CACHE": str(cache), "PYTHONPATH": places}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.run([*launcher, *args], env=env, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_two_processes_give_the_weights_of_one(kind: str, store: Store, tmp_path: Path) -> None:
-    result = torchrun(__file__, str(store.path), str(tmp_path / "two.pt"), kind, cache=tmp_path)
+@pytest.fixture(scope="module")
+def two(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two ranks made of every kind and of every toy, from one launch."""
+    folder = tmp_path_factory.mktemp("two")
+    result = torchrun(__file__, str(store.path), str(folder), cache=folder)
     assert result.returncode == 0, result.stderr
-    two = torch.load(tmp_path / "two.pt", weights_only=True)
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_give_the_weights_of_one(kind: str, store: Store, two: Path) -> None:
+    found = torch.load(two / f"{kind}0.pt", weights_only=True)
     trainer = train(store.path, Ranks(), kind)
     assert trainer.stage.resolution == 8
-    one = {**trainer.gan.networks.state_dict(), **{f"ema.{k}": v for k, v in trainer.ema.network.state_dict().items()}}
-    assert one.keys() == two["weights"].keys()
-    worst = max(float((one[k] - two["weights"][k]).abs().max()) for k in one)
+    one = tensors(trainer)
+    assert one.keys() == found["weights"].keys()
+    worst = max(float((one[k] - found["weights"][k]).abs().max()) for k in one)
     assert worst < TOLERANCE
     assert worst > 0  # the two really took different paths
     for name, value in trainer.take_statistics().items():
-        assert two["statistics"][name] == pytest.approx(value, abs=1e-4), name
+        assert found["statistics"][name] == pytest.approx(value, abs=1e-4), name
+
+
+@pytest.mark.parametrize("name", TOYS)
+def test_two_ranks_of_a_toy_give_the_weights_of_one(name: str, two: Path) -> None:
+    one = tensors(run(toy_trainer(name), TOY_STEPS))
+    ranks = [torch.load(two / f"toy_{name}{rank}.pt", weights_only=True)["weights"] for rank in range(2)]
+    assert one.keys() == ranks[0].keys() == ranks[1].keys()
+    worst = max(float((one[k].double() - ranks[0][k].double()).abs().max()) for k in one)
+    assert 0 < worst < TOLERANCE
+    assert all(torch.equal(ranks[0][k], ranks[1][k]) for k in one)  # pools and running statistics, too
 
 
 def test_command_under_torchrun_writes_once_and_goes_on(images: Path, tmp_path: Path) -> None:
@@ -157,14 +177,31 @@ def test_micro_batches_give_the_weights_of_whole_batches(store: Store) -> None:
     assert max(float((weights[0][k] - weights[1][k]).abs().max()) for k in weights[0]) < TOLERANCE
 
 
+def penalty_slopes(x: torch.Tensor, ranks: Ranks) -> list[torch.Tensor]:
+    """Derivatives of a gradient penalty through batch norm by the weights in front of it, averaged over the ranks."""
+    torch.manual_seed(0)
+    layer, norm = torch.nn.Linear(3, 5).double(), BatchNorm1d(5).double()
+    with batch_over_ranks(ranks.total if ranks.world > 1 else None):
+        x = x.requires_grad_(True)
+        (slope,) = torch.autograd.grad(norm(layer(x)).pow(3).sum(), x, create_graph=True)
+        slope.square().sum(1).mean().backward()
+    slopes = [p.grad for p in (*layer.parameters(), *norm.parameters()) if p.grad is not None]
+    ranks.average(slopes)
+    return [*slopes, norm.running_mean, norm.running_var]
+
+
 if __name__ == "__main__":
     with process_group("cpu") as ranks:
-        trainer = train(Path(sys.argv[1]), ranks, sys.argv[3])
-        averages = {f"ema.{k}": v for k, v in trainer.ema.network.state_dict().items()}
-        statistics = trainer.take_statistics()
-        if ranks.first:
-            weights = {**trainer.gan.networks.state_dict(), **averages}
-            torch.save({"weights": weights, "statistics": statistics}, sys.argv[2])
+        assert ranks == Ranks(ranks.rank, 2, ranks.rank)
+        trainers = {kind: train(Path(sys.argv[1]), ranks, kind) for kind in KINDS}
+        trainers |= {f"toy_{name}": run(toy_trainer(name, ranks), TOY_STEPS) for name in TOYS}
+        for name, trainer in trainers.items():
+            found = {"weights": tensors(trainer), "statistics": trainer.take_statistics()}
+            torch.save(found, Path(sys.argv[2]) / f"{name}{ranks.rank}.pt")
+        x = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        both = penalty_slopes(x[ranks.rank :: 2], ranks), penalty_slopes(x, Ranks())
+        torch.testing.assert_close(*both, rtol=1e-9, atol=1e-12)
+        assert ranks.gather(x[ranks.rank :: 2]).equal(x.detach())
     if sys.platform == "linux":
         time.sleep(0.1)  # a thread that is waited for may be listed a moment longer
         left = []

@@ -12,20 +12,29 @@ NAMES, OFFSETS = "names.txt", "names.npy"
 _END = b"\n"  # for people who look at the file; a name may hold any characters
 
 
-def stored_names(folder: Path, count: int) -> Names:
-    """The names in a folder, read when they are asked for; the two files are opened with the first one."""
+class _Reader:
+    """Reads the name of a number; the two files are opened with the first one, and in every process anew."""
 
-    @functools.cache
-    def files() -> tuple[np.ndarray, np.ndarray]:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[type, tuple[Path]]:
+        return _Reader, (self._folder,)
+
+    @functools.cached_property
+    def _files(self) -> tuple[np.ndarray, np.ndarray]:
         """The offsets, int64 [N + 1], and the bytes of the names."""
-        return np.load(folder / OFFSETS, mmap_mode="r"), np.memmap(folder / NAMES, np.uint8, "r")
+        return np.load(self._folder / OFFSETS, mmap_mode="r"), np.memmap(self._folder / NAMES, np.uint8, "r")
 
-    def name(number: int) -> str:
-        offsets, text = files()
+    def __call__(self, number: int) -> str:
+        offsets, text = self._files
         start, end = offsets[number : number + 2].tolist()
         return text[start : end - len(_END)].tobytes().decode("utf-8", "surrogatepass")
 
-    return Names(count, name)
+
+def stored_names(folder: Path, count: int) -> Names:
+    """The names in a folder, read when they are asked for."""
+    return Names(count, _Reader(folder))
 
 
 def encoded(names: Iterable[str]) -> Iterator[bytes]:
