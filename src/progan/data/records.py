@@ -68,6 +68,8 @@ class Table:
     """The classes in their order, if it is not that of their names or numbers."""
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """More cells for each, by name: text, numbers, lists of numbers, or None where one is missing."""
+    by_the_way: bool = False
+    """Whether images that are not named are good as well, and names of other files are ignored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +215,7 @@ def _joined_own(parts: Sequence[Source]) -> Table | None:
         files=[file for table in tables for file in table.files],
         labels=list(itertools.chain(*labels)) if len(labels) == len(tables) else None,
         columns={name: [cell for table in tables for cell in _cells(table, name)] for name in names},
+        by_the_way=any(table.by_the_way for table in tables),
     )
 
 

@@ -178,6 +178,22 @@ def test_lists_beside_the_classes_of_dataset_json(images: Path) -> None:
     assert open_source(images).labels is None
 
 
+@pytest.mark.parametrize("labels", [None, []])
+def test_lists_without_classes_in_dataset_json_need_not_fit(images: Path, tmp_path: Path, labels: object) -> None:
+    content = {"labels": labels, "authors": [["Bob", "x"]], "age": [["c.png", 3], ["gone.png", 4]]}
+    (images / "dataset.json").write_text(json.dumps(content))
+    for path in ("auto", str(images / "dataset.json")):
+        assert found(images, path) == {"age": ("float32", [NAN, NAN, 3], ())}
+        assert list(open_source(images, labels=path).names) == sorted(NAMES)
+    (images / "dataset.json").write_text(json.dumps({"labels": labels, "authors": [["Bob", "x"]]}))
+    assert found(images) == {}
+    assert len(prepare(images, tmp_path / "store").names) == 3
+    with pytest.raises(DataError, match="no labels inside"):
+        open_source(images, labels=str(images / "dataset.json"))
+    (images / "dataset.json").write_text(json.dumps({"labels": labels, "mood": [["a.png", "x"], ["b.png", "y"]]}))
+    assert found(images) == {"mood": ("int64", [1, 2, 0], ("", "x", "y"))}
+
+
 @pytest.mark.parametrize("labels", [3, [None], [["a.png"]], [["a.png", None], ["b.png", 3]], [["a.png", {}]]])
 def test_what_is_no_list_of_labels_in_dataset_json_is_named(images: Path, labels: object) -> None:
     (images / "dataset.json").write_text(json.dumps({"labels": labels}))

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,11 +29,16 @@ def read_labels(path: Path, column: str = "") -> Table:
         if path.suffix.lower() == ".json":
             table = dataset_json(data)
             if table is None or not table.files:
-                raise DataError(f"{path}: no labels inside\n  fix:   --labels none, or name another file")
+                raise no_labels(path)
             return table
         return _from_text(path, data.decode("utf-8-sig"), column)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: not a readable file of labels ({error})\n  fix:   save it as UTF-8 text") from error
+
+
+def no_labels(path: Path) -> DataError:
+    """The error for a file that says nothing of the images."""
+    return DataError(f"{path}: no labels inside\n  fix:   --labels none, or name another file")
 
 
 def normal(name: str) -> str:
@@ -44,7 +50,7 @@ def dataset_json(data: bytes) -> Table | None:
     """What StyleGAN's dataset.json says; no files if it says that there are no labels, None if it is something else.
 
     Under "labels" it has ["path", class] for each image, or ["path", [numbers]]; lists of the same form under other
-    keys are further columns.
+    keys are further columns, which may name some of the images, and other files.
 
     Raises:
         DataError: if labels are neither.
@@ -58,10 +64,10 @@ def dataset_json(data: bytes) -> Table | None:
         return None
     entries = content.pop("labels") or []
     if not isinstance(entries, list):
-        raise _no_labels(entries)
+        raise _not_labels(entries)
     for entry in entries:
         if not _is_pair(entry):
-            raise _no_labels(entry)
+            raise _not_labels(entry)
     files, values = [name for name, _ in entries], [value for _, value in entries]
     more = {
         key: {normal(name): cell for name, cell in pairs}
@@ -71,10 +77,12 @@ def dataset_json(data: bytes) -> Table | None:
     files = files or list(dict.fromkeys(name for cells in more.values() for name in cells))
     columns = {key: [cells.get(normal(file)) for file in files] for key, cells in more.items()}
     strange = next((entry for entry in entries if not isinstance(entry[1], int | str)), None)
-    if strange is None:
-        return _table(files, values if entries else None, columns)
+    if strange is None and entries:
+        return _table(files, values, columns)
+    if not entries:
+        return replace(_table(files, None, columns), by_the_way=True)
     if None in values or column_of("labels", values) is None:
-        raise _no_labels(strange)
+        raise _not_labels(strange)
     return _table(files, None, {"labels": values, **columns})
 
 
@@ -82,7 +90,7 @@ def _is_pair(entry: object) -> bool:
     return isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)
 
 
-def _no_labels(found: object) -> DataError:
+def _not_labels(found: object) -> DataError:
     return DataError(
         f"dataset.json: not labels of classes\n  found: {str(found)[:80]}\n"
         f'  fix:   write ["path", 3] for each image, or use --labels folder or none'

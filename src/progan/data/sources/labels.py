@@ -11,7 +11,7 @@ import numpy as np
 from progan.data.columns import LABEL, Column
 from progan.data.records import Payload, Source, Table
 from progan.data.sources.columns import column, without_clashes
-from progan.data.sources.label_files import normal, read_labels
+from progan.data.sources.label_files import no_labels, normal, read_labels
 from progan.data.sources.names import strip_wrapper
 from progan.errors import DataError
 
@@ -46,7 +46,10 @@ def label(source: Source, labels: str = "auto", *, skip: bool = False) -> Source
         )
     if labels not in KEYWORDS:
         path, name = split_column(labels)
-        source = _attach(source, read_labels(path, name), str(path), skip=skip)
+        known, table = source.columns, read_labels(path, name)
+        source = _attach(source, table, str(path), skip=skip)
+        if table.by_the_way and source.columns == known:
+            raise no_labels(path)
     elif labels == "auto" and source.own_labels and (table := source.own_labels()) is not None:
         source = dataclasses.replace(source, labels=None, classes=())  # folders beside them are no classes
         if table.files:
@@ -79,6 +82,8 @@ def split_column(labels: str) -> tuple[Path, str]:
 
 def _attach(source: Source, table: Table, origin: str, *, skip: bool) -> Source:
     rows, unused = _match(source.names, table)
+    if table.by_the_way:
+        return _with_columns(source, _columns(table, rows, missing=True))
     unlabelled = [i for i, row in enumerate(rows) if row is None]
     hint = f"\n  fix:   complete {origin}, or leave such files out with --on-error skip"
     if unused and not skip:
@@ -92,9 +97,7 @@ def _attach(source: Source, table: Table, origin: str, *, skip: bool) -> Source:
         for i, data in zip(positions, inner(positions), strict=True):
             yield DataError(f"has no label in {origin}") if i in missing else data
 
-    columns = _columns(table, rows)
-    others = [other for other in source.columns if other.name not in {one.name for one in columns}]
-    source = dataclasses.replace(source, columns=(*columns, *others), read=read if missing else inner)
+    source = dataclasses.replace(_with_columns(source, _columns(table, rows)), read=read if missing else inner)
     if table.labels is None:
         return source
     values = [None if row is None else table.labels[row] for row in rows]
@@ -104,13 +107,22 @@ def _attach(source: Source, table: Table, origin: str, *, skip: bool) -> Source:
     return dataclasses.replace(source, labels=labels, classes=classes)
 
 
-def _columns(table: Table, rows: Sequence[int | None]) -> list[Column]:
-    """The columns of a table for every image; zero for images that have no row and are left out later."""
-    known = np.array([row is not None for row in rows], bool)
-    places = [row for row in rows if row is not None]
+def _with_columns(source: Source, columns: Sequence[Column]) -> Source:
+    """The source with more columns, which win over its own ones of the same names."""
+    others = [other for other in source.columns if other.name not in {one.name for one in columns}]
+    return dataclasses.replace(source, columns=(*columns, *others))
+
+
+def _columns(table: Table, rows: Sequence[int | None], *, missing: bool = False) -> list[Column]:
+    """The columns of a table for every image.
+
+    Of images that have no row the values are missing, or else zero, because they are left out later.
+    """
+    known = np.array([missing or row is not None for row in rows], bool)
+    places = [row for row in rows if missing or row is not None]
     found = []
     for name, cells in table.columns.items():
-        one = column(name, [cells[place] for place in places])
+        one = column(name, [None if place is None else cells[place] for place in places])
         if one is not None:
             values = np.zeros((len(rows), *one.values.shape[1:]), one.values.dtype)
             values[known] = one.values
