@@ -58,6 +58,25 @@ def test_says_what_else_is_known_of_the_images(tmp_path: Path, photos: Path, cap
     assert "\ncolumns      age (float32), box (int64, 2 values), sky (2 classes)\n" in text
 
 
+def test_names_that_would_spoil_the_screen_are_escaped_and_cut(tmp_path: Path, photos: Path, capsys) -> None:
+    strange = ("a\n\udcff\x1b[31m", "x" * 4000)
+    columns = (Column("b\n\udcff", np.zeros(4, np.int64), strange), Column("y" * 4000, np.zeros(4, np.float32)))
+    names = ["\udcff" * 2, "\udcff" * 3, "\n", "z" * 4000]
+    source = replace(open_source(photos), description="d\n\udcff", classes=strange, columns=columns, names=names)
+    source = replace(source, read=lambda rows: (noise(20, 20, seed=3) for _ in rows))
+    store = prepare(photos, tmp_path / "store", source=source)
+    for text in (summary(store), report(inspect(source, PrepareOptions()), "photos")):
+        text.encode()
+        assert "\x1b" not in text
+        assert max(map(len, text.splitlines())) < 500
+        assert r"a\n\udcff\x1b[31m" in text
+        assert r"columns      b\n\udcff (2 classes), yyyy" in text
+    with pytest.raises(DataError) as caught:
+        store.column("age")
+    assert len(str(caught.value)) < 1000
+    str(caught.value).encode()
+
+
 def test_every_option_has_a_flag(tmp_path: Path) -> None:
     arguments = "a b --resolution 8x16 --crop 1,2,30,40 --fit stretch --filter box --upscale --channels 1"
     arguments += " --labels none --on-error skip --split test --workers 3"

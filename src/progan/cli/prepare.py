@@ -18,6 +18,7 @@ from progan.data.cluster import dask_workers
 from progan.data.columns import LABEL
 from progan.data.inspection import contact_sheet, inspect, store_duplicates
 from progan.data.options import PrepareOptions
+from progan.data.printing import printable
 from progan.data.recipes import RECIPES, is_known, open_recipe, prepare_recipe
 from progan.data.report import report
 from progan.data.sources import missing, open_source
@@ -140,8 +141,8 @@ def summary(store: Store) -> str:
     kind = {1: "grey", 3: "RGB", 4: "RGBA"}[store.channels]
     further = [str(store.column(name)) for name in store.columns if name != LABEL or store.labels() is None]
     lines = [
-        f"store        {store.path}",
-        f"source       {store.manifest['source']}",
+        f"store        {printable(str(store.path), 5000)}",
+        f"source       {printable(store.manifest['source'], 200)}",
         f"images       {store.count} of {store.height}x{store.width} (height x width)",
         f"originals    {originals}",
         f"channels     {store.channels} ({kind})",
@@ -152,19 +153,10 @@ def summary(store: Store) -> str:
         f"on disk      {sum(file.stat().st_size for file in files) / 1e6:.1f} MB",
         f"skipped      {len(skipped)}",
     ]
-    lines += [f"  {printable(line)}" for line in skipped[:_MOST_LINES]]
+    lines += [f"  {printable(line, 400)}" for line in skipped[:_MOST_LINES]]
     if len(skipped) > _MOST_LINES:
         lines.append(f"  ... and {len(skipped) - _MOST_LINES} more, see {store.path / 'manifest.json'}")
     return "\n".join(lines)
-
-
-def printable(text: str) -> str:
-    r"""A name in one line, with its unusual characters as escapes.
-
-    >>> printable("a\n\udcff.png")
-    'a\\n\\udcff.png'
-    """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _classes(store: Store) -> str:
@@ -172,7 +164,7 @@ def _classes(store: Store) -> str:
     if labels is None:
         return "none"
     counts = np.bincount(labels, minlength=len(store.classes))
-    named = [f"{name} {count}" for name, count in zip(store.classes, counts, strict=True)]
+    named = [f"{printable(name)} {count}" for name, count in zip(store.classes, counts, strict=True)]
     more = f", ... ({len(named)} classes)" if len(named) > 20 else ""
     return ", ".join(named[:20]) + more
 

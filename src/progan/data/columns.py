@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from progan.data.printing import printable
 from progan.errors import DataError
 
 LABEL = "label"
@@ -28,7 +29,7 @@ class Column:
     def __str__(self) -> str:
         """Name and kind, for people: ``age (float32)``, ``eyes (float32, 4 values)``, ``color (3 classes)``."""
         kind = f"{len(self.classes)} classes" if self.classes else str(self.values.dtype)
-        return f"{self.name} ({kind}{f', {self.values.shape[1]} values' if self.values.ndim > 1 else ''})"
+        return f"{printable(self.name)} ({kind}{f', {self.values.shape[1]} values' if self.values.ndim > 1 else ''})"
 
 
 def check_columns(columns: Sequence[Column], count: int, *, where: str, with_labels: bool) -> None:
@@ -39,7 +40,8 @@ def check_columns(columns: Sequence[Column], count: int, *, where: str, with_lab
     """
     names = [LABEL] * with_labels + [column.name for column in columns]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise DataError(f"{where}: two columns are called {twice!r}\n  found: {', '.join(names)}\n  fix:   rename one")
+        found = ", ".join(map(printable, names))
+        raise DataError(f"{where}: two columns are called {printable(twice)!r}\n  found: {found}\n  fix:   rename one")
     for column in columns:
         values = column.values
         wrong = None
@@ -52,7 +54,7 @@ def check_columns(columns: Sequence[Column], count: int, *, where: str, with_lab
         elif column.classes and not 0 <= values.min() <= values.max() < len(column.classes):
             wrong = f"numbers {values.min()} ... {values.max()} for {len(column.classes)} classes"
         if wrong:
-            raise DataError(f"{where}: column {column.name!r} cannot be used\n  found: {wrong}")
+            raise DataError(f"{where}: column {printable(column.name)!r} cannot be used\n  found: {wrong}")
 
 
 def conditions(columns: Sequence[Column]) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from progan.data.inspection import Inspection
+from progan.data.printing import printable
 
 _BAR = 40  # widest bar [characters]
 _MOST = 20  # lines of a list
@@ -16,7 +17,7 @@ def report(found: Inspection, path: str, *, given: str = "") -> str:
     facts, total = found.findings, len(found.source)
     modes = ", ".join(f"{mode} {count}" for mode, count in Counter(facts.modes).most_common())
     lines = [
-        f"source       {found.source.description}",
+        f"source       {printable(found.source.description, 200)}",
         f"images       {len(facts.names)} of {total} can be read",
         f"channels     {modes or 'none'}",
         "sizes        (height x width)",
@@ -29,7 +30,7 @@ def report(found: Inspection, path: str, *, given: str = "") -> str:
     ]
     counts = found.class_counts()
     lines.append(f"classes      {len(counts) or 'none'}")
-    lines += [f"  {line}" for line in bars(list(counts.items())[:_MOST])]
+    lines += [f"  {line}" for line in bars([(printable(name, 60), n) for name, n in list(counts.items())[:_MOST]])]
     lines += [f"  ... and {len(counts) - _MOST} more"] if len(counts) > _MOST else []
     lines += [f"columns      {', '.join(map(str, found.source.columns))}"] * bool(found.source.columns)
     return "\n".join(lines + _suggestion(found, path, given))
@@ -55,7 +56,7 @@ def bars(counts: Sequence[tuple[str, int]]) -> list[str]:
 
 
 def _listed(title: str, items: Sequence[str], what: str = "") -> list[str]:
-    short = [item if len(item) <= 200 else item[:197] + "..." for item in items[:_MOST]]
+    short = [printable(item, 200) for item in items[:_MOST]]
     more = [f"... and {len(items) - _MOST} more"] if len(items) > _MOST else []
     return [f"{title:<12} {len(items)} {what}".rstrip(), *(f"  {line}" for line in short + more)]
 
