@@ -88,7 +88,8 @@ def train(
     config = None if settings == AUTO else _sized(settings, change, size)
     with process_group(kind) as ranks:
         where = pick_device(device, ranks.local)
-        stores = [_store(one, _wanted(config, one, size), crop, workers, ranks) for one in data]
+        columns = config.label_columns if config else ()
+        stores = [_store(one, _wanted(config, one, size), crop, columns, workers, ranks) for one in data]
         config = config or _auto(stores, change, where, size, ranks)
         if epochs is not None:
             config = replace(config, schedule=config.schedule.for_epochs(epochs, max(store.count for store in stores)))
@@ -135,7 +136,9 @@ def _wanted(config: RunConfig | None, data: str | Path | Store, size: str | None
     return str(config.load_size or config.schedule.resolution)
 
 
-def _store(data: str | Path | Store, size: str, crop: str, workers: int | None, ranks: Ranks) -> Store:
+def _store(
+    data: str | Path | Store, size: str, crop: str, columns: Sequence[str], workers: int | None, ranks: Ranks
+) -> Store:
     """The data as a store; the first process prepares it while the others wait."""
     if isinstance(data, Store):
         return data
@@ -143,7 +146,7 @@ def _store(data: str | Path | Store, size: str, crop: str, workers: int | None, 
     def open_it() -> Store:
         options = PrepareOptions(resolution=size, crop=crop)
         try:
-            return cached(data, options, workers=workers, progress=ranks.first)
+            return cached(data, options, columns=columns, workers=workers, progress=ranks.first)
         except DataError as error:
             hint = f"\n  (these are options of 'progan prepare {data} STORE'; then train on STORE)"
             raise DataError(f"{error}{hint * ('--on-error' in str(error))}") from error

@@ -1,22 +1,19 @@
-"""Stores of format 2, of any size, with names and columns; and those of format 1, which came before."""
+"""Stores of format 2, of any size, with names and columns."""
 
 import hashlib
-import json
 import os
 import pickle
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from progan.data import store as store_module
 from progan.data.columns import Column
 from progan.data.options import PrepareOptions
 from progan.data.records import Source
-from progan.data.sources import fingerprint, open_source
+from progan.data.sources import open_source
 from progan.data.store import Store, cached, prepare
 from progan.errors import DataError
 from references.image_files import noise, save
@@ -168,133 +165,24 @@ def test_images_that_are_left_out_take_their_names_and_rows_along(tmp_path: Path
 # --- the hash
 
 
-def test_hash_is_that_of_format_1_unless_there_is_more(tmp_path: Path, path: Path) -> None:
-    def hash_of(name: str, channels: int = 3, **facts) -> str:
-        return prepare(path, tmp_path / name, PrepareOptions(channels=channels), source=made(**facts)).hash
+def test_hash_is_that_of_format_1_and_columns_have_their_own(tmp_path: Path, path: Path) -> None:
+    def hashes_of(name: str, channels: int = 3, **facts) -> tuple[str, str]:
+        store = prepare(path, tmp_path / name, PrepareOptions(channels=channels), source=made(**facts))
+        return store.hash, store.columns_hash
 
     plain = hashlib.sha256(b"".join(noise(8, 8, seed=i).tobytes() for i in range(6)) + b"(6, 8, 8, 3)").hexdigest()
-    assert hash_of("plain") == hash_of("renamed", names=list("abcdef")) == plain
+    assert hashes_of("plain") == hashes_of("renamed", names=list("abcdef")) == (plain, "")
     one, two, three = columns()
     others = [(one,), (two,), (one, two), (two, one), (one, two, three), (replace(one, name="years"),)]
     others += [(replace(three, classes=("sun", "rain")),), (replace(one, values=one.values + 1),)]
     others += [(replace(one, values=one.values.view(np.int32).astype(np.int64)),), (three,)]
-    hashes = [hash_of(str(i), columns=other) for i, other in enumerate(others)]
-    assert len({plain, *hashes}) == len(others) + 1
-    assert hash_of("again", columns=(one, two)) == hashes[2]
+    hashes = [hashes_of(str(i), columns=other) for i, other in enumerate(others)]
+    assert {pixels for pixels, _ in hashes} == {plain}
+    assert len({"", *(more for _, more in hashes)}) == len(others) + 1
+    assert hashes_of("again", columns=(one, two)) == hashes[2]
     content = b"".join(noise(8, 8, 4, seed=i).tobytes() for i in range(6)) + b"(6, 8, 8, 4)"
-    assert hash_of("alpha", 4, read=lambda rows: (noise(8, 8, 4, seed=i) for i in rows)) != (
-        hashlib.sha256(content).hexdigest()  # the smaller levels are others
-    )
-
-
-# --- format 1
-
-
-def as_format_1(path: Path) -> None:
-    """Make of a store what version 1 would have written."""
-    manifest = json.loads((path / "manifest.json").read_text())
-    assert not manifest["columns"]
-    (path / manifest["names"]["file"]).unlink()
-    (path / manifest["names"]["offsets"]).unlink()
-    del manifest["names"], manifest["columns"]
-    (path / "manifest.json").write_text(json.dumps(manifest | {"version": 1}))
-
-
-def test_format_1_opens_with_numbers_for_names(tmp_path: Path, pets: dict, capsys) -> None:
-    new = prepare(tmp_path / "pets", tmp_path / "store")
-    as_format_1(new.path)
-    old = Store.open(new.path)
-    assert (old.hash, old.classes, old.resolutions) == (new.hash, new.classes, new.resolutions)
-    assert list(old.names) == [f"00000{i}" for i in range(6)]
-    assert old.columns == ("label",)
-    assert old.column("label").values.tolist() == [0, 0, 0, 1, 1, 1]
-    assert old.column("label").classes == ("cat", "dog")
-    with pytest.raises(DataError, match=r"no column 'age'\n  found: label"):
-        old.column("age")
-    assert not capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("size", "warns"), [("8", True), ("4", False)])
-def test_format_1_with_alpha_warns_once_and_is_mended_by_prepare(tmp_path, pets, capsys, size, warns) -> None:
-    options = PrepareOptions(resolution=size, channels=4)
-    hash_2 = prepare(tmp_path / "pets", tmp_path / "store", options).hash
-    as_format_1(tmp_path / "store")
-    assert not capsys.readouterr().err
-    for _ in range(2):
-        Store.open(tmp_path / "store")
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == warns
-    if warns:
-        assert lines[0].startswith(f"warning: {tmp_path / 'store'}: its small levels are too dark")
-        assert f"progan prepare SOURCE {tmp_path / 'store'} --channels 4" in lines[0]
-    store = prepare(tmp_path / "pets", tmp_path / "store", options)
-    assert (store.manifest["version"], store.hash) == (2, hash_2)
-    assert not capsys.readouterr().err
-
-
-def test_prepare_makes_a_store_of_format_1_anew_for_names_and_columns(tmp_path: Path, pets: dict, capsys) -> None:
-    prepare(tmp_path / "pets", tmp_path / "store", progress=True)
-    as_format_1(tmp_path / "store")
-    assert "made anew" not in capsys.readouterr().err
-    assert list(prepare(tmp_path / "pets", tmp_path / "store", progress=True).names) == list(pets)
-    assert "store: has these images without their names and columns, so it is made anew" in capsys.readouterr().err
-
-
-OLD_OPTIONS = ("auto", "none", "auto", "lanczos", False, "auto", "auto", "fail", "train")
-
-
-@pytest.fixture
-def old_cache(tmp_path: Path, pets: dict) -> Callable[..., Path]:
-    """Puts a store of format 1 where version 1 would have put it."""
-
-    def put(**changes) -> Path:
-        options = PrepareOptions(**changes)
-        values = tuple(getattr(options, name) for name in store_module._FIRST_OPTIONS)
-        assert changes or values == OLD_OPTIONS
-        key = hashlib.sha256(repr((fingerprint(tmp_path / "pets"), values, 1)).encode()).hexdigest()[:16]
-        folder = tmp_path / "cache" / f"pets-{key}"
-        prepare(tmp_path / "pets", folder, options)
-        as_format_1(folder)
-        return folder
-
-    return put
-
-
-def test_cached_finds_what_version_1_cached(tmp_path: Path, old_cache) -> None:
-    for changes in ({}, {"resolution": "8"}, {"channels": 1}):
-        old = old_cache(**changes)
-        inode = old.stat().st_ino
-        store = cached(tmp_path / "pets", PrepareOptions(**changes), tmp_path / "cache")
-        assert (store.path, store.manifest["version"]) == (old, 1)
-        assert store.path.stat().st_ino == inode
-
-
-def test_cached_does_not_take_what_version_1_averaged_without_alpha(tmp_path: Path, old_cache, capsys) -> None:
-    old = old_cache(channels=4)
-    store = cached(tmp_path / "pets", PrepareOptions(channels=4), tmp_path / "cache")
-    assert (store.path, store.manifest["version"]) == (old, 2)
-    assert not capsys.readouterr().err
-
-
-def test_options_that_an_older_version_did_not_have_count_as_defaults(tmp_path: Path, pets: dict) -> None:
-    prepare(tmp_path / "pets", tmp_path / "store")
-    inode = (tmp_path / "store").stat().st_ino
-    manifest = json.loads((tmp_path / "store" / "manifest.json").read_text())
-    del manifest["options"]["split"], manifest["options"]["upscale"]
-    (tmp_path / "store" / "manifest.json").write_text(json.dumps(manifest))
-    shutil.copytree(tmp_path / "store", tmp_path / "copy")
-    assert prepare(tmp_path / "pets", tmp_path / "store").path.stat().st_ino == inode
-    inode = (tmp_path / "copy").stat().st_ino
-    assert prepare(tmp_path / "pets", tmp_path / "copy", PrepareOptions(upscale=True)).path.stat().st_ino != inode
-
-
-def test_options_of_later_versions_change_the_place_in_the_cache_if_they_are_set(tmp_path, pets, monkeypatch) -> None:
-    earlier = tuple(name for name in store_module._FIRST_OPTIONS if name != "channels")  # as if it were new
-    monkeypatch.setattr(store_module, "_FIRST_OPTIONS", earlier)
-    key = hashlib.sha256(repr((fingerprint(tmp_path / "pets"), OLD_OPTIONS[:5] + OLD_OPTIONS[6:], 1)).encode())
-    plain = cached(tmp_path / "pets", cache_dir=tmp_path / "cache").path
-    assert plain.name == f"pets-{key.hexdigest()[:16]}"
-    assert cached(tmp_path / "pets", PrepareOptions(channels=1), tmp_path / "cache").path != plain
+    alpha = hashes_of("alpha", 4, read=lambda rows: (noise(8, 8, 4, seed=i) for i in rows))
+    assert alpha == (hashlib.sha256(content).hexdigest(), "")
 
 
 @pytest.mark.parametrize("file", ["names.txt", "names.npy", "column0.npy"])

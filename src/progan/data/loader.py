@@ -141,7 +141,7 @@ class Loader:
     def _check_part(self, level: np.ndarray) -> None:
         """Raise DataError if the part to cut out is larger than the images [N, H, W, C]."""
         _, height, width, _ = level.shape
-        if self.size is not None and (self.size[0] > height or self.size[1] > width):
+        if self.size is not None and not (0 < self.size[0] <= height and 0 < self.size[1] <= width):
             raise DataError(
                 f"{self.store.path}: wanted parts of {self.size[0]}x{self.size[1]} (height x width), "
                 f"but its images have {height}x{width}; take smaller parts, or prepare it with larger images"

@@ -1,51 +1,169 @@
-"""What a store says of itself in its manifest.json, and whether a folder is a store at all."""
+"""What a store says of itself in its manifest.json, and whether its files are what it says."""
 
-import functools
 import json
-import sys
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from tqdm import tqdm
-
+from progan.data.arrays import Array, check_length, damaged, mapped
+from progan.data.columns import LABEL
+from progan.data.printing import printable
 from progan.data.sources import missing
 from progan.errors import DataError
 
 FORMAT, VERSION = "progan store", 2
 """Version 1 had neither names nor columns, only sizes that networks can grow to, and averaged color without alpha."""
-HEADER_BYTES = 128
-"""Length of the header of every array file, fixed so that the number of images can be filled in at the end."""
+_MOST = 1 << 48
+"""Above all numbers of images, pixels and bytes."""
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Everything in the manifest.json of a store, whose files are looked at, too.
+    """Everything in the manifest.json of a store, all of it of the types that it should have.
+
+    The files are there, and as long as they should be; arrays are of their type and shape, classes are among those
+    that there are.
 
     Raises:
         DataError: if there is no store, or it is damaged or of another version.
     """
     manifest = _read(path)
     try:
-        files = _lengths(manifest)
-    except (KeyError, TypeError) as error:
+        _check(manifest)
+    except (KeyError, ValueError) as error:
         raise DataError(f"{path}/manifest.json: damaged ({error})\n  fix:   prepare the store again") from error
-    for name, wanted in files:
-        _check_length(path / name, wanted)
+    for level in manifest["levels"]:
+        mapped(path, level_array(level))
+    if manifest["labels"]:
+        _check_classes(path, label_array(manifest), len(manifest["classes"]))
+    for column in manifest.get("columns", ()):
+        if column["classes"]:
+            _check_classes(path, column_array(column), len(column["classes"]))
+        else:
+            mapped(path, column_array(column))
+    if names := manifest.get("names"):
+        check_length(path / names["file"], names["bytes"])
+        offsets = mapped(path, offset_array(manifest))
+        if (first_last := (int(offsets[0]), int(offsets[-1]))) != (0, names["bytes"]):
+            raise damaged(path / names["offsets"], f"first and last offset {first_last}, wanted {(0, names['bytes'])}")
     return manifest
 
 
-def _lengths(manifest: dict[str, Any]) -> list[tuple[str, int]]:
-    """Names of the files of a store, and the bytes that they should have."""
-    if missed := {"height", "width", "channels", "hash", "classes"} - manifest.keys():
-        raise KeyError(min(missed))
-    count, files = manifest["count"], []
-    arrays = [(level["file"], level["shape"], 1) for level in manifest["levels"]]
-    arrays += [(manifest["labels"], [count], 8)] if manifest["labels"] else []
+def level_array(level: Mapping[str, Any]) -> Array:
+    """Where the images of a level lie."""
+    return level["file"], "|u1", level["shape"]
+
+
+def label_array(manifest: Mapping[str, Any]) -> Array:
+    """Where the classes of the images lie."""
+    return manifest["labels"], "<i8", [manifest["count"]]
+
+
+def column_array(column: Mapping[str, Any]) -> Array:
+    """Where the values of a column lie."""
+    return column["file"], column["dtype"], column["shape"]
+
+
+def offset_array(manifest: Mapping[str, Any]) -> Array:
+    """Where the beginnings of the names lie."""
+    return manifest["names"]["offsets"], "<i8", [manifest["count"] + 1]
+
+
+def _check_classes(path: Path, array: Array, count: int) -> None:
+    values = mapped(path, array)
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= count:
+        raise damaged(path / array[0], f"numbers {low} ... {high} for {count} classes")
+
+
+def _check(manifest: dict[str, Any]) -> None:
+    """Raise KeyError for what is missing, or ValueError that says what is wrong."""
+    for key in ("height", "width", "channels", "count"):
+        _need(_whole(manifest[key]), key)
+    _need(manifest["channels"] in (1, 3, 4), "channels")
+    _need(_text(manifest["hash"]) and manifest["hash"], "hash")
+    _need(_texts(manifest["classes"]), "classes")
+    _check_levels(manifest)
+    files = [level["file"] for level in manifest["levels"]]
+    labels = manifest["labels"]
+    files += [] if labels is None else [labels]
+    _need((labels is None) == (not manifest["classes"]), "labels without classes, or classes without labels")
     if manifest["version"] > 1:
-        arrays += [(c["file"], c["shape"], np.dtype(c["dtype"]).itemsize) for c in manifest["columns"]]
-        arrays += [(manifest["names"]["offsets"], [count + 1], 8)]
-        files = [(manifest["names"]["file"], manifest["names"]["bytes"])]
-    return files + [(name, HEADER_BYTES + item * int(np.prod(shape, dtype=object))) for name, shape, item in arrays]
+        _check_columns(manifest)
+        names = _record(manifest["names"], "names")
+        _need(_whole(names["bytes"]), "bytes of names")
+        files += [column["file"] for column in manifest["columns"]] + [names["file"], names["offsets"]]
+    for file in files:
+        _need(_text(file) and _FILE.fullmatch(file), "file name")
+        _need(files.count(file) == 1, f"{file} has two meanings")
+    _check_origin(manifest)
+
+
+def _check_levels(manifest: dict[str, Any]) -> None:
+    levels, size = manifest["levels"], [manifest["height"], manifest["width"]]
+    _need(isinstance(levels, list) and levels, "levels")
+    for level in levels:
+        shape = [manifest["count"], *size, manifest["channels"]]
+        _need(_wholes(_record(level, "level")["shape"]) and level["shape"] == shape, f"level that is not of {shape}")
+        size = [side // 2 for side in size]
+
+
+def _check_columns(manifest: dict[str, Any]) -> None:
+    columns, taken = manifest["columns"], [LABEL] * (manifest["labels"] is not None)
+    _need(isinstance(columns, list), "columns")
+    _need(_text(manifest["columns_hash"]) and bool(manifest["columns_hash"]) == bool(columns), "columns_hash")
+    for column in columns:
+        name, shape = _record(column, "column")["name"], column["shape"]
+        _need(_text(name), "name of a column")
+        _need(name not in taken, f"two columns {printable(name)!r}")
+        taken.append(name)
+        _need(_text(column["dtype"]) and column["dtype"] in ("<i8", "<f4"), "dtype of a column")
+        _need(_wholes(shape) and len(shape) in (1, 2) and shape[0] == manifest["count"], "shape of a column")
+        _need(_texts(column["classes"]), "classes of a column")
+        _need(column["dtype"] == "<i8" or not column["classes"], "dtype of a column of classes")
+
+
+def _check_origin(manifest: dict[str, Any]) -> None:
+    """Of what version 1 wrote, some may be missing."""
+    if manifest["version"] > 1 and (missed := {"source", "sizes", "skipped", "options"} - manifest.keys()):
+        raise KeyError(min(missed))
+    _need(_text(manifest.get("source", "")), "source")
+    _need(_text(manifest.get("fingerprint", "")), "fingerprint")
+    _need(_texts(manifest.get("skipped", [])), "skipped")
+    _record(manifest.get("options", {}), "options")
+    if "sizes" in manifest:
+        sizes = _record(manifest["sizes"], "sizes")
+        _need(type(sizes["distinct"]) is int and sizes["distinct"] > 0, "sizes")
+        for key in ("smallest", "largest"):
+            _need(_wholes(sizes[key]) and len(sizes[key]) == 2, "sizes")
+
+
+def _need(right: object, what: str) -> None:
+    if not right:
+        raise ValueError(what)
+
+
+def _whole(value: object) -> bool:
+    return type(value) is int and 0 < value < _MOST
+
+
+def _wholes(value: object) -> bool:
+    return isinstance(value, list) and all(map(_whole, value))
+
+
+def _text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_text, value))
+
+
+def _record(value: object, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(what)
+    return value
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -58,27 +176,21 @@ def _read(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: not a store\n  found: {found}\n  fix:   progan prepare {path} STORE")
     try:
         manifest = json.loads(file.read_bytes())
-    except ValueError as error:
+    except RecursionError as error:
+        raise DataError(f"{file}: damaged (nested too deeply)\n  fix:   prepare the store again") from error
+    except (OSError, ValueError) as error:
         raise DataError(f"{file}: damaged ({error})\n  fix:   prepare the store again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise DataError(f"{path}: not a store\n  found: a manifest.json of something else\n  fix:   name a store")
-    if manifest.get("version") not in range(1, VERSION + 1):
+    version = manifest.get("version")
+    if type(version) is not int or version not in range(1, VERSION + 1):
+        found = version if type(version) is int and version < _MOST else "that is no number"
         raise DataError(
             f"{path}: store of an unknown version\n"
-            f"  found: version {manifest.get('version')}, wanted {VERSION} or older\n"
+            f"  found: version {found}, wanted {VERSION} or older\n"
             f"  fix:   prepare it again, or use the progan that wrote it"
         )
     return manifest
-
-
-def _check_length(file: Path, wanted: int) -> None:
-    found = file.stat().st_size if file.is_file() else None
-    if found != wanted:
-        raise DataError(
-            f"{file}: {'missing' if found is None else 'truncated or damaged'}\n"
-            f"  found: {found or 0} bytes, wanted {wanted}\n"
-            f"  fix:   copy or prepare the store again"
-        )
 
 
 def check_target(path: Path) -> None:
@@ -90,23 +202,10 @@ def check_target(path: Path) -> None:
     except DataError as error:
         if "unknown version" in str(error):
             return
+        lines = [line.strip() for line in str(error).splitlines()]
+        found = next((line for line in lines if line.startswith("found:")), f"found: {lines[0]}")
         raise DataError(
             f"{path}: will not be overwritten, because it is not a store\n"
-            f"  {str(error).splitlines()[1].strip() if chr(10) in str(error) else error}\n"
-            f"  fix:   choose a new folder for the store"
+            f"  {found}\n"
+            f"  fix:   choose a new folder for the store, or delete this one"
         ) from error
-
-
-def counts_alpha(manifest: dict[str, Any]) -> bool:
-    """Whether the pixels are those that this version would make: with alpha, version 1 made other small levels."""
-    return manifest["version"] > 1 or manifest["channels"] != 4 or len(manifest["levels"]) == 1
-
-
-@functools.cache
-def warn_of_alpha(path: Path) -> None:
-    """Say once of a store that it does not."""
-    tqdm.write(
-        f"warning: {path}: its small levels are too dark, because an older version averaged colors without alpha; "
-        f"progan prepare SOURCE {path} --channels 4 makes it anew",
-        file=sys.stderr,
-    )

@@ -6,35 +6,66 @@ from pathlib import Path
 
 import numpy as np
 
+from progan.data.arrays import damaged, mapped
 from progan.data.records import Names
 
 NAMES, OFFSETS = "names.txt", "names.npy"
+_AT_ONCE = 4096  # names
 _END = b"\n"  # for people who look at the file; a name may hold any characters
 
 
 class _Reader:
     """Reads the name of a number; the two files are opened with the first one, and in every process anew."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, count: int, text: Path, offsets: Path) -> None:
+        self._facts = count, text, offsets
 
-    def __reduce__(self) -> tuple[type, tuple[Path]]:
-        return _Reader, (self._folder,)
+    def __reduce__(self) -> tuple:
+        return _Reader, self._facts
 
     @functools.cached_property
-    def _files(self) -> tuple[np.ndarray, np.ndarray]:
+    def files(self) -> tuple[np.ndarray, np.ndarray]:
         """The offsets, int64 [N + 1], and the bytes of the names."""
-        return np.load(self._folder / OFFSETS, mmap_mode="r"), np.memmap(self._folder / NAMES, np.uint8, "r")
+        count, text, file = self._facts
+        offsets, names = mapped(file.parent, (file.name, "<i8", [count + 1])), np.memmap(text, np.uint8, "r")
+        if offsets[0] != 0 or offsets[-1] != len(names) or (offsets[1:] <= offsets[:-1]).any():
+            raise damaged(file, "offsets that do not ascend")
+        return offsets, names
 
     def __call__(self, number: int) -> str:
-        offsets, text = self._files
+        offsets, text = self.files
         start, end = offsets[number : number + 2].tolist()
-        return text[start : end - len(_END)].tobytes().decode("utf-8", "surrogatepass")
+        name = text[start:end].tobytes()
+        try:
+            if name.endswith(_END):
+                return name[: -len(_END)].decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            pass
+        raise damaged(self._facts[1], f"no name of image {number} from byte {start} on")
 
 
-def stored_names(folder: Path, count: int) -> Names:
-    """The names in a folder, read when they are asked for."""
-    return Names(count, _Reader(folder))
+def check_names(count: int, text: Path, offsets: Path) -> None:
+    """Read all names in two files, some hundred megabytes a second.
+
+    Raises:
+        DataError: if there is one that cannot be read.
+    """
+    reader = _Reader(count, text, offsets)
+    starts, names = reader.files
+    for first in range(0, count, _AT_ONCE):
+        ends = starts[first + 1 : first + 1 + _AT_ONCE]
+        try:
+            names[starts[first] : ends[-1]].tobytes().decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            ends = ends[:0]
+        if not len(ends) or (names[ends - 1] != ord(_END)).any():
+            for number in range(first, min(first + _AT_ONCE, count)):
+                reader(number)  # says which one it is
+
+
+def stored_names(count: int, text: Path, offsets: Path) -> Names:
+    """The names in two files, read when they are asked for."""
+    return Names(count, _Reader(count, text, offsets))
 
 
 def encoded(names: Iterable[str]) -> Iterator[bytes]:

@@ -17,14 +17,17 @@ import numpy as np
 import PIL
 from tqdm import tqdm
 
+from progan.data.alpha import counts_alpha, warn_of_alpha
+from progan.data.arrays import mapped
 from progan.data.columns import LABEL, Column, check_columns
-from progan.data.manifest import VERSION, check_target, counts_alpha, read_manifest, warn_of_alpha
-from progan.data.names import stored_names
+from progan.data.manifest import VERSION, check_target, column_array, label_array, level_array, read_manifest
+from progan.data.names import check_names, stored_names
 from progan.data.options import PrepareOptions, make_plan
 from progan.data.pipeline import make_chunks
 from progan.data.pixels import Chunk, ImageError
+from progan.data.printing import printable
 from progan.data.records import Names, Source
-from progan.data.sources import fingerprint, open_source
+from progan.data.sources import check_not_empty, fingerprint, open_source
 from progan.data.sources.labels import label_files
 from progan.data.unfinished import remove_abandoned, sayer
 from progan.data.writer import PartialStore
@@ -54,7 +57,9 @@ class Store:
     classes: tuple[str, ...]
     """Names of the classes; empty without labels."""
     hash: str
-    """SHA-256 of the content; equal content has an equal hash wherever it lies."""
+    """SHA-256 of the largest level and the classes of the images; equal content has an equal hash wherever it lies."""
+    columns_hash: str = ""
+    """SHA-256 of the further columns; empty without any."""
     manifest: dict[str, Any] = field(repr=False, compare=False)
     """Everything in manifest.json, with where the images came from."""
 
@@ -67,7 +72,7 @@ class Store:
         """
         store = _open(Path(path))
         if not counts_alpha(store.manifest):
-            warn_of_alpha(store.path.resolve())
+            warn_of_alpha(store.path.resolve(), store.manifest, store.level(min(store.resolutions)))
         return store
 
     @property
@@ -90,7 +95,7 @@ class Store:
         """
         for level in self.manifest["levels"]:
             if min(level["shape"][1:3]) == short:
-                return np.load(self.path / level["file"], mmap_mode="r")
+                return mapped(self.path, level_array(level))
         found = ", ".join(f"{h}x{w}" for h, w in self.sizes)
         why = "" if growable(self.height, self.width) else " (smaller ones come with powers of two only)"
         raise DataError(
@@ -101,13 +106,15 @@ class Store:
 
     def labels(self) -> np.ndarray | None:
         """Number of every image's class, int64 [N], or None without labels."""
-        return np.load(self.path / self.manifest["labels"]) if self.manifest["labels"] else None
+        return np.array(mapped(self.path, label_array(self.manifest))) if self.manifest["labels"] else None
 
     @functools.cached_property
     def names(self) -> Sequence[str]:
         """Where every image came from, a path inside the source; of format 1, which did not keep it, just a number."""
         known = self.manifest.get("names")
-        return stored_names(self.path, self.count) if known else Names(self.count, "{:06d}".format)
+        if not known:
+            return Names(self.count, "{:06d}".format)
+        return stored_names(self.count, self.path / known["file"], self.path / known["offsets"])
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -122,15 +129,17 @@ class Store:
             DataError: if there is no such column.
         """
         if name == LABEL and self.manifest["labels"]:
-            return Column(LABEL, np.load(self.path / self.manifest["labels"], mmap_mode="r"), self.classes)
+            return Column(LABEL, mapped(self.path, label_array(self.manifest)), self.classes)
         for column in self.manifest.get("columns", ()):
             if column["name"] == name:
-                values = np.load(self.path / column["file"], mmap_mode="r")
-                return Column(name, values, tuple(column["classes"]))
+                return Column(name, mapped(self.path, column_array(column)), tuple(column["classes"]))
+        fix = "name one of these, or prepare the store again from a source that has it"
+        if self.manifest["version"] == 1:
+            fix = "an older version made this store without further columns; delete it and prepare it again"
         raise DataError(
             f"{self.path}: no column {name!r}\n"
-            f"  found: {', '.join(self.columns) or 'no columns at all'}\n"
-            f"  fix:   name one of these, or prepare the store again from a source that has it"
+            f"  found: {', '.join(map(printable, self.columns)) or 'no columns at all'}\n"
+            f"  fix:   {fix}"
         )
 
 
@@ -138,6 +147,7 @@ def _open(path: Path) -> Store:
     """A store, nothing said of it."""
     manifest = read_manifest(path)
     facts = {key: manifest[key] for key in ("height", "width", "channels", "count", "hash")}
+    facts["columns_hash"] = manifest.get("columns_hash", "")
     return Store(path=path, classes=tuple(manifest["classes"]), manifest=manifest, **facts)
 
 
@@ -180,7 +190,9 @@ def prepare(
     if _open_same(store_path, options, mark, oldest=1):
         say(f"{store_path}: has these images without their names and columns, so it is made anew")
     skip = options.on_error == "skip"
-    source = source or open_source(source_path, split=options.split, labels=options.labels, skip=skip)
+    if source is None:
+        source = open_source(source_path, split=options.split, labels=options.labels, skip=skip)
+    check_not_empty(source, source_path)
     plan = make_plan(source, options)
     with_labels = bool(source.classes) and options.labels != "none"
     check_columns(source.columns, len(source), where=source.description, with_labels=with_labels)
@@ -203,15 +215,19 @@ def cached(
     options: PrepareOptions = PrepareOptions(),  # noqa: B008, it is frozen
     cache_dir: str | Path | None = None,
     *,
+    columns: Sequence[str] = (),
     workers: int | None = None,
     progress: bool = False,
 ) -> Store:
     """A store is opened; any other source is prepared into a cache, or found there.
 
+    What an older version put there is used as long as it has all columns that are wanted.
+
     Args:
         source_path: a store, or whatever ``open_source`` reads.
         options: how images are brought to one size; of a store only the resolution is looked at.
         cache_dir: by default ``$PROGAN_CACHE/stores`` or ``~/.cache/progan/stores``.
+        columns: that will be asked for.
         workers: processes that decode; 0 or 1 works in this one.
         progress: whether to show a progress bar.
 
@@ -224,10 +240,13 @@ def cached(
         _check_resolution(store, options.resolution)
         return store
     mark = _mark(path, options)
-    key = hashlib.sha256(repr((mark, _told(options), 1)).encode()).hexdigest()  # 1: as the first version named it
-    folder = Path(cache_dir or cache_path("stores")) / f"{path.resolve().name}-{key[:16]}"
+    name, place = path.resolve().name, Path(cache_dir or cache_path("stores"))
+    keys = [hashlib.sha256(repr((mark, _told(options), version)).encode()).hexdigest() for version in (1, VERSION)]
+    folder, beside = (place / f"{name}-{key[:16]}" for key in keys)  # the former is as the first version named it
     if (old := _open_same(folder, options, mark, oldest=1)) is not None:
-        return old
+        if old.manifest["version"] == VERSION or set(columns) <= set(old.columns):
+            return old
+        folder = beside
     return prepare(path, folder, options, workers=workers, progress=progress)
 
 
@@ -276,6 +295,8 @@ def _open_same(path: Path, options: PrepareOptions, mark: str, *, oldest: int = 
     """
     try:
         store = _open(path)
+        if names := store.manifest.get("names"):
+            check_names(store.count, path / names["file"], path / names["offsets"])
     except DataError:
         return None
     defaults = dataclasses.asdict(PrepareOptions())  # of options that an older version did not have

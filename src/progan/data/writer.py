@@ -13,26 +13,16 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from progan.data.arrays import HEADER_BYTES, npy_header
 from progan.data.columns import Column
 from progan.data.levels import level_sizes
-from progan.data.manifest import FORMAT, HEADER_BYTES, VERSION
+from progan.data.manifest import FORMAT, VERSION
 from progan.data.names import NAMES, OFFSETS, encoded
 from progan.data.pixels import Chunk
 from progan.data.unfinished import Unfinished, quiet, sync_folder, write_all
 from progan.errors import DataError
 
 _NAMES_AT_ONCE = 4096
-
-
-def npy_header(dtype: str, shape: Sequence[int]) -> bytes:
-    """Header of a .npy file (format 1.0) of a fixed length.
-
-    >>> len(npy_header("|u1", (10, 4, 4, 3)))
-    128
-    """
-    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {tuple(shape)}, }}"
-    text = text.ljust(HEADER_BYTES - 11) + "\n"
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode("ascii")
 
 
 class PartialStore:
@@ -74,6 +64,8 @@ class PartialStore:
         self.originals: set[tuple[int, int]] = set()
         """Heights and widths of the images of the source [pixels]."""
         self.hash = hashlib.sha256()
+        """Of the largest level and the labels, as in format 1."""
+        self.columns_hash = hashlib.sha256()
         self._key, self._say = key, say
         self._files: list[BinaryIO] = []
 
@@ -186,6 +178,7 @@ class PartialStore:
             facts["columns"] = [self._finish_column(i, column.of(rows)) for i, column in enumerate(columns)]
             facts["names"] = self._finish_names(names[i] for i in rows.tolist())
             facts["hash"] = self._content_hash()
+            facts["columns_hash"] = self.columns_hash.hexdigest() if columns else ""
             self._write("manifest.json", [(json.dumps(head | manifest | facts | head, indent=1) + "\n").encode()])
             sync_folder(self.path)
             self._work.put(self.path)
@@ -212,8 +205,8 @@ class PartialStore:
         values = np.ascontiguousarray(column.values, column.values.dtype.newbyteorder("<"))
         facts = {"name": column.name, "dtype": values.dtype.str, "shape": list(values.shape)}
         facts |= {"classes": list(column.classes)}
-        self.hash.update(ascii(list(facts.values())).encode())
-        self.hash.update(values.data)
+        self.columns_hash.update(ascii(list(facts.values())).encode())
+        self.columns_hash.update(values.data)
         return facts | {"file": self._write_array(f"column{number}.npy", values)}
 
     def _finish_names(self, names: Iterator[str]) -> dict[str, Any]:
@@ -240,9 +233,8 @@ class PartialStore:
         return name
 
     def _content_hash(self) -> str:
-        """Of the largest level, labels, columns and shape; format 1 made the other levels in another way with alpha."""
-        facts = (self.count, *self.sizes[0], self.channels, *(("by alpha",) if self.channels == 4 else ()))
-        self.hash.update(repr(facts).encode())
+        """Of the largest level, labels and shape."""
+        self.hash.update(repr((self.count, *self.sizes[0], self.channels)).encode())
         return self.hash.hexdigest()
 
     def _failed(self, error: OSError) -> DataError:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from tarfile import is_tarfile
 
+from progan.data.printing import printable
 from progan.data.records import Source, Table, categories
 from progan.data.sources.archives import (
     TAR_SUFFIXES,
@@ -55,13 +56,26 @@ def open_source(path: str | Path, *, split: str = "train", labels: str = "auto",
     if not path.exists():
         raise missing(path)
     try:
-        return label(_open(path, split), labels, skip=skip)
+        source = _open(path, split)
+        check_not_empty(source, path)
+        return label(source, labels, skip=skip)
     except (OSError, DataError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, PermissionError):
             fix = "chmod u+r (of folders u+rx), or ask its owner"
             raise DataError(f"{cause.filename or path}: may not be read by this user\n  fix:   {fix}") from cause
         raise
+
+
+def check_not_empty(source: Source, path: Path) -> None:
+    """Refuse a source without images.
+
+    Raises:
+        DataError: if it is one.
+    """
+    if not len(source):
+        found = printable(source.description, 200)
+        raise DataError(f"{path}: no images inside\n  found: {found}, 0 images\n  fix:   name {_KINDS}")
 
 
 def _open(path: Path, split: str) -> Source:
