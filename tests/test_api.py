@@ -290,3 +290,19 @@ def test_auto_takes_any_size_that_blocks_can_reach(tmp_path: Path, capsys: pytes
     store = prepare(folder, tmp_path / "store", PrepareOptions(resolution="12x20"), workers=0)
     progan.train("auto", store, out=tmp_path, device="cpu", dry_run=True)
     assert "auto: without growing, for which the shorter side would be a power of two" in capsys.readouterr().out
+
+
+def test_a_run_notices_other_values_in_its_columns(tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "images", count=8, size=(6, 9), classes=1)
+    names = [str(path.relative_to(folder)) for path in sorted(folder.rglob("*.png"))]
+    schedule = ScheduleConfig(resolution=6, start_resolution=6, batch=4, total_kimg=0.008)
+    config = fixed(PointsConfig(), schedule=schedule, label_columns=("light",))
+    for shift in (0.0, 0.5):
+        lines = [f"{name},{i / 4 + shift},{i}" for i, name in enumerate(names)]
+        (tmp_path / "facts.csv").write_text("\n".join(["file,light,age", *lines]))
+        options = PrepareOptions(resolution="6x9", labels=str(tmp_path / "facts.csv"))
+        store = prepare(folder, tmp_path / "store", options, workers=0)
+        if not shift:
+            progan.train(config, store, out=tmp_path, name="run", device="cpu")
+    with pytest.raises(ConfigError, match="holds a run on other data: .* as many, but other ones"):
+        progan.train(config, store, out=tmp_path, name="run", device="cpu")

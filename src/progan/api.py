@@ -88,7 +88,7 @@ def train(
     config = None if settings == AUTO else _sized(settings, change, size)
     with process_group(kind) as ranks:
         where = pick_device(device, ranks.local)
-        columns = config.label_columns if config else ()
+        columns = (config or _sized(settings, change, None)).label_columns
         stores = [_store(one, _wanted(config, one, size), crop, columns, workers, ranks) for one in data]
         config = config or _auto(stores, change, where, size, ranks)
         if epochs is not None:

@@ -16,7 +16,10 @@ NAME = "config.json"
 
 def describe(config: RunConfig, spec: ImageSpec, stores: Sequence[Store], about: dict[str, Any]) -> dict[str, Any]:
     """What the file says, as plain values; ``about`` is said of the run besides."""
-    first, *others = [{"hash": store.hash, "count": store.count} for store in stores]
+    first, *others = [
+        {"hash": store.hash, "count": store.count} | ({"columns": store.columns_hash} if config.label_columns else {})
+        for store in stores
+    ]
     data = {**first, "spec": spec.to_dict(), **({"others": others} if others else {})}
     return json.loads(json.dumps({"config": config.to_dict(), "data": data, **about}))
 
