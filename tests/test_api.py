@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import progan
+from progan.cli import main
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, prepare
 from progan.errors import CheckpointError, ConfigError
@@ -306,3 +307,73 @@ def test_a_run_notices_other_values_in_its_columns(tmp_path: Path) -> None:
             progan.train(config, store, out=tmp_path, name="run", device="cpu")
     with pytest.raises(ConfigError, match=r"holds a run on other data: .* as many, but other ones"):
         progan.train(config, store, out=tmp_path, name="run", device="cpu")
+
+
+def test_attributes_are_measured_filmed_and_generated_or_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_images(tmp_path / "images", count=20, size=(16, 16), classes=1)
+    lines = [f"{path.relative_to(folder)},{i / 4},{i}" for i, path in enumerate(sorted(folder.rglob("*.png")))]
+    (tmp_path / "facts.csv").write_text("\n".join(["file,light,age", *lines]))
+    options = PrepareOptions(resolution="16", labels=str(tmp_path / "facts.csv"))
+    store = prepare(folder, tmp_path / "store", options, workers=0)
+    schedule = ScheduleConfig(resolution=16, start_resolution=16, batch=4, total_kimg=0.016)
+    columns = {"schedule": schedule, "label_columns": ("light", "age")}
+    more = {"out": tmp_path, "device": "cpu", "metric_count": 20}
+    run = progan.train(fixed(PointsConfig(), **columns), store, name="run", metrics="swd", **more)  # type: ignore[arg-type]
+    assert np.isfinite(run.metrics["swd"]).all()
+    with pytest.raises(ConfigError, match="makes images of 2 attributes, which only its training data can tell"):
+        open_images(run.path)
+    assert main(["generate", str(run.path), str(tmp_path / "x.png"), "--count", "2", "--attributes", "0.5", "3"]) == 0
+    assert main(["generate", str(run.path), str(tmp_path / "y.png"), "--count", "2"]) == 2
+    assert main(["video", str(run.path), str(tmp_path / "z.gif"), "--kind", "training"]) == 2
+    assert capsys.readouterr().err.count("this generator wants 2 attributes") == 2
+    plain = progan.train(fixed(ClippedConfig(), **columns), store, name="plain", **more)  # type: ignore[arg-type]
+    assert (plain.path / "growth.png").exists()  # whose generator takes no labels
+
+
+def test_a_callback_that_fails_ends_the_run_saved_and_with_its_own_error(store: Store, tmp_path: Path) -> None:
+    def fail(progress: Progress) -> None:
+        raise ConnectionRefusedError("no such host")
+
+    with pytest.raises(ConnectionRefusedError, match="no such host"):
+        progan.train(small_run(), store, out=tmp_path, name="run", device="cpu", callbacks=[fail])
+    assert (tmp_path / "run/checkpoint.pt").exists()
+
+
+def test_another_gan_in_the_same_folder_is_noticed(stores: tuple[Store, Store], tmp_path: Path) -> None:
+    schedule = ScheduleConfig(resolution=12, start_resolution=12, batch=8, total_kimg=0.008)
+    progan.train(fixed(AutoencoderConfig(), schedule=schedule), stores[0], out=tmp_path, name="run", device="cpu")
+    with pytest.raises(ConfigError, match="run of another GAN: it was AutoencoderConfig, now it is ClippedConfig"):
+        progan.train(fixed(ClippedConfig(), schedule=schedule), stores[0], out=tmp_path, name="run", device="cpu")
+    GANS.pop("ClippedConfig")
+    with pytest.raises(ConfigError, match="ClippedConfig has no name in files yet; add it to GANS"):
+        progan.train(fixed(ClippedConfig(), schedule=schedule), stores[0], out=tmp_path, name="new", device="cpu")
+
+
+def test_epochs_can_be_extended_and_leave_what_the_user_says(stores: tuple[Store, Store], tmp_path: Path) -> None:
+    for epochs in (1, 2):
+        run = progan.train(fixed(ClippedConfig()), stores[0], epochs=epochs, out=tmp_path, name="run", device="cpu")
+    assert run.config["schedule"]["total_kimg"] == pytest.approx(0.08)
+    assert run.finished
+    with pytest.raises(ConfigError, match="epochs must be above 0, got -1"):
+        progan.train(fixed(ClippedConfig()), stores[0], epochs=-1, out=tmp_path, device="cpu")
+
+    def change(config: progan.RunConfig) -> progan.RunConfig:
+        decay = replace(config.schedule.decay, kind="linear", start_kimg=0.03)
+        return replace(config, schedule=replace(config.schedule, decay=decay))
+
+    config = fixed(ClippedConfig())
+    run = progan.train(config, stores[0], change=change, epochs=1, out=tmp_path, name="two", device="cpu")
+    assert run.config["schedule"]["decay"]["start_kimg"] == 0.03
+
+
+@pytest.mark.parametrize("row", [b"\xff\xfe\x00", b"[1]", b"{}"])
+def test_a_damaged_line_ends_the_statistics(row: bytes, tmp_path: Path) -> None:
+    (tmp_path / "stats.jsonl").write_bytes(b'{"kimg": 1, "x": 2}\n' + row + b'\n{"kimg": 3}\n')
+    assert progan.Run(tmp_path).stats["kimg"].tolist() == [1]
+
+
+def test_settings_of_another_kind_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="settings must be the name of a preset or a RunConfig, got NoneType"):
+        progan.train(None, tmp_path)  # type: ignore[arg-type]

@@ -333,7 +333,9 @@ class Translation(GAN):
 class PointsConfig(GANConfig):
     """Points of the plane with attributes: two phases that show some, G on three times as many, one draw for all."""
 
-    conditional: bool = True
+    @property
+    def takes_labels(self) -> bool:
+        return True
 
     @property
     def batches_shown(self) -> int:

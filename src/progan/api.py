@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from progan.data.loader import Loader
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, cached
 from progan.devices import pick_device
@@ -84,15 +85,17 @@ def train(
     if not data:
         raise ConfigError("training needs DATA: a store, or a folder or an archive of images")
     kind = pick_device(device).type
+    if not isinstance(settings, str | RunConfig):
+        raise ConfigError(f"settings must be the name of a preset or a RunConfig, got {type(settings).__name__}")
     size = None if resolution is None else str(resolution)
     config = None if settings == AUTO else _sized(settings, change, size)
     with process_group(kind) as ranks:
         where = pick_device(device, ranks.local)
         columns = (config or _sized(settings, change, None)).label_columns
         stores = [_store(one, _wanted(config, one, size), crop, columns, workers, ranks) for one in data]
-        config = config or _auto(stores, change, where, size, ranks)
-        if epochs is not None:
-            config = replace(config, schedule=config.schedule.for_epochs(epochs, max(store.count for store in stores)))
+        settings_of_data = _auto(stores, where, size, ranks) if config is None else settings
+        shown = None if epochs is None else (epochs, max(store.count for store in stores))
+        config = _sized(settings_of_data, change, size, shown)
         path = Path(out) / (name or _name(settings, data))
         ended_by = train_stores(
             config,
@@ -108,24 +111,29 @@ def train(
     return Run(path, ended_by)
 
 
-def _sized(settings: str | RunConfig, change: Change | None, size: str | None) -> RunConfig:
-    """The settings after all changes, for images of a size if one is asked for."""
+def _sized(
+    settings: str | RunConfig, change: Change | None, size: str | None, epochs: tuple[float, int] | None = None
+) -> RunConfig:
+    """The settings after all changes, for images of a size if one is asked for.
+
+    ``epochs`` is their number and that of the images; it stretches the settings, but not what is changed in them.
+    """
     config = preset(settings) if isinstance(settings, str) else settings
+    if epochs is not None:
+        config = replace(config, schedule=config.schedule.for_epochs(*epochs))
     config = change(config) if change else config
     if size is None:
         return config
     return replace(config, schedule=config.schedule.resized(min(parse_size(size))))
 
 
-def _auto(
-    stores: Sequence[Store], change: Change | None, device: torch.device, size: str | None, ranks: Ranks
-) -> RunConfig:
+def _auto(stores: Sequence[Store], device: torch.device, size: str | None, ranks: Ranks) -> RunConfig:
     """Settings that suit the data and the device."""
     height, width = parse_size(size) if size else (stores[0].height, stores[0].width)
     config, reasons = auto(min(height, width), stores[0].count, device.type, grows=growable(height, width))
     if ranks.first:
         print("\n".join(f"auto: {reason}" for reason in reasons))
-    return _sized(config, change, size)
+    return config
 
 
 def _wanted(config: RunConfig | None, data: str | Path | Store, size: str | None) -> str:
@@ -162,14 +170,21 @@ def _monitor(
     """What measures the run, if metrics were asked for; what they lack is said before the run begins."""
     if not metrics:
         return None
+    names = (metrics,) if isinstance(metrics, str) else metrics
     if kimg <= 0:
         raise ConfigError(f"metric_kimg must be positive, got {kimg}")
+    if config.load_size:
+        raise ConfigError("metrics compare whole images, but load_size trains on parts; measure the run afterwards")
+    labels = None
+    if config.label_columns:
+        labels = Loader(stores[0], seed=config.seed, mirror=False, columns=config.label_columns).labels
     return MetricMonitor(
         stores[-1],
-        metrics,
+        names,
         kimg=kimg,
         seed=config.seed,
         inputs=stores[0],
+        labels=labels,
         count=min(count, stores[-1].count),
         mirror=config.mirror,
         device=device,

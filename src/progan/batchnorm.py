@@ -93,3 +93,15 @@ class BatchNorm1d(_OverRanks, nn.BatchNorm1d):
 
 class BatchNorm2d(_OverRanks, nn.BatchNorm2d):
     """Batch norm of maps [N, C, H, W] over all ranks."""
+
+
+def whole_batch_norm(network: nn.Module, world: int = 1) -> bool:
+    """Whether a network has batch norm that takes the statistics of whole batches.
+
+    Raises:
+        ValueError: if it is torch's own on several ranks, each of which would have statistics of its own.
+    """
+    found = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if world > 1 and any(not isinstance(module, _OverRanks) for module in found):
+        raise ValueError("torch's batch norm differs between ranks; take that of progan.batchnorm")
+    return any(not getattr(module, "group", 0) for module in found)

@@ -41,6 +41,8 @@ class DecayConfig:
 
     def stretched(self, factor: float) -> "DecayConfig":
         """The same for a run that is ``factor`` times as long."""
+        if self.kind == "constant":
+            return self
         return replace(
             self,
             start_kimg=self.start_kimg * factor,
@@ -126,6 +128,8 @@ class ScheduleConfig:
 
     def for_epochs(self, epochs: float, count: int) -> "ScheduleConfig":
         """The same timetable of such a length that each of ``count`` images is shown ``epochs`` times."""
+        if not 0 < epochs < float("inf"):
+            raise ConfigError(f"epochs must be above 0, got {epochs:g}")
         total = epochs * count / 1000
         factor = total / self.total_kimg if self.total_kimg else 1.0
         return replace(self, total_kimg=total, decay=self.decay.stretched(factor))

@@ -37,6 +37,8 @@ class Generate:
     """Instead of seeds: a .npy file of latents [N, latent_size]."""
     label: int | None = None
     """Class of all images, for conditional generators; all classes in turn (seed modulo classes) when not given."""
+    attributes: tuple[float, ...] = ()
+    """Attributes of all images, for generators that were trained with --label-columns of numbers."""
     grid: bool = False
     """One sheet instead of single images."""
     columns: int | None = None
@@ -56,8 +58,9 @@ class Generate:
         snapshot = Snapshot.load(self.snapshot, device=pick_device(self.device))
         names, inputs = self._inputs(snapshot)
         level = None if self.resolution is None else snapshot.level_of(self.resolution)
+        label = list(self.attributes) or self.label
         z, seeds = (None, inputs) if isinstance(inputs, list) else (inputs, None)
-        images = chain.from_iterable(snapshot.batches(z, seeds=seeds, label=self.label, level=level, batch=self.batch))
+        images = chain.from_iterable(snapshot.batches(z, seeds=seeds, label=label, level=level, batch=self.batch))
         images = tqdm(images, total=len(names), unit=" images", disable=None if len(names) > self.batch else True)
         if self._as_sheet:
             path = self.out if self.out.suffix.lower() == ".png" else self.out / "grid.png"

@@ -1,8 +1,10 @@
 """Metrics while a run trains: a row of metrics.jsonl now and then, and warnings when the numbers tell of a collapse."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
+
+from torch import Tensor
 
 from progan.data.store import Store
 from progan.evaluation.measure import Measurement
@@ -29,6 +31,7 @@ class MetricMonitor:
         kimg: thousands of real images between two measurements.
         seed: of every random choice.
         inputs: images for a network that makes images of other images; by default the store's.
+        labels: (first, count) -> labels of the images that are generated, where they are attributes.
         settings: more arguments of Measurement.
 
     Raises:
@@ -43,10 +46,11 @@ class MetricMonitor:
         kimg: float,
         seed: int,
         inputs: Store | None = None,
+        labels: Callable[[int, int], Tensor | None] | None = None,
         **settings: Any,
     ) -> None:
         self.store, self.names, self.kimg, self.seed, self.settings = store, tuple(names), kimg, seed, settings
-        self.inputs, self.size = inputs or store, (store.height, store.width)
+        self.inputs, self.labels, self.size = inputs or store, labels, (store.height, store.width)
         self.measurement: Measurement | None = self._make(self.size)
 
     def __call__(self, snapshot: Snapshot) -> Row:
@@ -60,7 +64,9 @@ class MetricMonitor:
         if snapshot.sampler.latent is None:
             side = str(min(snapshot.spec.height, snapshot.spec.width))
             inputs = of_store(self.inputs, resolution=side, seed=self.seed)
-        report = self.measurement(of_snapshot(snapshot, name="snapshot", seed=self.seed, inputs=inputs))
+        report = self.measurement(
+            of_snapshot(snapshot, name="snapshot", seed=self.seed, inputs=inputs, labels=self.labels)
+        )
         row: Row = {}
         for result in report.results:
             row |= result.values | {f"real/{key}": value for key, value in result.real_values.items()}

@@ -176,19 +176,26 @@ def of_snapshot(
     batch: int = 32,
     inputs: ImageSet | None = None,
     direction: str | None = None,
+    labels: Callable[[int, int], Tensor | None] | None = None,
 ) -> ImageSet:
     """The images of a generator; a conditional one makes all classes in turn.
 
     Args:
         inputs: images to translate, for a network of images; or to reconstruct, for one that encodes and decodes.
         direction: of the translation, where there are several.
+        labels: (first, count) -> labels of the images, which a generator of attributes needs.
 
     Raises:
-        ConfigError: if it makes no images of that resolution, or needs other images and has none.
+        ConfigError: if it makes no images of that resolution, or needs other images or labels and has none.
     """
     if inputs is not None:
         return _of_images(snapshot, inputs, name=name, hash=hash, batch=batch, direction=direction)
     snapshot.latent  # noqa: B018  # says what is wanted, if it makes images of images
+    if snapshot.conditional and snapshot.spec.attributes and labels is None:
+        raise ConfigError(
+            f"{name}: makes images of {snapshot.spec.attributes} attributes, which only its training data can tell; "
+            "measure it while it trains, with --metrics"
+        )
     sizes = {snapshot.spec.size(level): level for level in snapshot.levels}
     level = None
     if resolution is not None:
@@ -201,8 +208,10 @@ def of_snapshot(
     def read(first: int, count: int) -> Tensor:
         start = (seed << 32) + first  # seeds of different measurements do not meet
         seeds = range(start, start + count)
-        labels = [i % snapshot.spec.classes for i in range(first, first + count)] if snapshot.conditional else None
-        return opaque(snapshot.generate(seeds=seeds, label=labels, level=level, batch=batch))
+        known = None if labels is None else labels(first, count)
+        if snapshot.conditional and known is None and snapshot.spec.classes:
+            known = torch.arange(first, first + count) % snapshot.spec.classes
+        return opaque(snapshot.generate(seeds=seeds, label=known, level=level, batch=batch))
 
     return ImageSet(
         name=name,

@@ -156,7 +156,7 @@ class Phase:
     """Learning rate, as a share of the schedule's."""
     shows_images: bool = True
     """Whether its steps show real images that no other phase shows. They move the clock, by the images of one source.
-    A phase that shows none gets the first ones of the iteration if it asks for images."""
+    A phase that shows none gets the first ones of the iteration if it asks for images and its batch is 1."""
     moves_average: bool = False
     """Whether the moving average of the sampler moves right behind this phase; at the iteration's end if no phase
     says so."""
@@ -200,6 +200,12 @@ class Optimizer:
     """What is added to the root of that mean."""
     weight_decay: float = 0.0
     """Times the weights, added to the gradients (L2)."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("adam", "rmsprop", "sgd"):
+            raise ValueError(f"an optimizer is adam, rmsprop or sgd, not {self.kind!r}")
+        if self.kind == "rmsprop" and self.beta1 is not None:
+            raise ValueError("RMSprop has no momentum here; leave beta1 out")
 
 
 @dataclass(frozen=True)
@@ -254,7 +260,7 @@ class GAN:
             one phase. What is not named has Adam with the settings of the run.
 
     Raises:
-        ValueError: if the sampler has parameters that are not trained.
+        ValueError: if the sampler has parameters that are not trained, or an optimizer is of no network.
     """
 
     def __init__(
@@ -265,6 +271,9 @@ class GAN:
         memory: nn.Module | None = None,
         optimizers: Mapping[str, Optimizer] | None = None,
     ) -> None:
+        unknown = [key for key in optimizers or {} if key.rpartition("/")[2] not in networks]
+        if unknown:
+            raise ValueError(f"optimizers {unknown} are of no network; there are {', '.join(networks)}")
         self.networks = nn.ModuleDict(networks)
         self.sampler = networks["generator"] if sampler is None else sampler
         self.memory = nn.Module() if memory is None else memory
@@ -316,6 +325,11 @@ class GANConfig:
     def batches_shown(self) -> int:
         """Batches of real images that an iteration shows."""
         return 1
+
+    @property
+    def takes_labels(self) -> bool:
+        """Whether the sampler wants labels beside latents or images."""
+        return False
 
     def narrower(self, share: float) -> Self:
         """The same with about ``share`` of the feature maps, where the settings allow it."""

@@ -44,6 +44,11 @@ class ProGANConfig(NetworksConfig):
             raise ConfigError(f"gan.penalty_target must be positive, got {self.penalty_target}")
 
     @property
+    def takes_labels(self) -> bool:
+        """Whether the generator is told the class."""
+        return self.conditional
+
+    @property
     def batches_shown(self) -> int:
         """Batches of real images that an iteration shows."""
         return self.n_critic

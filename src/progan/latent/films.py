@@ -139,6 +139,8 @@ def _labels(snapshot: Snapshot, cells: int, label: int | None) -> list[int] | No
     """The class of each cell; a label that there is not is refused by the snapshot."""
     if not snapshot.conditional:
         return None if label is None else [label] * cells
+    if snapshot.spec.attributes:
+        return None  # the snapshot says what it wants
     return [cell % snapshot.spec.classes if label is None else label for cell in range(cells)]
 
 

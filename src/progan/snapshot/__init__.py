@@ -75,7 +75,7 @@ class Snapshot:
     @property
     def conditional(self) -> bool:
         """Whether it makes images of a wanted class."""
-        return getattr(self.config, "conditional", False)
+        return self.config.takes_labels
 
     @property
     def device(self) -> torch.device:
@@ -117,7 +117,7 @@ class Snapshot:
         z: Tensor | np.ndarray | None = None,
         *,
         seeds: Sequence[int] | None = None,
-        label: int | Sequence[int] | Tensor | np.ndarray | None = None,
+        label: int | Sequence[float] | Tensor | np.ndarray | None = None,
         level: int | None = None,
         batch: int = 32,
     ) -> Tensor:
@@ -146,7 +146,7 @@ class Snapshot:
         z: Tensor | np.ndarray | None = None,
         *,
         seeds: Sequence[int] | None = None,
-        label: int | Sequence[int] | Tensor | np.ndarray | None = None,
+        label: int | Sequence[float] | Tensor | np.ndarray | None = None,
         level: int | None = None,
         batch: int = 32,
     ) -> Iterator[Tensor]:
@@ -246,7 +246,9 @@ class Snapshot:
             raise CheckpointError(f"the generator at {self.kimg:.1f} kimg makes images that are not finite (NaN)")
         return to_uint8(out).cpu()
 
-    def _labels(self, label: int | Sequence[int] | Tensor | np.ndarray | None, numbers: Sequence[int]) -> Tensor | None:
+    def _labels(
+        self, label: int | Sequence[float] | Tensor | np.ndarray | None, numbers: Sequence[int]
+    ) -> Tensor | None:
         """One class for each image; ``numbers`` (seeds, or places in a row) decide where no label is given."""
         if not self.conditional:
             if label is not None:
@@ -264,7 +266,7 @@ class Snapshot:
             )
         return torch.tensor(some)
 
-    def _attributes(self, label: int | Sequence[int] | Tensor | np.ndarray | None, count: int) -> Tensor:
+    def _attributes(self, label: int | Sequence[float] | Tensor | np.ndarray | None, count: int) -> Tensor:
         wanted = f"this generator wants {self.spec.attributes} attributes, for all images [K] or for each [N, K]"
         if label is None:
             raise ConfigError(f"{wanted}; got none")

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
+from progan.batchnorm import whole_batch_norm
 from progan.errors import ConfigError
 from progan.gans import ProGANConfig
-from progan.gans.base import WHOLE_BATCH, GANConfig, ImageSpec, Phase
+from progan.gans.base import GAN, WHOLE_BATCH, GANConfig, ImageSpec, Phase
 from progan.schedule import ScheduleConfig, at_resolution
 
 AnyGAN = TypeVar("AnyGAN", bound=GANConfig)
@@ -63,6 +64,11 @@ class RunConfig(Generic[AnyGAN]):
             raise ConfigError(f"micro_batch must be at least 1, got {self.micro_batch}")
         if self.ema_kimg is not None and self.ema_kimg <= 0:
             raise ConfigError(f"ema_kimg must be positive, got {self.ema_kimg}")
+        if self.load_size is not None and self.schedule.grows:
+            raise ConfigError(
+                "load_size is for runs that do not grow; set schedule.start_resolution to "
+                f"schedule.resolution {self.schedule.resolution}"
+            )
         if self.load_size is not None and self.load_size < self.schedule.resolution:
             raise ConfigError(
                 f"load_size {self.load_size} is below schedule.resolution {self.schedule.resolution}: no part of the "
@@ -99,7 +105,11 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def completed(old: dict[str, Any], like: RunConfig) -> dict[str, Any]:
     """Settings that an older version wrote, with the defaults of what it did not know, which leave all as it was."""
-    return _filled(old, RunConfig(gan=type(like.gan)()).to_dict())
+    try:
+        defaults = RunConfig(gan=type(like.gan)()).to_dict()
+    except TypeError:  # settings without defaults
+        defaults = RunConfig(gan=like.gan).to_dict()
+    return _filled(old, defaults)
 
 
 def _filled(old: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -174,8 +184,24 @@ def check(config: RunConfig, spec: ImageSpec, world: int) -> None:
         split_batch(config, batch, world)
 
 
-def check_phases(config: RunConfig, phases: Sequence[Phase], world: int) -> None:
-    """Raise ConfigError if a phase has batches that cannot be shared."""
+def check_phases(config: RunConfig, gan: GAN, phases: Sequence[Phase], world: int) -> None:
+    """Look for what is wrong with a GAN before its first step.
+
+    Raises:
+        ConfigError: if a phase has batches that cannot be shared.
+        ValueError: if phases and networks do not fit each other.
+    """
+    if not any(phase.shows_images for phase in phases):
+        raise ValueError("no phase shows images, so that the run would never end")
+    for phase in phases:
+        if unknown := [name for name in phase.trains if name not in gan.networks]:
+            raise ValueError(f"phase {phase.name!r} trains {unknown}; there are {', '.join(gan.networks)}")
+        parameters = [id(p) for name in phase.trains for p in gan.networks[name].parameters()]
+        if len(set(parameters)) < len(parameters):
+            raise ValueError(f"phase {phase.name!r} trains networks that share parameters: they would be stepped twice")
+    kinds = {whole_batch_norm(network, world) for network in gan.networks.values()}
+    if True in kinds and not config.gan.whole_share and config.gan.group != WHOLE_BATCH:
+        raise ValueError(f"{type(config.gan).__name__}.whole_share must be True: its batch norm takes whole batches")
     for factor in {phase.batch for phase in phases} - {1}:
         for batch in batches(config):
             split_batch(config, factor * batch, world)

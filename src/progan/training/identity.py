@@ -9,6 +9,7 @@ from progan.data.store import Store
 from progan.errors import CheckpointError, ConfigError
 from progan.files import replacing
 from progan.gans.base import ImageSpec
+from progan.snapshot.registry import name_of
 from progan.training.config import RunConfig, changes, completed
 
 NAME = "config.json"
@@ -21,7 +22,7 @@ def describe(config: RunConfig, spec: ImageSpec, stores: Sequence[Store], about:
         for store in stores
     ]
     data = {**first, "spec": spec.to_dict(), **({"others": others} if others else {})}
-    return json.loads(json.dumps({"config": config.to_dict(), "data": data, **about}))
+    return json.loads(json.dumps({"kind": name_of(config.gan), "config": config.to_dict(), "data": data, **about}))
 
 
 def write(path: Path, facts: dict[str, Any]) -> None:
@@ -42,6 +43,7 @@ def read(path: Path) -> dict[str, Any]:
         ImageSpec.of(facts["data"]["spec"])
         if not all(isinstance(facts["config"][part], dict) for part in ("gan", "schedule")):
             raise ValueError("its settings have no gan or no schedule")
+        float(facts["config"]["schedule"]["total_kimg"])
         _images(facts["data"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
@@ -69,6 +71,11 @@ def check_same(path: Path, new: dict[str, Any], config: RunConfig, *, needed: bo
         raise ConfigError(
             f"{path} holds a run on other data: it had {had}, now there are "
             f"{has if has != had else 'as many, but other ones'}; take another folder (--name or --out)"
+        )
+    if old.get("kind", new["kind"]) != new["kind"]:  # version 0.1.0 did not write it
+        raise ConfigError(
+            f"{path} holds a run of another GAN: it was {old['kind']}, now it is {new['kind']}; "
+            "take another folder (--name or --out)"
         )
     if other := changes(completed(old["config"], config), new["config"]):
         more = f" and {len(other) - 4} more" if len(other) > 4 else ""

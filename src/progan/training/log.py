@@ -77,13 +77,16 @@ class RunLog:
 
 
 def read_stats(run: Path, name: str = STATS) -> list[dict[str, Any]]:
-    """The rows of a run's stats.jsonl or metrics.jsonl, without a half-written last line."""
+    """The rows of a run's stats.jsonl or metrics.jsonl, up to the first that is not whole."""
     rows, path = [], run / name
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except json.JSONDecodeError:
             break
+        if not isinstance(row, dict) or not isinstance(row.get("kimg"), int | float):
+            break
+        rows.append(row)
     return rows
 
 

@@ -22,6 +22,10 @@ from progan.training.precision import Precision, gradients_of
 SINGLE = Ranks()
 
 
+def _alone(samples: Tensor) -> Tensor:
+    return samples
+
+
 class Data(Protocol):
     """Where the images of one source come from; see data/loader.py.
 
@@ -56,7 +60,9 @@ class Trainer:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.gan = config.gan.make(spec)
-        check_phases(config, self.gan.phases(stage_at(config.schedule, 0)), ranks.world)
+        check_phases(config, self.gan, self.gan.phases(stage_at(config.schedule, 0)), ranks.world)
+        # Networks may share parameters, and hold some that are never trained.
+        self.trainable = {n: [p for p in net.parameters() if p.requires_grad] for n, net in self.gan.networks.items()}
         self.gan.networks.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.gan.memory.to(device)
         self.steppers = {key: self._stepper(key) for key in (*self.gan.networks, *self.gan.optimizers)}
@@ -112,8 +118,10 @@ class Trainer:
 
     def _run(self, phase: Phase, stage: Stage, name: str, first: int, count: int) -> None:
         """One step of the networks that ``phase`` trains, on ``count`` samples of all ranks from ``first`` on."""
-        for network_name, network in self.gan.networks.items():
-            network.requires_grad_(network_name in phase.trains)
+        for p in self.gan.networks.parameters():
+            p.requires_grad_(False)
+        for p in (p for network in phase.trains for p in self.trainable[network]):
+            p.requires_grad_(True)
         if phase.before_step:
             phase.before_step()
         ranks, parts = self.ranks, split_batch(self.config, count, self.ranks.world)
@@ -180,7 +188,7 @@ class Trainer:
         seed, where = self.config.seed, {"offset": offset, "stride": stride}
 
         def put(rows: np.ndarray, *shape: int) -> Tensor:
-            numbers = torch.from_numpy(rows.astype(np.float32)).view(*shape)
+            numbers = torch.from_numpy(rows.astype(np.float32)).reshape(shape)
             return numbers.to(self.device, non_blocking=True)
 
         def drawn(make: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
@@ -206,7 +214,7 @@ class Trainer:
             normal=drawn(draws.normal),
             uniform=drawn(draws.uniform),
             step_uniform=once,
-            gather=self.ranks.gather,
+            gather=self.ranks.gather if stride > 1 else _alone,  # what one rank sees alone has all samples
         )
 
     def _add(self, name: str, value: Tensor, weight: float) -> None:

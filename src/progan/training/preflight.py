@@ -19,6 +19,9 @@ from progan.training.distributed import Ranks
 from progan.training.log import clock
 from progan.training.loop import Trainer
 
+NOTHING = (-1, False)
+"""Key of no stage."""
+
 
 @dataclass
 class StageCost:
@@ -119,6 +122,7 @@ def probe(config: RunConfig, spec: ImageSpec, device: torch.device, *, budget_s:
     with torch.random.fork_rng():
         costs = [_count(config, spec, level) for level in range(config.schedule.first_level, config.schedule.levels)]
         trainer = Trainer(replace(config, micro_batch=None), spec, *_random_data(spec, device), device=device)
+        trainer.optimizers_of = NOTHING  # as if it had looked at images
         cuda = device.type == "cuda"
         rate = 5e12 if cuda else 2e10  # first guess, FLOP/s
         begin = time.monotonic()
@@ -157,6 +161,7 @@ def fit_micro_batch(config: RunConfig, spec: ImageSpec, device: torch.device, wo
     for size in [s for s in tries if s % min(config.gan.group, batch) == 0]:
         try:
             trainer = Trainer(config, spec, *_random_data(spec, device), device=device)
+            trainer.optimizers_of = NOTHING
             _iterate(trainer, spec.levels - 1, size)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
@@ -167,7 +172,7 @@ def fit_micro_batch(config: RunConfig, spec: ImageSpec, device: torch.device, wo
 
 def _fewest(config: RunConfig, batch: int) -> int:
     """The smallest number of samples that networks take at once; batch norm has nothing to say of one."""
-    return min(max(config.gan.group, 2 if config.gan.whole_share else 1), batch)
+    return min(max(config.gan.group, 2), batch)
 
 
 def _measure(trainer: Trainer, cost: StageCost, sizes: list[int]) -> None:
@@ -243,7 +248,7 @@ def _count(config: RunConfig, spec: ImageSpec, level: int) -> StageCost:
                 torch.stack([term.mean() for term in phase.loss(batch).values()]).sum().backward()
             flops += phase.repeats * phase.batch * counted.flops
             features = max(features, phase.batch * counted.features)
-    except (NotImplementedError, RuntimeError):  # a loss that looks at values, as JPEG compression does
+    except Exception:  # a loss that looks at values, as JPEG compression does; a real mistake shows when it is probed
         return StageCost(level, sum(p.numel() for p in gan.networks.parameters()), math.nan, batches)
     used = sum(p.numel() for p in gan.networks.parameters() if p.grad is not None)
     return StageCost(level, used, flops / n, batches, features / n)

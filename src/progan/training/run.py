@@ -55,7 +55,10 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the end of its schedule is reached, and saved."""
-        return self.kimg >= self.config["schedule"]["total_kimg"] and (self.path / checkpoint.NAME).exists()
+        return (
+            round(1000 * self.kimg) >= round(1000 * self.config["schedule"]["total_kimg"])
+            and (self.path / checkpoint.NAME).exists()
+        )
 
     @property
     def samples(self) -> list[Path]:

@@ -76,6 +76,7 @@ class Session:
         self.monitor, self.callbacks = monitor, callbacks
         self.config, self.writes = trainer.config, trainer.ranks.first
         self._stop = False
+        self._error: Exception | None = None
         state, warnings = checkpoint.load(path)
         facts = identity.describe(self.config, trainer.spec, stores, about)
         identity.check_same(path, facts, self.config, needed=state is not None)
@@ -117,6 +118,8 @@ class Session:
             elif self.writes:
                 self._write_growth()
                 self.log.say(f"done: {self.path}/samples, {self.path}/snapshots")
+        if self._error is not None:
+            raise self._error
         return ended_by
 
     def _train(self, plan: Plan) -> int | None:
@@ -190,8 +193,15 @@ class Session:
             measure(self.monitor, self.snapshot(shown), self.log, self.trainer.sampled)
             self.tick = (self.tick[0] + time.monotonic() - start, self.tick[1])  # the rates are those of training
         if self.writes and (written.stats or written.sheet or written.snapshot):
+            self._call_back(written)
+
+    def _call_back(self, written: Progress) -> None:
+        """Tell the callbacks; one that fails ends the run as one that asks for it, and its error follows then."""
+        try:
             answers = [callback(written) for callback in self.callbacks]
-            self._stop = any(answer is False for answer in answers)
+            self._stop |= any(answer is not None and not answer for answer in answers)
+        except Exception as error:
+            self._stop, self._error = True, error
 
     def _shown(self, stage: Stage) -> Stage:
         """The stage as it is after an iteration that belonged to ``stage``; its end, if that was the last one."""
@@ -269,7 +279,7 @@ class Session:
                 newest[snapshot.level] = snapshot
         rows, spec = [], self.trainer.spec
         z = self.trainer.latents(12)
-        label = self.trainer.data[0].labels(0, 12) if spec.attributes else None
+        label = self.trainer.data[0].labels(0, 12) if self.config.gan.takes_labels and spec.attributes else None
         for level, snapshot in sorted(newest.items()):
             factor = (1 << (spec.levels - 1 - level)) * max(1, 64 // spec.shorter)
             images = snapshot.generate(z, label=label)
