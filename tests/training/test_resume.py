@@ -123,11 +123,14 @@ def uninterrupted(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return out / "run"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_run_goes_on_bit_for_bit(number: int, images: Path, uninterrupted: Path, tmp_path: Path) -> None:
+# In the neighborhood of the 8x8 fade, then in or near the 16x16 fade, and behind it: (lines of statistics, signal).
+INTERRUPTIONS = [(2, signal.SIGKILL), (4, signal.SIGTERM), (6, signal.SIGINT), (8, signal.SIGKILL)]
+
+
+def test_killed_run_goes_on_bit_for_bit(images: Path, uninterrupted: Path, tmp_path: Path) -> None:
     codes = []
     stats = tmp_path / "run/stats.jsonl"
-    for least in (2, 7):  # in the 8x8 fade's neighbourhood, then in or near the 16x16 fade
+    for least, number in INTERRUPTIONS:
         lines = max(least, len(stats.read_text().splitlines()) + 1 if stats.exists() else 0)  # those of this process
         with subprocess.Popen(
             command(images, tmp_path), env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -136,7 +139,7 @@ def test_killed_run_goes_on_bit_for_bit(number: int, images: Path, uninterrupted
                 codes.append(interrupt(process, stats, lines, number))
             finally:
                 process.kill()
-    assert codes == [-number] * 2 if number == signal.SIGKILL else [128 + number] * 2
+    assert codes == [-number if number == signal.SIGKILL else 128 + number for _, number in INTERRUPTIONS]
     subprocess.run(command(images, tmp_path), check=True, env=environment(tmp_path), capture_output=True)
     assert "going on at" in (tmp_path / "run/log.txt").read_text()
     states = [checkpoint.load(run)[0] or {} for run in (uninterrupted, tmp_path / "run")]
