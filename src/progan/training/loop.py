@@ -1,5 +1,6 @@
 """One training iteration of any GAN: the file to read first."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Protocol
@@ -61,6 +62,7 @@ class Trainer:
             torch.manual_seed(config.seed)
             self.gan = config.gan.make(spec)
         check_phases(config, self.gan, self.gan.phases(stage_at(config.schedule, 0)), ranks.world)
+        self.parameters = list(self.gan.networks.parameters())
         # Networks may share parameters, and hold some that are never trained.
         self.trainable = {n: [p for p in net.parameters() if p.requires_grad] for n, net in self.gan.networks.items()}
         self.gan.networks.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -118,7 +120,7 @@ class Trainer:
 
     def _run(self, phase: Phase, stage: Stage, name: str, first: int, count: int) -> None:
         """One step of the networks that ``phase`` trains, on ``count`` samples of all ranks from ``first`` on."""
-        for p in self.gan.networks.parameters():
+        for p in self.parameters:
             p.requires_grad_(False)
         for p in (p for network in phase.trains for p in self.trainable[network]):
             p.requires_grad_(True)
@@ -193,13 +195,13 @@ class Trainer:
 
         def drawn(make: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
             def draw(stream: str, *shape: int) -> Tensor:
-                rows = make(seed, f"{name}/{stream}", first, count, int(np.prod(shape)))[offset::stride]
+                rows = make(seed, f"{name}/{stream}", first, count, math.prod(shape))[offset::stride]
                 return put(rows, len(rows), *shape)
 
             return draw
 
         def once(stream: str, *shape: int) -> Tensor:
-            return put(draws.uniform(seed, f"{name}/{stream}", first, 1, int(np.prod(shape))), *shape)
+            return put(draws.uniform(seed, f"{name}/{stream}", first, 1, math.prod(shape)), *shape)
 
         def load(source: int) -> Tensor:
             real = self.data[source].images(first, count, stage.resolution, **where)
