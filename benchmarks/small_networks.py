@@ -71,8 +71,7 @@ def passes(some: Trainer) -> Callable[[], None]:
 
     def run() -> None:
         for phase in some.gan.phases(some.stage):
-            for name, network in some.gan.networks.items():
-                network.requires_grad_(name in phase.trains)
+            some.gan.freeze_all_but(phase.trains)
             for _ in range(phase.repeats):
                 torch.stack([term.mean() for term in phase.loss(held).values()]).sum().backward()
                 for name in phase.trains:

@@ -10,8 +10,10 @@ from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-WIDTH, GAP, LINE, LETTER = 1280, 10, 15, 6.3
-"""Of the picture, between boxes, of a line of text and of a letter [pixels]."""
+WIDTH, GAP = 1280, 10
+"""Width of the picture, and distance between boxes [pixels]."""
+LINE, LETTER = 15, 6.3
+"""Height of a line of text, and mean width of a letter [pixels]."""
 
 
 def floors() -> list[list[str]]:

@@ -93,9 +93,10 @@ def train(
         where = pick_device(device, ranks.local)
         columns = (config or _sized(settings, change, None)).label_columns
         stores = [_store(one, _wanted(config, one, size), crop, columns, workers, ranks) for one in data]
-        settings_of_data = _auto(stores, where, size, ranks) if config is None else settings
-        shown = None if epochs is None else (epochs, max(store.count for store in stores))
-        config = _sized(settings_of_data, change, size, shown)
+        if config is None or epochs is not None:
+            begin = _auto(stores, where, size, ranks) if config is None else settings
+            shown = None if epochs is None else (epochs, max(store.count for store in stores))
+            config = _sized(begin, change, size, shown)
         path = Path(out) / (name or _name(settings, data))
         ended_by = train_stores(
             config,

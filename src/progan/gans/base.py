@@ -1,6 +1,6 @@
 """The contract between a GAN and the training loop: networks, what is sampled, and the phases that train them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -24,6 +24,11 @@ class ImageSpec:
     """Numbers that describe each image, for labels float32 [N, attributes]; 0: there are none."""
     others: tuple["ImageSpec", ...] = ()
     """The same of further sources, for GANs that take several."""
+
+    @property
+    def every(self) -> tuple["ImageSpec", ...]:
+        """That of each source, this one first."""
+        return self, *self.others
 
     @property
     def shorter(self) -> int:
@@ -281,6 +286,20 @@ class GAN:
         trained = {id(p) for p in self.networks.parameters()}
         if lost := [name for name, p in self.sampler.named_parameters() if id(p) not in trained]:
             raise ValueError(f"the sampler's {lost[0]} is in none of the networks, so nothing would train it")
+
+    @cached_property
+    def _trainable(self) -> tuple[list[nn.Parameter], dict[str, list[nn.Parameter]]]:
+        """All parameters, and those of each network that may be trained: some can be frozen for good."""
+        trained = {n: [p for p in net.parameters() if p.requires_grad] for n, net in self.networks.items()}
+        return list(self.networks.parameters()), trained
+
+    def freeze_all_but(self, names: Sequence[str]) -> None:
+        """Let only these networks be trained; networks may share parameters."""
+        every, trainable = self._trainable
+        for p in every:
+            p.requires_grad_(False)
+        for p in (p for name in names for p in trainable[name]):
+            p.requires_grad_(True)
 
     def phases(self, stage: Stage) -> list[Phase]:
         """The steps of one iteration of a stage, in order; a function of its ``images_seen`` and ``batch``."""

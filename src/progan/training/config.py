@@ -9,6 +9,7 @@ from progan.errors import ConfigError
 from progan.gans import ProGANConfig
 from progan.gans.base import GAN, WHOLE_BATCH, GANConfig, ImageSpec, Phase
 from progan.schedule import ScheduleConfig, at_resolution
+from progan.sizes import growable
 
 AnyGAN = TypeVar("AnyGAN", bound=GANConfig)
 
@@ -171,14 +172,14 @@ def check(config: RunConfig, spec: ImageSpec, world: int) -> None:
         raise ConfigError(
             f"schedule.resolution {config.schedule.resolution} does not fit data of {spec.height}x{spec.width}"
         )
-    if config.schedule.grows and max(spec.height, spec.width) % spec.shorter:
+    if config.schedule.grows and not growable(spec.height, spec.width):
         raise ConfigError(
             f"a run that grows wants a longer side that is a multiple of the shorter one, the data has "
             f"{spec.height}x{spec.width}; --schedule.start-resolution {spec.shorter} trains without growing"
         )
-    if config.gan.sources != 1 + len(spec.others):
+    if config.gan.sources != len(spec.every):
         raise ConfigError(
-            f"this GAN takes {config.gan.sources} data set{'s' * (config.gan.sources > 1)}, got {1 + len(spec.others)}"
+            f"this GAN takes {config.gan.sources} data set{'s' * (config.gan.sources > 1)}, got {len(spec.every)}"
         )
     for batch in batches(config):
         split_batch(config, batch, world)

@@ -23,10 +23,6 @@ from progan.training.precision import Precision, gradients_of
 SINGLE = Ranks()
 
 
-def _alone(samples: Tensor) -> Tensor:
-    return samples
-
-
 class Data(Protocol):
     """Where the images of one source come from; see data/loader.py.
 
@@ -62,9 +58,6 @@ class Trainer:
             torch.manual_seed(config.seed)
             self.gan = config.gan.make(spec)
         check_phases(config, self.gan, self.gan.phases(stage_at(config.schedule, 0)), ranks.world)
-        self.parameters = list(self.gan.networks.parameters())
-        # Networks may share parameters, and hold some that are never trained.
-        self.trainable = {n: [p for p in net.parameters() if p.requires_grad] for n, net in self.gan.networks.items()}
         self.gan.networks.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.gan.memory.to(device)
         self.steppers = {key: self._stepper(key) for key in (*self.gan.networks, *self.gan.optimizers)}
@@ -120,10 +113,7 @@ class Trainer:
 
     def _run(self, phase: Phase, stage: Stage, name: str, first: int, count: int) -> None:
         """One step of the networks that ``phase`` trains, on ``count`` samples of all ranks from ``first`` on."""
-        for p in self.parameters:
-            p.requires_grad_(False)
-        for p in (p for network in phase.trains for p in self.trainable[network]):
-            p.requires_grad_(True)
+        self.gan.freeze_all_but(phase.trains)
         if phase.before_step:
             phase.before_step()
         ranks, parts = self.ranks, split_batch(self.config, count, self.ranks.world)
@@ -170,11 +160,6 @@ class Trainer:
         self.ranks.share([t for module in modules for t in (*module.parameters(), *module.buffers())])
         self.ema.reset()
 
-    @property
-    def specs(self) -> tuple[ImageSpec, ...]:
-        """What is known of each source."""
-        return self.spec, *self.spec.others
-
     def latents(self, count: int) -> Tensor:
         """Those of the first samples, for a sampler that takes latents."""
         batch = self._batch("samples", self.stage, 0, count, 0, 1)
@@ -216,7 +201,7 @@ class Trainer:
             normal=drawn(draws.normal),
             uniform=drawn(draws.uniform),
             step_uniform=once,
-            gather=self.ranks.gather if stride > 1 else _alone,  # what one rank sees alone has all samples
+            gather=(self.ranks if stride > 1 else SINGLE).gather,  # what one rank sees alone has all samples
         )
 
     def _add(self, name: str, value: Tensor, weight: float) -> None:

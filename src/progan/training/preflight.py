@@ -110,7 +110,7 @@ def _labels(spec: ImageSpec, count: int, device: torch.device | str) -> Tensor |
 
 def _random_data(spec: ImageSpec, device: torch.device) -> list[_RandomImages]:
     """One for each source."""
-    return [_RandomImages(one, device) for one in (spec, *spec.others)]
+    return [_RandomImages(one, device) for one in spec.every]
 
 
 def probe(config: RunConfig, spec: ImageSpec, device: torch.device, *, budget_s: float = 15.0, world: int = 1) -> Plan:
@@ -220,8 +220,6 @@ def _count(config: RunConfig, spec: ImageSpec, level: int) -> StageCost:
     """Parameters in use, arithmetic and features of an iteration at a level, carried out on no device."""
     n = _fewest(config, at_resolution(config.schedule.batch, config.schedule.side(level)))
 
-    specs = (spec, *spec.others)
-
     def blank(stream: str, *shape: int) -> Tensor:
         return torch.empty(n, *shape, device="meta")
 
@@ -231,8 +229,8 @@ def _count(config: RunConfig, spec: ImageSpec, level: int) -> StageCost:
         level=level,
         alpha=None,
         positions=torch.arange(n),
-        load=lambda source: blank("", specs[source].channels, *specs[source].size(level)),
-        load_labels=lambda source: _labels(specs[source], n, "meta"),
+        load=lambda source: blank("", spec.every[source].channels, *spec.every[source].size(level)),
+        load_labels=lambda source: _labels(spec.every[source], n, "meta"),
         normal=blank,
         uniform=blank,
         step_uniform=lambda stream, *shape: torch.empty(shape, device="meta"),
@@ -242,8 +240,7 @@ def _count(config: RunConfig, spec: ImageSpec, level: int) -> StageCost:
     flops = features = 0
     try:
         for phase in phases:
-            for name, network in gan.networks.items():
-                network.requires_grad_(name in phase.trains)
+            gan.freeze_all_but(phase.trains)
             with _Arithmetic() as counted:
                 torch.stack([term.mean() for term in phase.loss(batch).values()]).sum().backward()
             flops += phase.repeats * phase.batch * counted.flops

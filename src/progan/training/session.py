@@ -258,7 +258,7 @@ class Session:
 
     def _write_reals(self) -> None:
         """Images from all over each data set, which often lies there class by class."""
-        for number, (store, spec) in enumerate(zip(self.stores, self.trainer.specs, strict=True)):
+        for number, (store, spec) in enumerate(zip(self.stores, self.trainer.spec.every, strict=True)):
             side = self.config.load_size or spec.shorter
             rows = np.linspace(0, store.count - 1, min(64 if side <= 128 else 16, store.count)).astype(int)
             images = torch.from_numpy(store.level(side)[rows]).permute(0, 3, 1, 2)

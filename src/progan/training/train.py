@@ -54,7 +54,7 @@ def train(
     trainer = Trainer(config, spec, *loaders, device=device, ranks=ranks)
     sizes = " and ".join(
         f"{one.height}x{one.width}x{one.channels}, {store.count} images"
-        for one, store in zip(trainer.specs, stores, strict=True)
+        for one, store in zip(spec.every, stores, strict=True)
     )
     about_it = f"{sizes}, on {device}, {trainer.precision.kind}"
     if dry_run:
