@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from progan import draws
+from progan.errors import ConfigError
 from references.philox import philox
 
 MAKERS = {"uniform": draws.uniform, "normal": draws.normal}
@@ -106,3 +107,32 @@ def test_permutation_puts_everything_everywhere() -> None:
     counts = np.array([np.bincount(orders[:, place], minlength=8) for place in range(8)])
     statistic = ((counts - 1000) ** 2 / 1000).sum()
     assert stats.chi2.sf(statistic, 49) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("numerator", "kept"),
+    [(2**53 - 1, False), (2**53 - 2**28, False), (2**53 - 2**28 - 1, True), (2**53 - 2**29, True), (0, True)],
+)
+def test_uniform_numbers_are_below_1_as_float32_too(
+    numerator: int, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1 - 2^-25 is halfway between 1 and the float32 before it, and rounds to 1; what is below it keeps its value."""
+    monkeypatch.setattr(draws, "_bits", lambda *_: np.full((1, 2), numerator << 11, np.uint64))
+    u = draws.uniform(0, "u", 0, 1, 2)
+    assert u.dtype == np.float64
+    assert (u.astype(np.float32) < 1).all()
+    assert (np.floor(u * 50_000) < 50_000).all()
+    assert ((u == numerator / 2**53) == kept).all()
+    assert u.astype(np.float32)[0, 0] == min(np.float32(numerator / 2**53), np.float32(1 - 2**-24))
+    pair = [
+        math.sqrt(-2 * math.log1p(-numerator / 2**53)) * f(2 * math.pi * numerator / 2**53)
+        for f in (math.cos, math.sin)
+    ]
+    assert draws.normal(0, "z", 0, 1, 2)[0] == pytest.approx(pair, rel=1e-6, abs=1e-6)
+
+
+def test_seeds_that_are_none() -> None:
+    draws.check_seed(2**63 - 1)
+    for seed in (-1, 2**63):
+        with pytest.raises(ConfigError, match=rf"seed must be 0 \.\.\. 2\^63 - 1, got {seed}"):
+            draws.check_seed(seed)
