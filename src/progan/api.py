@@ -1,4 +1,4 @@
-"""Training and runs from Python; the command 'progan train' parses its options and calls this."""
+"""Training from Python; the command 'progan train' parses its options and calls this module."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,13 +25,16 @@ Change = Callable[[RunConfig], RunConfig]
 
 
 def preset(name: str) -> RunConfig:
-    """The settings of a preset, to be changed with ``dataclasses.replace``.
+    """Return the settings of a preset, which can be changed with ``dataclasses.replace``.
+
+    Args:
+        name: name of the preset, such as "cifar10".
 
     Raises:
-        ConfigError: if there is no such preset.
+        ConfigError: if no preset has this name.
     """
     if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
+        raise ConfigError(f"unknown preset {name!r}; choose from {', '.join(PRESETS)}")
     return PRESETS[name]()
 
 
@@ -52,38 +55,40 @@ def train(
     callbacks: Sequence[Callback] = (),
     dry_run: bool = False,
 ) -> Run:
-    """Train a GAN, or resume the run of the same name where it stopped.
+    """Train a GAN, or resume the run of the same name.
 
-    Ctrl-C (in a notebook: interrupting the cell) saves the run and returns. Under torchrun all processes call this.
+    Ctrl-C (or interrupting the cell in a notebook) saves the run and returns. Under torchrun, every process must call
+    this function.
 
     Args:
         settings: name of a preset, such as "auto" or "cifar10", or the settings themselves.
-        data: a store written by 'progan prepare', or any source that it reads; one for each source of the GAN.
-        change: takes the settings of a preset to those that are wanted. Those of "auto" depend on data and device.
-        out: where run directories are.
-        name: of the run directory; preset and data when not given.
-        epochs: length of the run, in place of the settings' ``total_kimg``: how often each image is shown. Of several
-            sources the largest one counts.
-        resolution: final size like 64 or "64x128" (height x width); the settings', or the data's, when not given.
-        crop: what to cut out of images that are no store yet: "center" or "X,Y,W,H" (see 'progan prepare').
-        workers: processes that prepare a source.
-        device: "cuda", "cuda:1", "mps", "cpu", or "auto".
-        metrics: names of what to measure while training (see 'progan metric').
-        metric_kimg: measure every so many thousands of images; also at the end of every stage.
-        metric_count: images of each set to measure with.
-        callbacks: called with a ``Progress`` whenever statistics, a sheet or a snapshot were written.
-        dry_run: print the settings' plan of memory and time, and stop.
+        data: a store written by 'progan prepare', or any source that it can read; one for each data set of the GAN.
+        change: function that modifies the settings of a preset. Those of "auto" depend on the data and the device.
+        out: folder that contains the run directories.
+        name: name of the run directory. Default: the names of the preset and the data.
+        epochs: length of the run in epochs (how many times each image is shown) instead of the ``total_kimg`` of the
+            settings. With several data sets, the largest one counts.
+        resolution: final image size, such as 64 or "64x128" (height x width). Default: that of the settings, or of
+            the data.
+        crop: region to crop from each image if ``data`` is not a store: "center" or "X,Y,W,H" (see 'progan prepare').
+        workers: number of processes that decode images if ``data`` is not a store. Default: one per CPU.
+        device: "cuda", "cuda:1", "mps", "cpu" or "auto".
+        metrics: names of metrics to compute during training (see 'progan metric').
+        metric_kimg: compute the metrics every ``metric_kimg`` thousand images, and at the end of every stage.
+        metric_count: number of images per set for the metrics.
+        callbacks: functions called with a ``Progress`` after statistics, a grid of samples or a snapshot are written.
+        dry_run: whether to print the configuration with estimates of memory and time and return without training.
 
     Returns:
-        the run, for its statistics, samples and snapshots; ``ended_by`` tells whether a signal ended it early.
+        The run, with its statistics, samples and snapshots. Its ``ended_by`` is the signal that ended it early, if any.
 
     Raises:
-        ConfigError: if settings, data and the run that is there do not fit each other.
+        ConfigError: if the settings, the data and an existing run do not match.
         DataError: if the data cannot be used.
         CheckpointError: if a checkpoint cannot be read or written.
     """
     if not data:
-        raise ConfigError("training needs DATA: a store, or a folder or an archive of images")
+        raise ConfigError("training requires DATA: a store, or a folder or an archive of images")
     kind = pick_device(device).type
     if not isinstance(settings, str | RunConfig):
         raise ConfigError(f"settings must be the name of a preset or a RunConfig, got {type(settings).__name__}")
@@ -115,9 +120,9 @@ def train(
 def _sized(
     settings: str | RunConfig, change: Change | None, size: str | None, epochs: tuple[float, int] | None = None
 ) -> RunConfig:
-    """The settings after all changes, for images of a size if one is asked for.
+    """Return the settings after all changes, resized if a size is given.
 
-    ``epochs`` is their number and that of the images; it stretches the settings, but not what is changed in them.
+    ``epochs`` is the number of epochs and of images. It scales the settings before they are changed.
     """
     config = preset(settings) if isinstance(settings, str) else settings
     if epochs is not None:
@@ -129,7 +134,7 @@ def _sized(
 
 
 def _auto(stores: Sequence[Store], device: torch.device, size: str | None, ranks: Ranks) -> RunConfig:
-    """Settings that suit the data and the device."""
+    """Return settings that suit the data and the device."""
     height, width = parse_size(size) if size else (stores[0].height, stores[0].width)
     config, reasons = auto(min(height, width), stores[0].count, device.type, grows=growable(height, width))
     if ranks.first:
@@ -138,8 +143,8 @@ def _auto(stores: Sequence[Store], device: torch.device, size: str | None, ranks
 
 
 def _wanted(config: RunConfig | None, data: str | Path | Store, size: str | None) -> str:
-    """The size to which a source is prepared."""
-    is_store = isinstance(data, Store) or (Path(data) / "manifest.json").is_file()  # which has any aspect ratio
+    """Return the size to which a source is prepared."""
+    is_store = isinstance(data, Store) or (Path(data) / "manifest.json").is_file()  # stores have any aspect ratio
     if size is not None or config is None or is_store:
         return size or "auto"
     return str(config.load_size or config.schedule.resolution)
@@ -148,7 +153,7 @@ def _wanted(config: RunConfig | None, data: str | Path | Store, size: str | None
 def _store(
     data: str | Path | Store, size: str, crop: str, columns: Sequence[str], workers: int | None, ranks: Ranks
 ) -> Store:
-    """The data as a store; the first process prepares it while the others wait."""
+    """Open the data as a store. The first process prepares it while the others wait."""
     if isinstance(data, Store):
         return data
 
@@ -157,7 +162,7 @@ def _store(
         try:
             return cached(data, options, columns=columns, workers=workers, progress=ranks.first)
         except DataError as error:
-            hint = f"\n  (these are options of 'progan prepare {data} STORE'; then train on STORE)"
+            hint = f"\n  (use these options with 'progan prepare {data} STORE', then train on STORE)"
             raise DataError(f"{error}{hint * ('--on-error' in str(error))}") from error
 
     store = open_it() if ranks.first else None
@@ -168,14 +173,14 @@ def _store(
 def _monitor(
     config: RunConfig, stores: Sequence[Store], device: torch.device, metrics: Sequence[str], kimg: float, count: int
 ) -> MetricMonitor | None:
-    """What measures the run, if metrics were asked for; what they lack is said before the run begins."""
+    """Return the monitor of the run if metrics are requested; missing requirements are reported before training."""
     if not metrics:
         return None
     names = (metrics,) if isinstance(metrics, str) else metrics
     if kimg <= 0:
         raise ConfigError(f"metric_kimg must be positive, got {kimg}")
     if config.load_size:
-        raise ConfigError("metrics compare whole images, but load_size trains on parts; measure the run afterwards")
+        raise ConfigError("metrics compare whole images, but load_size trains on crops; evaluate the run afterwards")
     labels = None
     if config.label_columns:
         labels = Loader(stores[0], seed=config.seed, mirror=False, columns=config.label_columns).labels
@@ -198,6 +203,6 @@ def _name(settings: str | RunConfig, data: Sequence[str | Path | Store]) -> str:
 
 
 def _about(settings: str | RunConfig, data: Sequence[str | Path | Store]) -> dict[str, str]:
-    """What config.json says of a run beside its settings."""
+    """Return what config.json contains besides the settings."""
     source = ", ".join(str(one.path if isinstance(one, Store) else one) for one in data)
     return {"source": source} | ({"preset": settings} if isinstance(settings, str) else {})

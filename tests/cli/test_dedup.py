@@ -37,7 +37,7 @@ def test_report_alone_writes_nothing(doubled: Store, capsys) -> None:
     before = sorted(doubled.path.parent.iterdir())
     assert run(doubled.path) == 0
     out = capsys.readouterr().out
-    assert "images       30\nduplicates   2 of 2 others" in out
+    assert "images       30\nduplicates   2 in 2 groups" in out
     assert "group        3 28\ngroup        4 29\n" in out
     assert sorted(doubled.path.parent.iterdir()) == before
 
@@ -57,8 +57,8 @@ def test_store_and_sheet_are_written(
 
 def test_mistakes_get_one_line_and_change_nothing(doubled: Store, store: Store, tmp_path: Path, capsys) -> None:
     cases = {
-        (doubled.path, "--out", doubled.path): "is there already, and nothing is overwritten",
-        (doubled.path, "--sheet", doubled.path / "manifest.json"): "is there already, and nothing is overwritten",
+        (doubled.path, "--out", doubled.path): "already exists and is not overwritten",
+        (doubled.path, "--sheet", doubled.path / "manifest.json"): "already exists and is not overwritten",
         (doubled.path, "--distance", "32"): "--distance must be 0 ... 31 bits of 128, got 32",
         (tmp_path / "nowhere",): "nowhere",
         (store.path, "--out", tmp_path / "new"): "no images with a shorter side of 32",

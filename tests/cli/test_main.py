@@ -12,7 +12,7 @@ from progan import cli
 from progan.cli import COMMANDS, main, nearest
 from progan.errors import ConfigError
 
-MEMORY = "error: not enough memory; try a smaller --batch (of training: --micro-batch), or --device cpu\n"
+MEMORY = "error: not enough memory; try a smaller --batch (--micro-batch for training) or --device cpu\n"
 
 
 def test_help_lists_every_command_and_each_has_a_module(capsys) -> None:
@@ -38,7 +38,7 @@ def test_version(capsys) -> None:
     [
         ("trian", "did you mean train?"),
         ("genrate", "did you mean generate?"),
-        ("xyzzy", f"there are {', '.join(COMMANDS)}"),
+        ("xyzzy", f"choose from {', '.join(COMMANDS)}"),
     ],
 )
 def test_unknown_command_names_the_nearest(word: str, hint: str, capsys) -> None:

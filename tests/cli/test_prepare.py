@@ -110,7 +110,7 @@ def test_a_name_is_a_path_first_and_a_recipe_else(tmp_path: Path, photos: Path, 
     photos.rename(tmp_path / "lsun_cat")
     small = PrepareOptions(resolution="16")
     assert Prepare(Path("lsun_cat"), Path("store"), small, workers=0).run() == 0
-    assert "note: lsun_cat is a folder here, so that is read" in capsys.readouterr().err
+    assert "note: reading the folder lsun_cat; for the data set of that name, add --from" in capsys.readouterr().err
     (tmp_path / "lsun_cat").rename(tmp_path / "files")
     given = Prepare(Path("lsun_cat"), Path("lsun_cat"), small, workers=0, files=Path("files"))
     assert given.run() == 0
@@ -122,7 +122,7 @@ def test_a_name_is_a_path_first_and_a_recipe_else(tmp_path: Path, photos: Path, 
 def test_mistakes_about_recipes(tmp_path: Path, photos: Path) -> None:
     with pytest.raises(DataError, match=r"mnst: no such file(?s:.*)data set: did you mean mnist"):
         Prepare(Path("mnst"), tmp_path / "store").run()
-    with pytest.raises(ConfigError, match="--from goes with the name of a data set, but 'mnst' is none;"):
+    with pytest.raises(ConfigError, match="--from requires the name of a data set, but 'mnst' is not one;"):
         Prepare(Path("mnst"), tmp_path / "store", files=photos).run()
     with pytest.raises(ConfigError, match="STORE is missing"):
         Prepare(photos).run()

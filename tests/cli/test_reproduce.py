@@ -39,7 +39,7 @@ def test_table_2_needs_no_data_and_goes_into_a_page(tmp_path: Path, capsys) -> N
     ("args", "message"),
     [
         (["table7"], "unknown table 'table7'; did you mean"),
-        (["table2", "--rows", "x"], "table2 has no row 'x'; there are celebahq, lsun"),
+        (["table2", "--rows", "x"], "table2 has no row 'x'; choose from celebahq, lsun"),
         (["table3"], "table3 needs DATA: 50,000 CIFAR-10 training images"),
         (["table3", "--scale", "big"], "scale must be smoke, small, paper or a number like 0.01, got 'big'"),
         (["table3", "--jobs", "0"], "jobs must be at least 1, got 0"),
@@ -48,7 +48,7 @@ def test_table_2_needs_no_data_and_goes_into_a_page(tmp_path: Path, capsys) -> N
         (["table3", "--runs", "nowhere"], "--runs draws the curves of figure4 and figure4c, not table3"),
         (["table3", "--resolution", "48"], "resolution must be a power of two from 4 on, got 48"),
         (["table3", "--scale", "1e400"], "scale must be smoke"),
-        (["page", "nowhere.md", "nowhere"], "nowhere.md: is not there"),
+        (["page", "nowhere.md", "nowhere"], "nowhere.md: no such file"),
     ],
 )
 def test_mistakes_are_one_line(args: list[str], message: str, tmp_path: Path, monkeypatch, capsys) -> None:

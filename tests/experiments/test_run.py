@@ -292,7 +292,7 @@ def test_messages(tmp_path: Path, store: Store) -> None:
         reproduce(request(tmp_path, None))
     with pytest.raises(ConfigError, match="cuda"):
         reproduce(request(tmp_path, store.path, device="cuda:99"))
-    with pytest.raises(ConfigError, match="tiny has no row 'x'; there are a, b"):
+    with pytest.raises(ConfigError, match="tiny has no row 'x'; choose from a, b"):
         reproduce(request(tmp_path, store.path, rows=("x",)))
 
 

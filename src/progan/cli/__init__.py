@@ -1,4 +1,4 @@
-"""The command line: one module for each command; each parses, calls and prints, and computes nothing."""
+"""Command-line interface: one module per command, which only parses options, calls the library and prints."""
 
 import difflib
 import importlib
@@ -9,23 +9,24 @@ from collections.abc import Sequence
 from progan.errors import ConfigError
 
 COMMANDS = {
-    "prepare": "a folder, archive or known data set becomes a store of all resolutions",
-    "train": "train a GAN; the same command again goes on where it stopped",
-    "generate": "make images with a trained generator",
-    "video": "film a walk through the latents of a generator, or the training of a run",
-    "analyse": "look at what a generator has learnt: its nearest neighbours in a data set",
-    "metric": "measure generated images: SWD, MS-SSIM, FID, KID, Inception score, precision and recall, modes",
-    "reproduce": "train and measure a table or figure of the paper; ours beside the paper's",
-    "dedup": "find near duplicates in a store, and write a store without them",
+    "prepare": "convert a folder, an archive or a known data set into a store with all resolutions",
+    "train": "train a GAN; run the same command again to resume",
+    "generate": "generate images with a trained generator",
+    "video": "render a video of a walk through latent space or of the training of a run",
+    "analyse": "analyze what a generator has learned: find the real images nearest to its images",
+    "metric": "evaluate generated images: SWD, MS-SSIM, FID, KID, Inception score, precision and recall, modes",
+    "reproduce": "train and evaluate a table or figure of the paper, and compare the results with the paper's",
+    "dedup": "find near-duplicates in a store and write a store without them",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 if it went well, 2 and one line on stderr for a user's mistake."""
+    """Run one command and return its exit code: 0 for success, 2 for a user error (reported in one line on stderr)."""
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help"):
-        print("usage: progan COMMAND ...     progan COMMAND --help tells more\n")
+        print("usage: progan COMMAND ...\n\ncommands:")
         print("\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items()))
+        print("\nRun 'progan COMMAND --help' for the options of a command.")
         return 0 if args else 2
     if args[0] == "--version":
         from progan.version import __version__
@@ -41,25 +42,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ProganError as error:
         return _fail(str(error))
     except PermissionError as error:
-        return _fail(f"{error.filename}: may not be read or written; chmod u+rw (of folders u+rwx), or ask its owner")
-    except OSError as error:  # a full disk or a forbidden folder; commands say more where they can
+        return _fail(f"{error.filename}: permission denied; run chmod u+rw (u+rwx for a folder) or ask the owner")
+    except OSError as error:  # a full disk or a forbidden folder; commands give more detail where they can
         return _fail(str(error))
     except KeyboardInterrupt:
         return _fail("interrupted", code=130)
     except RuntimeError as error:  # torch's, which is not imported for every command
         if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
             raise
-        return _fail("not enough memory; try a smaller --batch (of training: --micro-batch), or --device cpu")
+        return _fail("not enough memory; try a smaller --batch (--micro-batch for training) or --device cpu")
 
 
 def nearest(word: str, known: Sequence[str] | dict[str, str]) -> str:
-    """A hint that names what may have been meant, or else everything there is."""
+    """Return a hint with the known names closest to a word, or with all of them if none is close."""
     close = difflib.get_close_matches(word, list(known), n=2, cutoff=0.6)
-    return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(known)}"
+    return f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(known)}"
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Seeds of a list with ranges.
+    """Parse a comma-separated list of seeds and ranges of seeds.
 
     >>> parse_seeds("3,7,20-22")
     [3, 7, 20, 21, 22]

@@ -14,33 +14,42 @@ from progan.data.store import Store
 
 @dataclass(frozen=True)
 class CelebAHQ:
-    """Cut faces out by their landmarks, rank them by their frequencies and keep the best (ProGAN appendix C).
+    """Cut aligned faces out of photographs by their landmarks and rank them by image quality (ProGAN appendix C).
 
-    Run the same command again to go on where it stopped.
+    Run the same command again to resume an interrupted run.
     """
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
     """Folder, zip or tar of photographs."""
     store: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="STORE")]
-    """Folder to write, with ranking.csv; best faces first."""
-    landmarks: Path | None = None
-    """CelebA's list_landmarks_celeba.txt, or a CSV with file, lefteye_x, lefteye_y, ..., rightmouth_y. Without it the
-    largest face is looked for ('pip install --no-deps facenet-pytorch')."""
+    """Folder to write, with the best faces first and their scores in ranking.csv."""
+    landmarks: Annotated[
+        Path | None,
+        tyro.conf.arg(
+            metavar="PATH",
+            help_behavior_hint="(default: detect the largest face; needs 'pip install --no-deps facenet-pytorch')",
+        ),
+    ] = None
+    """CelebA's list_landmarks_celeba.txt, or a CSV with columns file, lefteye_x, lefteye_y, ..., rightmouth_y."""
     resolution: int = 1024
-    """Side of the faces [pixels]; a power of two."""
-    keep: int | None = None
-    """How many of the best faces to keep; all by default. The paper keeps 30,000 of 202,599."""
-    artefacts: Annotated[Path | None, tyro.conf.arg(metavar="SNAPSHOT")] = None
-    """Network that removes JPEG artefacts from the photographs first."""
-    super_resolution: Annotated[Path | None, tyro.conf.arg(metavar="SNAPSHOT")] = None
-    """Network that then enlarges the photographs by 4."""
+    """Side of the faces [pixels]; a power of two, at least 32."""
+    keep: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    """Number of best faces to keep. The paper keeps 30,000 of 202,599."""
+    artefacts: Annotated[
+        Path | None, tyro.conf.arg(metavar="SNAPSHOT", help_behavior_hint="(default: not applied)")
+    ] = None
+    """Network that removes JPEG artifacts from the photographs first ('progan train artefacts')."""
+    super_resolution: Annotated[
+        Path | None, tyro.conf.arg(metavar="SNAPSHOT", help_behavior_hint="(default: not applied)")
+    ] = None
+    """Network that then enlarges the photographs four times ('progan train super_resolution')."""
     device: str = "cpu"
-    """Where these networks run, like cuda."""
-    workers: int | None = None
-    """Threads. Default: one for each CPU."""
+    """Device for these two networks, such as cpu or cuda."""
+    workers: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one per CPU)")] = None
+    """Number of threads."""
 
     def run(self) -> int:
-        """Make the store and say what is in it."""
+        """Make the store and print a summary."""
         start = time.perf_counter()
         store = prepare_celebahq(
             self.source,
@@ -56,7 +65,7 @@ class CelebAHQ:
         return 0
 
     def _restore(self) -> dict[str, Any]:
-        """The networks, if any is named."""
+        """Load the restoration networks, if any is given."""
         if self.artefacts is None and self.super_resolution is None:
             return {}
         from progan.curation.restoring import load_restore
@@ -66,7 +75,7 @@ class CelebAHQ:
 
 
 def say(store: Store, seconds: float) -> None:
-    """What came out, for people."""
+    """Print a summary of a store of faces."""
     print(f"store        {store.path}")
     print(f"faces        {store.count} of {store.height}x{store.width}, best first")
     print(f"ranking      {store.path / 'ranking.csv'}")
@@ -74,5 +83,5 @@ def say(store: Store, seconds: float) -> None:
 
 
 def main(args: Sequence[str]) -> int:
-    """Parse and run."""
+    """Parse the options and run the command."""
     return tyro.cli(CelebAHQ, args=list(args), prog="progan prepare celebahq").run()

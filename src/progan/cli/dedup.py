@@ -1,4 +1,4 @@
-"""The command 'progan dedup': near duplicates in a store, and a store without them."""
+"""The command 'progan dedup': find near-duplicates in a store and write a store without them."""
 
 import json
 import time
@@ -17,28 +17,30 @@ from progan.images import save_png
 
 @dataclass(frozen=True)
 class Dedup:
-    """Find near duplicates by the signs of an autoencoder's code (DCGAN section 4.1.1); write a store without them.
+    """Find near-duplicates by hashes of an autoencoder's code and write a store without them (DCGAN section 4.1.1).
 
-    STORE stays as it is, and nothing is overwritten.
+    STORE is not changed, and no file is overwritten.
     """
 
     store: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="STORE")]
     """Store written by 'progan prepare', with a 32-pixel level."""
-    out: Path | None = None
-    """Folder for a new store without the duplicates. Default: only report them."""
-    sheet: Path | None = None
-    """PNG file for a picture of the groups, one in each row, the image that stays in front."""
+    out: Annotated[
+        Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: only report the duplicates)")
+    ] = None
+    """Folder for a new store without the duplicates."""
+    sheet: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")] = None
+    """PNG file for an image of the groups: one group per row, the image to keep first."""
     keep: Literal["first", "last"] = "first"
-    """Which image of a group stays."""
+    """Which image of each group to keep."""
     distance: int = DISTANCE
-    """Most bits of 128 in which duplicates differ; 0 finds fewest and is the paper's."""
+    """Number of bits, out of 128, in which duplicates may differ. The paper uses 0, which finds the fewest."""
     seed: int = 0
-    """Of the autoencoder's training."""
+    """Seed of the autoencoder's training."""
     json: bool = False
-    """Print one JSON object with every group instead of a summary."""
+    """Print one JSON object with all groups instead of a summary."""
 
     def run(self) -> int:
-        """Find, write and print."""
+        """Find the duplicates, write the requested files and print the result."""
         start = time.perf_counter()
         self._check()
         store = Store.open(self.store)
@@ -64,19 +66,19 @@ class Dedup:
             raise ConfigError(f"--distance must be 0 ... {BITS // 4 - 1} bits of {BITS}, got {self.distance}")
         for path in (self.out, self.sheet):
             if path and path.exists():
-                raise DataError(f"{path}: is there already, and nothing is overwritten\n  fix:   choose a new name")
+                raise DataError(f"{path}: already exists and is not overwritten\n  fix:   choose a new name")
 
     def _summary(self, report: dict, seconds: float) -> str:
         groups = sorted(report["groups"], key=len, reverse=True)
         lines = [f"images       {report['images']}"]
-        lines += [f"duplicates   {report['duplicates']} of {len(groups)} others, at most {self.distance} bits apart"]
+        lines += [f"duplicates   {report['duplicates']} in {len(groups)} groups, at most {self.distance} bits apart"]
         lines += [f"group        {' '.join(map(str, group[:12]))}{' ...' * (len(group) > 12)}" for group in groups[:8]]
-        lines += [f"             ... and {len(groups) - 8} more; --json lists all"] * (len(groups) > 8)
+        lines += [f"             ... and {len(groups) - 8} more; use --json to list all"] * (len(groups) > 8)
         lines += [f"sheet        {self.sheet}"] * bool(self.sheet and groups)
         lines += [f"store        {self.out}, {report['images'] - report['duplicates']} images"] * bool(self.out)
         return "\n".join([*lines, f"time         {seconds:.1f} s"])
 
 
 def main(args: Sequence[str]) -> int:
-    """Parse and run."""
+    """Parse the options and run the command."""
     return tyro.cli(Dedup, args=list(args), prog="progan dedup").run()

@@ -1,4 +1,4 @@
-"""The command 'progan prepare faces': square crops of all faces of photographs, as a store."""
+"""The command 'progan prepare faces': square crops of all faces in photographs, as a store."""
 
 import time
 from collections.abc import Sequence
@@ -14,29 +14,31 @@ from progan.curation.faces import load_finder, prepare_faces
 
 @dataclass(frozen=True)
 class Faces:
-    """Cut out all faces that a detector finds, several of a picture, as they are (DCGAN section 4.2).
+    """Cut out every face that a detector finds in photographs, without aligning it (DCGAN section 4.2).
 
-    Run the same command again to go on where it stopped.
+    Run the same command again to resume an interrupted run.
     """
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
     """Folder, zip or tar of photographs."""
     store: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="STORE")]
-    """Folder to write, with ranking.csv; best faces first."""
+    """Folder to write, with the best faces first and their scores in ranking.csv."""
     resolution: int = 64
-    """Side of the faces [pixels]; a power of two."""
+    """Side of the faces [pixels]; a power of two, at least 32."""
     detector: Literal["opencv", "mtcnn"] = "opencv"
-    """'opencv' finds faces from the front ('pip install progan[faces]'), 'mtcnn' turned ones too, with more around
-    them ('pip install --no-deps facenet-pytorch')."""
-    min_face: int | None = None
-    """Side of the smallest faces [pixels of the photograph]. Default: the resolution, so that none is enlarged."""
-    keep: int | None = None
-    """How many of the best faces to keep; all by default."""
-    workers: int | None = None
-    """Threads. Default: one for each CPU."""
+    """opencv: frontal faces ('pip install progan[faces]').
+    mtcnn: also turned faces, cropped more widely ('pip install --no-deps facenet-pytorch')."""
+    min_face: Annotated[
+        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the resolution, so none is enlarged)")
+    ] = None
+    """Side of the smallest faces to keep [pixels of the photograph]."""
+    keep: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    """Number of best faces to keep."""
+    workers: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one per CPU)")] = None
+    """Number of threads."""
 
     def run(self) -> int:
-        """Make the store and say what is in it."""
+        """Make the store and print a summary."""
         start = time.perf_counter()
         store = prepare_faces(
             self.source,
@@ -53,5 +55,5 @@ class Faces:
 
 
 def main(args: Sequence[str]) -> int:
-    """Parse and run."""
+    """Parse the options and run the command."""
     return tyro.cli(Faces, args=list(args), prog="progan prepare faces").run()

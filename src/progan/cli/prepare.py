@@ -1,4 +1,4 @@
-"""The command 'progan prepare': from a data source, or a known data set, to a store."""
+"""The command 'progan prepare': convert a data source or a known data set into a store."""
 
 import contextlib
 import importlib
@@ -31,50 +31,57 @@ _MOST_LINES = 100  # of a list on the screen; manifest.json has all of it
 
 @dataclass(frozen=True)
 class Prepare:
-    """Read images once and write them in one size, and in every smaller one that a growing network passes through.
+    """Read images once and store them at one resolution and at every smaller one that a growing network passes through.
 
-    Or only look at them: progan prepare --inspect SOURCE.
+    To inspect a source without writing a store, run progan prepare --inspect SOURCE.
 
-    Faces out of photographs: progan prepare celebahq (by landmarks, the best ones), progan prepare faces (all of them).
+    To cut faces out of photographs, see progan prepare celebahq --help (one aligned face per photograph, the best ones
+    first) and progan prepare faces --help (all faces, as they are).
     """
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SOURCE")]
-    """Folder, zip or tar of images (sub-folders are classes), MNIST idx files,
-    CIFAR-10's Python version and others (docs/data.md), or the name of a data set:
-    mnist, fashion_mnist, mnist_rgb, cifar10, cifar100, svhn, celeba, lsun_bedroom
-    and the like, or hf:OWNER/NAME[@REVISION][:CONFIG] of the Hugging Face hub."""
-    store: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="STORE")] = None
-    """Folder to write. A store that is there already is replaced once the new one is complete."""
+    """Folder, zip or tar of images (subfolders are classes), MNIST idx files,
+    CIFAR-10's Python version or another format of docs/data.md; or the name
+    of a data set: mnist, fashion_mnist, mnist_rgb, cifar10, cifar100, svhn,
+    celeba, lsun_bedroom and other LSUN categories; or
+    hf:OWNER/NAME[@REVISION][:CONFIG] for one on the Hugging Face Hub."""
+    store: Annotated[
+        tyro.conf.Positional[Path | None],
+        tyro.conf.arg(metavar="STORE", help_behavior_hint="(required without --inspect)"),
+    ] = None
+    """Folder to write. An existing store is replaced once the new one is complete."""
     images: tyro.conf.OmitArgPrefixes[PrepareOptions] = field(default_factory=PrepareOptions)
-    """What becomes of every image."""
-    workers: int | None = None
-    """Processes that decode images; 0 works in one process. Default: one for each CPU."""
-    dask: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = ""
-    """Decode on the workers of this Dask cluster instead, like
-    tcp://10.0.0.1:8786; they must see the images under the same path."""
-    files: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """Files of a data set that are here already, instead of a download."""
+    """How each image is processed."""
+    workers: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one per CPU)")] = None
+    """Number of processes that decode images; 0 decodes in the main process."""
+    dask: Annotated[str, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="(default: none)")] = ""
+    """Decode on the workers of the Dask cluster at this address instead,
+    such as tcp://10.0.0.1:8786. They must see the images under the same path."""
+    files: Annotated[
+        Path | None, tyro.conf.arg(name="from", metavar="PATH", help_behavior_hint="(default: download them)")
+    ] = None
+    """Local copy of the files of a known data set."""
     count: int = 1_000_000
-    """Images of mnist_rgb."""
+    """Number of images to compose for mnist_rgb."""
     seed: int = 0
-    """Of the digits that mnist_rgb joins."""
+    """Seed of the choice of digits for mnist_rgb."""
     inspect: bool = False
-    """Decode everything, report and suggest what to type; write nothing but --sheet."""
-    sheet: Path | None = None
+    """Decode all images, print a report and suggest a command. Nothing is written except --sheet."""
+    sheet: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")] = None
     """PNG file for a contact sheet of 100 images."""
 
     def run(self) -> int:
-        """Prepare the store and say what is in it, or look only."""
+        """Prepare the store and print a summary, or only inspect the source."""
         recipe = self._recipe()
         if self.inspect:
             return self._inspect(recipe)
         if self.store is None:
-            raise ConfigError(f"STORE is missing: progan prepare {self.source} STORE, or add --inspect to look only")
+            raise ConfigError(f"STORE is missing; use progan prepare {self.source} STORE, or add --inspect")
         start = time.perf_counter()
         store = self._prepare(recipe, self.store)
         exact, near = store_duplicates(store)
         print(summary(store))
-        print(f"duplicates   {exact} groups of equal and {near} of near images (--inspect names them)")
+        print(f"duplicates   {exact} groups of identical and {near} of similar images (--inspect lists them)")
         print(f"time         {time.perf_counter() - start:.1f} s")
         self._save_sheet(contact_sheet(store))
         print(f"next: progan train PRESET {self.store}     ('progan train --help' lists the presets)")
@@ -93,23 +100,23 @@ class Prepare:
             return prepare(given or self.source, store, self.images, **how)
 
     def _recipe(self) -> str | None:
-        """The recipe that is meant, if the source is not a path."""
+        """Return the name of the recipe, or None if the source is a path."""
         name, path = str(self.source), self.source
-        is_path = path.exists() and not (path / "manifest.json").is_file()  # a store made by the recipe is no source
+        is_path = path.exists() and not (path / "manifest.json").is_file()  # a store made by the recipe is not a source
         if name in RECIPES and self.files is None and is_path:
             print(
-                f"note: {name} is a {'folder' if path.is_dir() else 'file'} here, so that is read; "
-                f"for the data set of that name add --from PATH, or type this in another folder",
+                f"note: reading the {'folder' if path.is_dir() else 'file'} {name}; "
+                f"for the data set of that name, add --from PATH or run this in a different folder",
                 file=sys.stderr,
             )
         if self.files is not None and name not in RECIPES:
             raise ConfigError(
-                f"--from goes with the name of a data set, but {name!r} is none; {nearest(name, list(RECIPES))}"
+                f"--from requires the name of a data set, but {name!r} is not one; {nearest(name, list(RECIPES))}"
             )
         if is_known(name) and (self.files is not None or not is_path):
             return name
         if not path.exists() and path.name == name:
-            raise DataError(f"{missing(path)}; or the name of a data set: {nearest(name, list(RECIPES))}")
+            raise DataError(f"{missing(path)}\n  or:    name a known data set: {nearest(name, list(RECIPES))}")
         return None
 
     def _inspect(self, recipe: str | None) -> int:
@@ -133,12 +140,12 @@ class Prepare:
 
 
 def summary(store: Store) -> str:
-    """What is in a store, in a few lines."""
+    """Summarize the contents of a store in a few lines."""
     sizes, skipped = store.manifest["sizes"], store.manifest["skipped"]
     small, large = ("x".join(map(str, sizes[key])) for key in ("smallest", "largest"))
     originals = small if sizes["distinct"] == 1 else f"{small} to {large}, {sizes['distinct']} sizes"
     files = [file for file in store.path.iterdir() if file.is_file()]
-    kind = {1: "grey", 3: "RGB", 4: "RGBA"}[store.channels]
+    kind = {1: "grayscale", 3: "RGB", 4: "RGBA"}[store.channels]
     further = [str(store.column(name)) for name in store.columns if name != LABEL or store.labels() is None]
     lines = [
         f"store        {printable(str(store.path), 5000)}",
@@ -170,7 +177,7 @@ def _classes(store: Store) -> str:
 
 
 def main(args: Sequence[str]) -> int:
-    """Parse and run."""
+    """Parse the options and run the command."""
     if args[:1] in (["celebahq"], ["faces"]):
         return importlib.import_module(f"progan.cli.{args[0]}").main(args[1:])
     return tyro.cli(Prepare, args=list(args), prog="progan prepare").run()

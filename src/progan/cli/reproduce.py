@@ -1,4 +1,4 @@
-"""The command 'progan reproduce', with 'reproduce page'."""
+"""The commands 'progan reproduce' and 'progan reproduce page'."""
 
 import shlex
 from collections.abc import Sequence
@@ -18,47 +18,54 @@ from progan.experiments.run import Request, reproduce
 from progan.experiments.scale import parse_scale
 from progan.files import replacing
 
+_OF_SCALE = "(default: set by --scale)"
+
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Train and measure the rows of a table or figure of the paper, and print ours beside the paper's.
+    """Train and evaluate the rows of a table or figure of the paper and print the results next to the paper's.
 
-    Run the same command again to go on where it stopped; finished rows are not made again.
+    Run the same command again to resume. Finished rows are not trained again.
 
-    Other commands: progan reproduce --list, progan reproduce page docs/results.md RESULTS ...
+    To list all tables and figures, run progan reproduce --list. To write results into a page of the documentation, see
+    progan reproduce page --help.
     """
 
     table: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TABLE")]
-    """Which one; 'progan reproduce --list' shows all."""
-    data: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="DATA")] = None
-    """Store; or any source that 'progan prepare' reads, where the paper cuts and chooses nothing. Scale smoke makes its
-    own if none is given."""
-    scale: str = "paper"
-    """How much of the paper's images shown: smoke (does it run), small
-    (laptop hours), paper (all), or a number like 0.01."""
-    rows: tuple[str, ...] = ()
-    """Only these rows."""
-    seeds: int | None = None
-    """Runs of each row; 1 at scales smoke and small, else the paper's number, when not given."""
-    maps: float | None = None
-    """Share of the feature maps, if not the scale's."""
-    lr: float | None = None
-    """Times the learning rates, for short runs of narrow networks."""
-    count: float | None = None
-    """Share of the images that metrics are measured with, if not the scale's."""
-    resolution: int | None = None
-    """Most pixels of the shorter side, if not the scale's."""
+    """Name of the table or figure; 'progan reproduce --list' lists all."""
+    data: Annotated[
+        tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="DATA", help_behavior_hint="(optional at scale smoke)")
+    ] = None
+    """Store with the data that 'progan reproduce --list' names. If the paper neither
+    crops nor selects images, any source that 'progan prepare' can read."""
+    scale: Annotated[str, tyro.conf.arg(metavar="SCALE")] = "paper"
+    """Size of the experiment: smoke (a quick test), small (laptop hours), paper, or a fraction of it, such as 0.01."""
+    rows: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ROW ...", help_behavior_hint="(default: all)")] = ()
+    """Rows to reproduce."""
+    seeds: Annotated[
+        int | None,
+        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 1 at scales smoke and small, else as in the paper)"),
+    ] = None
+    """Number of runs per row, each with its own seed."""
+    maps: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_OF_SCALE)] = None
+    """Fraction of the paper's number of feature maps."""
+    lr: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_OF_SCALE)] = None
+    """Factor on the paper's learning rates, for short runs of narrow networks."""
+    count: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_OF_SCALE)] = None
+    """Fraction of the paper's number of images for the metrics."""
+    resolution: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_OF_SCALE)] = None
+    """Largest shorter side of the images [pixels]; a power of two."""
     out: Path = Path("reproduced")
-    """Folder of run directories and results."""
+    """Folder for run directories and results."""
     jobs: int = 1
-    """Runs at the same time, in processes of one thread each."""
+    """Number of runs to train at the same time, in processes with one thread each."""
     device: str = "auto"
-    """cuda, cuda:1, mps, cpu, or auto."""
-    runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN")] = ()
-    """Of figure4: train nothing, and draw the curves of these run directories."""
+    """Device to train on: cuda, cuda:1, mps, cpu or auto."""
+    runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN ...", help_behavior_hint="(default: none)")] = ()
+    """For figure4 and figure4c: draw the curves of these run directories and train nothing."""
 
     def run(self) -> int:
-        """Make what is missing, and print the table."""
+        """Train and evaluate what is missing, and print the table."""
         if self.table not in EXPERIMENTS:
             raise ConfigError(f"unknown table {self.table!r}; {nearest(self.table, list(EXPERIMENTS))}")
         experiment = EXPERIMENTS[self.table]
@@ -92,7 +99,7 @@ class Reproduce:
         return 0
 
     def _command(self) -> str:
-        """What was typed, without paths of this machine."""
+        """Return the command line without paths of this machine."""
         words = ["progan", "reproduce", self.table, *([self.data.name] if self.data else [])]
         for name in ("scale", "rows", "seeds", "maps", "lr", "count", "resolution", "jobs"):
             value, default = getattr(self, name), getattr(type(self), name)
@@ -103,17 +110,19 @@ class Reproduce:
 
 @dataclass(frozen=True)
 class Page:
-    """Write results into a page of the documentation, as tables beside the paper's."""
+    """Write results into a page of the documentation, as tables next to the paper's numbers."""
 
     page: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PAGE")]
-    """Markdown file with a section for each experiment, like docs/results.md."""
-    results: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RESULTS")]
-    """Folders that 'progan reproduce' wrote; all that a section shall have."""
+    """Markdown file with one section per experiment, such as docs/results.md."""
+    results: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RESULTS", help_behavior_hint="(required)")
+    ]
+    """Folders written by 'progan reproduce'. Sections are replaced: list all results that a section should contain."""
 
     def run(self) -> int:
-        """Fill the sections and copy the pictures."""
+        """Fill in the sections and copy the figures."""
         if not self.page.is_file():
-            raise DataError(f"{self.page}: is not there; wanted a page with sections like docs/results.md")
+            raise DataError(f"{self.page}: no such file; expected a page with sections such as docs/results.md")
         folders = [path if path.is_dir() else path.parent for path in self.results]
         measured = [copy_figures(read(folder), folder, self.page.parent) for folder in folders]
         text = fill(self.page.read_text(), EXPERIMENTS, measured)
@@ -124,7 +133,7 @@ class Page:
 
 
 def main(args: Sequence[str]) -> int:
-    """Parse and run."""
+    """Parse the options and run the command."""
     if args and args[0] == "page":
         return tyro.cli(Page, args=list(args[1:]), prog="progan reproduce page").run()
     if "--list" in args:
@@ -138,10 +147,10 @@ def _list() -> str:
     for name, experiment in EXPERIMENTS.items():
         rows = [row.name for row in experiment.rows]
         some = ", ".join(rows if len(rows) <= 12 else [*rows[:3], "...", rows[-1]])
-        lines.append(f"{name:<15} {experiment.title}: {len(rows)} rows ({some})")
+        lines.append(f"{name:<15} {experiment.title}: {len(rows)} {'row' if len(rows) == 1 else 'rows'} ({some})")
         lines.append(f"{'':<15} {experiment.caption}")
         if experiment.trains:
-            runs = f"; {experiment.seeds} runs of each row" if experiment.seeds > 1 else ""
-            lines.append(f"{'':<15} measured: {', '.join(experiment.metrics)}{runs}")
-            lines.append(f"{'':<15} DATA: {experiment.prepare}")
+            runs = f"; {experiment.seeds} runs per row" if experiment.seeds > 1 else ""
+            lines.append(f"{'':<15} metrics: {', '.join(experiment.metrics)}{runs}")
+            lines.append(f"{'':<15} data: {experiment.prepare}")
     return "\n".join(lines)

@@ -17,49 +17,63 @@ from progan.training.config import AnyGAN, RunConfig
 
 @dataclass(frozen=True)
 class Train(Generic[AnyGAN]):
-    """Train a GAN. Run the same command again to go on where it stopped."""
+    """Train a GAN. Run the same command again to resume an interrupted run."""
 
-    data: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DATA")]
-    """Store written by 'progan prepare', or any source that it reads; one for each source of the GAN."""
+    data: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DATA", help_behavior_hint="(required)")
+    ]
+    """Store written by 'progan prepare', or any source that it can read. Give one for each data set of the GAN."""
     config: Annotated[RunConfig[AnyGAN], tyro.conf.arg(name="")]
     """Settings of the run."""
-    epochs: float | None = None
-    """Length of the run, in place of schedule.total-kimg: how often each image is shown."""
-    resolution: str | None = None
-    """Final size like 64 or 64x128 (height x width); the preset's, or the data's, when not given."""
+    epochs: Annotated[
+        float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: set by schedule.total-kimg)")
+    ] = None
+    """Length of the run in epochs: how many times each image is shown."""
+    resolution: Annotated[
+        str | None, tyro.conf.arg(metavar="SIZE", help_behavior_hint="(default: that of the preset, or of the data)")
+    ] = None
+    """Final image size, such as 64 or 64x128 (height x width)."""
     crop: str = "none"
-    """If DATA is no store: what to cut out, center or X,Y,W,H (see 'progan prepare')."""
+    """Region to crop from each image if DATA is not a store: none, center or X,Y,W,H (see 'progan prepare --help')."""
     out: Path = Path("runs")
-    """Where run directories are."""
-    name: str | None = None
-    """Name of the run directory; PRESET-DATA when not given."""
+    """Folder in which the run directories are created."""
+    name: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: PRESET-DATA)")] = None
+    """Name of the run directory."""
     device: str = "auto"
-    """cuda, cuda:1, mps, cpu, or auto."""
-    workers: int | None = None
-    """Processes that prepare a source."""
-    metrics: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Measure these while training: {', '.join(METRICS)}.")] = ()
+    """Device to train on: cuda, cuda:1, mps, cpu or auto."""
+    workers: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one per CPU)")] = None
+    """Number of processes that decode images if DATA is not a store."""
+    metrics: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(
+            help=f"Metrics to compute during training: {', '.join(METRICS)}.", help_behavior_hint="(default: none)"
+        ),
+    ] = ()
     metric_kimg: float = 100
-    """Measure every so many thousands of images; also at the end of every stage."""
+    """Compute the metrics every N thousand images, and at the end of every stage."""
     metric_count: int = 2048
-    """Images of each set to measure with; fewer than in the papers, so compare such numbers only with each other."""
+    """Images per set for the metrics. Fewer than in the papers, so compare such values only with each other."""
     dry_run: bool = False
-    """Print the configuration, memory and time estimates, and stop."""
+    """Print the configuration with estimates of memory and time, then exit."""
 
 
 def _about(preset: Callable[[], RunConfig]) -> str:
-    """The first line of its docstring."""
+    """Return the first line of a preset's docstring."""
     doc = getattr(preset, "func", preset).__doc__  # of a partial function, not of partial
     return (doc or "").partition("\n")[0]
 
 
 def main(args: Sequence[str]) -> int:
-    """Parse 'PRESET DATA --options', prepare the data if need be, and train."""
+    """Parse 'PRESET DATA --options', prepare the data if necessary, and train."""
     if not args or args[0] in ("-h", "--help"):
-        print("usage: progan train PRESET DATA [--schedule.batch 8 ...]     progan train PRESET --help tells more\n")
+        print(
+            "usage: progan train PRESET DATA [OPTIONS]     for example: progan train auto photos --seed 1\n\npresets:"
+        )
         docs = {name: _about(make) for name, make in PRESETS.items()}
-        docs[AUTO] = "Resolution, networks, batch and schedule picked from the data and the machine."
+        docs[AUTO] = "Resolution, networks, batch size and schedule chosen to suit the data and the machine."
         width = max(map(len, docs))
         print("\n".join(f"  {name:<{width}} {doc}" for name, doc in docs.items()))
+        print("\nRun 'progan train PRESET --help' for all options of a preset.")
         return 0 if args else 2
     preset, *rest = args
     if preset not in PRESETS:
@@ -78,11 +92,11 @@ _PASSED = (
     *("out", "name", "epochs", "resolution", "crop", "workers", "device"),
     *("metrics", "metric_kimg", "metric_count", "dry_run"),
 )
-"""Options that mean to ``progan.train`` what they mean here."""
+"""Options that are passed to ``progan.train`` unchanged."""
 
 
 def _parse(preset: str, args: Sequence[str], default: RunConfig) -> Train:
-    """The options, with those of ``default`` where none are given."""
+    """Parse the options; settings that are not given keep their value in ``default``."""
     start = Train(data=tyro.MISSING, config=default)
     kind = Train[type(default.gan)]  # so that the options are those of this GAN
     return tyro.cli(kind, args=list(args), default=start, prog=f"progan train {preset}")

@@ -111,4 +111,4 @@ class Experiment:
         for row in self.rows:
             if row.name == name:
                 return row
-        raise ConfigError(f"{self.name} has no row {name!r}; there are {', '.join(row.name for row in self.rows)}")
+        raise ConfigError(f"{self.name} has no row {name!r}; choose from {', '.join(row.name for row in self.rows)}")

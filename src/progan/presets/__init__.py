@@ -1,9 +1,9 @@
-"""Presets: functions that return the configuration of a run, values only."""
+"""Presets: functions that return the settings of a run."""
 
 from progan.presets import mnist_1k, progressive, restoration, table1
 
 AUTO = "auto"
-"""The preset that looks at the data and the machine first."""
+"""Name of the preset that adapts its settings to the data and the machine."""
 
 PRESETS = {
     AUTO: lambda: progressive.auto()[0],

@@ -1,4 +1,4 @@
-"""The runs of Karras et al. 2018 (ProGAN) and of their released program, and small ones of our own."""
+"""Runs of Karras et al. 2018 (ProGAN) and of their released program, and small runs of our own."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ STDDEV_GROUP = 16  # stddev group of the paper, which took the whole batch; smal
 
 
 def celebahq_1024_paper() -> RunConfig:
-    """CelebA-HQ at 1024x1024 as in the paper (appendix A): 1 GPU, batch 16 shrinking to 3, 19,000 kimg."""
+    """CelebA-HQ at 1024x1024 as in the paper (appendix A): 1 GPU, batch size 16 falling to 3, 19,000 kimg."""
     return RunConfig(
         gan=ProGANConfig(stddev_group=STDDEV_GROUP),
         schedule=ScheduleConfig(
@@ -20,24 +20,24 @@ def celebahq_1024_paper() -> RunConfig:
 
 
 def celebahq_1024() -> RunConfig:
-    """CelebA-HQ at 1024x1024, the released program's settings for 1 GPU, 12,000 kimg."""
+    """CelebA-HQ at 1024x1024 with the released program's settings for 1 GPU, 12,000 kimg."""
     return _celebahq({4: 128, 32: 64, 64: 32, 128: 16, 256: 8, 512: 4}, {4: 0.001, 1024: 0.0015})
 
 
 def celebahq_1024_2gpu() -> RunConfig:
-    """The same for 2 GPUs (torchrun --nproc-per-node 2)."""
+    """CelebA-HQ at 1024x1024 with the released program's settings for 2 GPUs (torchrun --nproc-per-node 2)."""
     return _celebahq({4: 256, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8}, {4: 0.001, 512: 0.0015, 1024: 0.002})
 
 
 def celebahq_1024_4gpu() -> RunConfig:
-    """The same for 4 GPUs (torchrun --nproc-per-node 4)."""
+    """CelebA-HQ at 1024x1024 with the released program's settings for 4 GPUs (torchrun --nproc-per-node 4)."""
     return _celebahq(
         {4: 512, 8: 256, 16: 128, 32: 64, 64: 32, 128: 16}, {4: 0.001, 256: 0.0015, 512: 0.002, 1024: 0.003}
     )
 
 
 def celebahq_1024_8gpu() -> RunConfig:
-    """The same for 8 GPUs (torchrun --nproc-per-node 8)."""
+    """CelebA-HQ at 1024x1024 with the released program's settings for 8 GPUs (torchrun --nproc-per-node 8)."""
     return _celebahq({4: 512, 8: 256, 16: 128, 32: 64, 64: 32}, {4: 0.001, 128: 0.0015, 256: 0.002, 512: 0.003})
 
 
@@ -46,26 +46,27 @@ def _celebahq(batch: dict[int, int], lr: dict[int, float]) -> RunConfig:
 
 
 def celebahq_1024_no_growing() -> RunConfig:
-    """The same as in the paper, but at 1024x1024 from the start, at batch 3 (figure 4c)."""
+    """CelebA-HQ as in the paper, but at 1024x1024 from the start with batch size 3 (figure 4c)."""
     return without_growing(celebahq_1024_paper())
 
 
 def celebahq_1024_lsgan() -> RunConfig:
-    """The same as in the paper with least squares and noise in D instead of WGAN-GP (appendix B)."""
+    """CelebA-HQ as in the paper, but with a least-squares loss and noise in D instead of WGAN-GP (appendix B)."""
     run = celebahq_1024_paper()
     gan = replace(run.gan, loss="least_squares", adaptive_noise=True, penalty_weight=0.0, drift_weight=0.0)
     return replace(run, gan=gan)
 
 
 def without_growing(run: RunConfig) -> RunConfig:
-    """The same run at its full size from the start (figure 4)."""
+    """Return the same run, trained at its full resolution from the start (figure 4)."""
     return replace(run, schedule=replace(run.schedule, start_resolution=run.schedule.resolution))
 
 
 def lsun_256() -> RunConfig:
-    """One of 30 LSUN categories at 256x256 (paper, appendix G), 20,000 kimg.
+    """One of the 30 LSUN categories at 256x256 (paper, appendix G), 20,000 kimg.
 
-    Bedroom and dog were trained on all images with --no-mirror, the others on 100,000 images, mirrored.
+    The paper used all images of bedroom and dog without mirroring (--no-mirror), and 100,000 images of each other
+    category with mirroring.
     """
     return RunConfig(
         gan=ProGANConfig(stddev_group=STDDEV_GROUP),
@@ -85,13 +86,13 @@ def cifar10() -> RunConfig:
 
 
 def cifar10_conditional() -> RunConfig:
-    """CIFAR-10 with its labels: G gets them, and D classifies (AC-GAN)."""
+    """Class-conditional CIFAR-10: G receives the labels, and D also classifies the images (AC-GAN)."""
     run = cifar10()
     return replace(run, gan=replace(run.gan, conditional=True))
 
 
 def demo() -> RunConfig:
-    """A few minutes on a laptop: small images at 16x16, for trying things out."""
+    """Images of 16x16 pixels for a first try; takes a few minutes on a laptop."""
     return RunConfig(
         gan=ProGANConfig(fmap_base=128, fmap_max=32, latent_size=64),
         schedule=ScheduleConfig(resolution=16, hold_kimg=3, fade_kimg=5, total_kimg=120, lr=0.008),
@@ -105,13 +106,13 @@ def demo() -> RunConfig:
 def auto(
     resolution: int = 64, count: int = 10_000, device: str = "cpu", *, grows: bool = True
 ) -> tuple[RunConfig, list[str]]:
-    """A run that suits the data and the machine, and the reasons for each choice.
+    """Return settings that suit the data and the machine, and the reasons for them.
 
     Args:
         resolution: shorter side of the images [pixels].
         count: number of images.
-        device: cuda, mps or cpu.
-        grows: whether networks can grow through halves of that size.
+        device: type of the device: "cuda", "mps" or "cpu".
+        grows: whether networks can grow to this size by doubling.
     """
     levels = resolution.bit_length() - 3
     if device != "cuda":
@@ -122,7 +123,9 @@ def auto(
             resolution=resolution,
             start_resolution=4 if grows else resolution,
         )
-        why = [f"{device}: at most 64 feature maps, batch 16, 20 kimg for each fade and hold, {total} kimg in all"]
+        why = [
+            f"{device}: at most 64 feature maps, batch size 16, 20 kimg per fade and per hold, {total} kimg in total"
+        ]
     else:
         base = celebahq_1024()
         total = 1200 * levels + 2400
@@ -131,16 +134,16 @@ def auto(
             base.gan,
             replace(base.schedule, resolution=resolution, start_resolution=start, total_kimg=total),
         )
-        why = [f"{device}: the paper's networks, the released program's batches for one GPU, {total:,} kimg in all"]
+        why = [
+            f"{device}: the paper's networks, the released program's batch sizes for one GPU, {total:,} kimg in total"
+        ]
     config = RunConfig(gan=gan, schedule=schedule)
     if device != "cuda":
         config = replace(config, ema_kimg=5, log_kimg=1, sample_kimg=10, snapshot_kimg=50)
-        why.append("moving average of G with a half-life of 5 kimg, as the run is short")
-    why += [f"resolution {resolution}, from the data", "mirrored at random; --no-mirror where left and right matter"]
+        why.append("moving average of G with a half-life of 5 kimg, because the run is short")
+    why += [f"resolution {resolution}, from the data", "random mirroring; use --no-mirror if left and right matter"]
     if not grows:
-        why.append("without growing, for which the shorter side would be a power of two and the longer its multiple")
+        why.append("no growing, which requires a power of two as the shorter side and a multiple of it as the longer")
     if count < 5000:
-        why.append(
-            f"only {count} images: expect D to learn them by heart; stop early and compare with samples/reals.png"
-        )
+        why.append(f"only {count} images: expect D to memorize them; stop early and compare with samples/reals.png")
     return config, why

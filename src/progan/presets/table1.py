@@ -1,7 +1,7 @@
-"""Table 1 of Karras et al. 2018: from the WGAN-GP of Gulrajani et al. to ProGAN, one change a row, at 128x128.
+"""Table 1 of Karras et al. 2018: from the WGAN-GP of Gulrajani et al. to ProGAN at 128x128, one change per row.
 
-CelebA and LSUN bedroom were trained alike, except that bedrooms are not mirrored (--no-mirror). Appendix A.2 has most
-settings, the released programs have the others. The decay of G's average keeps its half-life in images.
+CelebA and LSUN bedroom use the same settings, except that bedrooms are not mirrored (--no-mirror). Most settings are
+from appendix A.2, the others from the released programs. The half-life of G's average in images is equal in all rows.
 """
 
 from dataclasses import replace
@@ -13,7 +13,7 @@ from progan.training.config import RunConfig
 
 
 def table1_a() -> RunConfig:
-    """(a) WGAN-GP of Gulrajani et al. 2017: batch norm, layer norm, 5 steps of D, batch 64, no growing."""
+    """Table 1, row a: WGAN-GP of Gulrajani et al.: batch and layer norm, 5 steps of D, batch size 64; no growing."""
     return RunConfig(
         gan=ProGANConfig(
             fmap_base=2048,
@@ -35,19 +35,19 @@ def table1_a() -> RunConfig:
 
 
 def table1_b() -> RunConfig:
-    """(b) + progressive growing."""
+    """Table 1, row b: row a with progressive growing."""
     row = table1_a()
     return replace(row, schedule=replace(row.schedule, start_resolution=4, hold_kimg=600, fade_kimg=600))
 
 
 def table1_c() -> RunConfig:
-    """(c) + small minibatch, 16 instead of 64."""
+    """Table 1, row c: row b with batch size 16 instead of 64."""
     row = table1_b()
     return replace(row, schedule=replace(row.schedule, batch=16), ema_decay=0.999**5)
 
 
 def table1_d() -> RunConfig:
-    """(d) + revised training parameters: one step of D, no normalization, leaky ReLU, drift term, 512 latents."""
+    """Table 1, row d: row c with revised settings: 1 step of D, no normalization, leaky ReLU, drift, 512 latents."""
     row = table1_c()
     gan = replace(
         row.gan,
@@ -64,30 +64,30 @@ def table1_d() -> RunConfig:
 
 
 def table1_e_star() -> RunConfig:
-    """(e*) (d) + minibatch discrimination of Salimans et al. 2016, which was tried for (e)."""
+    """Table 1, row e*: row d with the minibatch discrimination of Salimans et al. 2016, an alternative to row e."""
     row = table1_d()
     return replace(row, gan=replace(row.gan, minibatch_discrimination=100))
 
 
 def table1_e() -> RunConfig:
-    """(e) (d) + minibatch standard deviation."""
+    """Table 1, row e: row d with minibatch standard deviation."""
     row = table1_d()
     return replace(row, gan=replace(row.gan, stddev_group=STDDEV_GROUP))
 
 
 def table1_f() -> RunConfig:
-    """(f) + equalized learning rate, which is ten times larger."""
+    """Table 1, row f: row e with equalized learning rate, and a learning rate ten times higher."""
     row = table1_e()
     return replace(row, gan=replace(row.gan, equalized=True), schedule=replace(row.schedule, lr=1e-3))
 
 
 def table1_g() -> RunConfig:
-    """(g) + pixel norm in G."""
+    """Table 1, row g: row f with pixel norm in G."""
     row = table1_f()
     return replace(row, gan=replace(row.gan, generator_norm="pixel"))
 
 
 def table1_h() -> RunConfig:
-    """(h) Converged: networks of full capacity, trained longer (the paper does not say how long)."""
+    """Table 1, row h: row g with networks of full capacity, trained longer (the paper does not say how long)."""
     row = table1_g()
     return replace(row, gan=replace(row.gan, fmap_base=8192), schedule=replace(row.schedule, total_kimg=20_000))
