@@ -1,17 +1,22 @@
 """Snapshots: what is saved is what is loaded, what is wrong is said, and nothing in a file is executed."""
 
 import json
+import math
 import pickle
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from progan.data.loader import Loader
 from progan.data.store import Store
@@ -20,6 +25,8 @@ from progan.gans import ProGANConfig
 from progan.gans.base import ImageSpec
 from progan.images import to_uint8
 from progan.snapshot import FORMAT, Snapshot, find
+from progan.snapshot.discriminators import beside, load_discriminators, save_discriminators
+from progan.snapshot.registry import GANS
 from progan.training.loop import Trainer
 from small import small_run
 
@@ -216,27 +223,211 @@ def test_pickle_is_refused_and_not_executed(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("metadata", [None, {}, {"progan": "{"}, {"progan": "[]"}, {"progan": '{"format": "other-2"}'}])
 def test_file_of_another_program(metadata: dict | None, tmp_path: Path) -> None:
     save_file({"x": torch.zeros(2)}, tmp_path / "other.safetensors", metadata)
-    with pytest.raises(CheckpointError, match=r"was not written by progan \(progan-snapshot-1 wanted"):
+    with pytest.raises(CheckpointError, match=r"was not written by progan \(progan-snapshot-1 expected"):
         Snapshot.load(tmp_path / "other.safetensors")
+
+
+def rewrite(file: Path, change: dict, **more: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Change the values of a file's header, and its tensors by functions of them; {} removes a value."""
+    with safe_open(file, "pt") as opened:
+        header = json.loads(opened.metadata()["progan"])
+        weights = {k: opened.get_tensor(k).clone() for k in opened.keys()}  # noqa: SIM118  # not a dict
+    for name, value in change.items():
+        *parts, last = name.split("/")
+        inner = header
+        for part in parts:
+            inner = inner[part]
+        if value == {}:
+            del inner[last]
+        else:
+            inner[last] = value
+    save_file({k: more["each"](v) if more else v for k, v in weights.items()}, file, {"progan": json.dumps(header)})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"gan": "stylegan9"}, "gan must be one of progan, .*, got 'stylegan9'"),
+        ({"gan": ["progan"]}, r"gan must be one of .*, got \['progan'\]"),
+        ({"config": None}, "config must be an object of settings, got None"),
+        ({"config/novelty": 1}, "unknown setting 'novelty'"),
+        ({"config/fmap_base": 0}, "fmap_base must be at least 1, got 0"),
+        ({"config/fmap_base": "64"}, "config.fmap_base cannot be '64'"),
+        ({"config/fmap_max": True}, "config.fmap_max cannot be True"),
+        ({"config/fmap_max": 2**40}, "config.fmap_max cannot be 1099511627776"),
+        ({"config/fmap_decay": math.nan}, "config.fmap_decay cannot be nan"),
+        ({"config/fmap_decay": -1e6}, "float division by zero"),
+        ({"config/generator_norm": "none at all"}, "config.generator_norm cannot be 'none at all'"),
+        ({"config/conditional": True, "spec/classes": 0, "classes": []}, "needs classes or attributes"),
+        ({"spec": {"channels": 3}}, r"height must be 1 \.\.\. 65536, got None"),
+        ({"spec/height": 0, "spec/width": 0}, r"height must be 1 \.\.\. 65536, got 0"),
+        ({"spec/height": 2**40}, r"height must be 1 \.\.\. 65536, got 1099511627776"),
+        ({"spec/width": 17}, "both sides must be multiples of 4"),
+        ({"spec/classes": -1}, r"classes must be 0 \.\.\. "),
+        ({"spec/others": 5}, "others must be a list, got 5"),
+        ({"spec/novelty": 5}, "novelty"),
+        ({"level": 7}, r"level must be 0 \.\.\. 2, got 7"),
+        ({"level": -1}, r"level must be 0 \.\.\. 2, got -1"),
+        ({"level": 1.5}, r"level must be 0 \.\.\. 2, got 1.5"),
+        ({"level": {}}, r"level must be 0 \.\.\. 2, got None"),
+        ({"alpha": "x"}, r"alpha must be 0 \.\.\. 1, got 'x'"),
+        ({"alpha": math.nan}, r"alpha must be 0 \.\.\. 1, got nan"),
+        ({"alpha": 2}, r"alpha must be 0 \.\.\. 1, got 2"),
+        ({"kimg": -1.0}, r"kimg must be 0 \.\.\. .*, got -1.0"),
+        ({"kimg": math.inf}, r"kimg must be 0 \.\.\. .*, got inf"),
+        ({"classes": None}, "classes must be a list of names, got None"),
+        ({"classes": "ab"}, "classes must be a list of names, got 'ab'"),
+        ({"classes": ["cat", 3]}, "classes must be a list of names"),
+        ({"classes": ["cat"]}, "classes must be 2 names or none, got 1"),
+    ],
+)
+def test_header_of_another_version_or_with_a_value_that_none_has(change: dict, reason: str, file: Path) -> None:
+    rewrite(file, change)
+    with pytest.raises(
+        CheckpointError, match=rf"a\.safetensors: its header does not fit this version of progan \(.*{reason}.*\)$"
+    ):
+        Snapshot.load(file)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"gan": "stylegan9"},
-        {"config": {"fmap_base": 64, "novelty": 1}},
-        {"config": {"fmap_base": 0}},
-        {"spec": {"channels": 3}},
-        {"classes": None},
+        {"config/fmap_base": 2**24, "config/fmap_max": 2**24},  # a petabyte and more
+        {"config/latent_size": 2**31 - 1},
+        {"spec/height": 2**16, "spec/width": 2**16},
+        {"spec/channels": 1},
+        {"config/conditional": True},
+        {"gan": "artefacts", "config": {"depth": 100, "maps": 2**20}},
     ],
 )
-def test_header_of_another_version(change: dict, file: Path) -> None:
-    with safe_open(file, "pt") as opened:
-        header = json.loads(opened.metadata()["progan"])
-        weights = {k: opened.get_tensor(k) for k in opened.keys()}  # noqa: SIM118  # not a dict
-    save_file(weights, file, {"progan": json.dumps(header | change)})
-    with pytest.raises(CheckpointError, match="its header has settings that this version does not know"):
+def test_what_the_header_describes_is_compared_with_the_tensors_before_it_is_made(change: dict, file: Path) -> None:
+    rewrite(file, change)
+    with pytest.raises(
+        CheckpointError, match=r"its weights do not fit its settings \(.* (missing|unknown|the shape .*)\)"
+    ):
         Snapshot.load(file)
+
+
+@pytest.mark.parametrize(("gan", "setting"), [("artefacts", "depth"), ("super_resolution", "blocks")])
+def test_networks_of_a_billion_layers_are_not_begun(gan: str, setting: str, file: Path) -> None:
+    rewrite(file, {"gan": gan, "config": {setting: 10**9}})
+    with pytest.raises(CheckpointError, match=f"{setting} must be at most 1000, got 1000000000"):
+        Snapshot.load(file)
+
+
+def test_a_header_nested_without_end(file: Path) -> None:
+    for text in ("[" * 100_000, '{"format": "progan-snapshot-1", "spec": ' + '{"others": [' * 50_000):
+        save_file({"x": torch.zeros(1)}, file, {"progan": text})
+        with pytest.raises(CheckpointError, match="was not written by progan"):
+            Snapshot.load(file)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 70)
+    | st.integers(-(2**80), 2**80)
+    | st.floats()
+    | st.sampled_from(["", "progan", "mnist_1k", "batch", "cat"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["height", "x"]), inner, max_size=2),
+    max_leaves=3,
+)
+
+
+@pytest.fixture(scope="module")
+def conditional_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("fuzz") / "a.safetensors"
+    make(conditional=True).save(path)
+    return path
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_header_gives_a_snapshot_that_works_or_one_line(data: st.DataObject, conditional_file: Path) -> None:
+    header = make(conditional=True).header()
+    names = [*header, *(f"config/{name}" for name in header["config"]), *(f"spec/{name}" for name in header["spec"])]
+    change = data.draw(st.dictionaries(st.sampled_from(names), VALUES, min_size=1, max_size=2))
+    if {"config", "spec"} & change.keys():  # what is inside cannot be changed as well
+        change = {name: value for name, value in change.items() if "/" not in name}
+    file = conditional_file.with_name("mutated.safetensors")
+    shutil.copyfile(conditional_file, file)
+    rewrite(file, change)
+    try:
+        snapshot = Snapshot.load(file)
+    except CheckpointError as error:
+        lines = str(error).splitlines()
+    else:
+        lines = [""]
+        assert snapshot.generate(seeds=[0, 1]).shape[2:] == snapshot.spec.size(snapshot.level)
+    assert len(lines) == 1
+
+
+SMALL = {
+    "progan": ({"fmap_base": 64, "fmap_max": 8, "conditional": True, "generator_norm": "batch"}, (3, 16, 16, 2)),
+    "mnist_1k": ({}, (1, 16, 16)),
+    "artefacts": ({"maps": 4, "depth": 3}, (3, 16, 16)),
+    "super_resolution": ({"maps": 4, "blocks": 2, "critic_maps": 2, "crop": 16, "feature_weight": 0.0}, (3, 16, 16)),
+}
+
+
+@pytest.mark.parametrize("gan", GANS)
+@pytest.mark.parametrize("kind", [torch.float32, torch.float16, torch.float64])
+def test_every_network_of_the_library_is_loaded_as_load_state_dict_does(
+    gan: str, kind: torch.dtype, tmp_path: Path
+) -> None:
+    """The independent reference is a network with memory, into which torch copies the tensors of the file."""
+    options, size = SMALL[gan]
+    config, spec, file = GANS[gan](**options), ImageSpec(*size), tmp_path / "a.safetensors"
+    networks = config.make(spec)
+    snapshot = Snapshot(networks.sampler, gan, config, spec, spec.levels - 1, 1.0, 2.0)
+    snapshot.save(file)
+    save_discriminators(snapshot, file, networks)
+    assert beside(file).exists() == (gan != "artefacts")
+    wanted = {"": config.make_sampler(spec)} | dict(config.make(spec).networks.items())
+    loaded = {}
+    for path in filter(Path.exists, (file, beside(file))):
+        rewrite(path, {}, each=lambda v: v.to(kind) if v.is_floating_point() else v)
+    loaded[""] = Snapshot.load(file).sampler
+    wanted[""].load_state_dict(load_file(file))
+    if beside(file).exists():
+        loaded |= load_discriminators(file)
+        ((name, network),) = ((name, loaded[name]) for name in loaded if name)
+        wanted[name].load_state_dict({k.removeprefix(f"{name}."): v for k, v in load_file(beside(file)).items()})
+    for name, network in loaded.items():
+        reference = wanted[name].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        assert not network.training
+        assert not any(p.requires_grad for p in network.parameters())
+        ours, theirs = network.state_dict(), reference.state_dict()
+        assert ours.keys() == theirs.keys()
+        for key, value in theirs.items():
+            assert (ours[key].dtype, ours[key].stride()) == (value.dtype, value.stride()), key
+            assert torch.equal(ours[key], value), key
+
+
+def test_a_tensor_that_no_file_can_have_is_a_mistake_in_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = make()
+    snapshot.save(tmp_path / "a.safetensors")
+    build = ProGANConfig.make_sampler
+
+    def with_buffer(config: ProGANConfig, spec: ImageSpec) -> torch.nn.Module:
+        network = build(config, spec)
+        network.register_buffer("filter", torch.ones(3), persistent=False)
+        return network
+
+    monkeypatch.setattr(ProGANConfig, "make_sampler", with_buffer)
+    with pytest.raises(TypeError, match=r"Generator\.filter is not in the state dict; make it a persistent buffer"):
+        Snapshot.load(tmp_path / "a.safetensors")
+
+
+def test_what_was_loaded_does_not_change_with_the_file(file: Path) -> None:
+    snapshot = Snapshot.load(file)
+    before = snapshot.generate(seeds=[0])
+    with file.open("r+b") as opened:  # in place, as a copy onto it would be
+        opened.seek(-4000, 2)
+        opened.write(bytes(4000))
+    assert torch.equal(snapshot.generate(seeds=[0]), before)
 
 
 def test_weights_that_do_not_fit(file: Path) -> None:

@@ -45,6 +45,8 @@ class ArtefactsConfig(GANConfig):
         for name in ("maps", "depth"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"gan.{name} must be at least 1, got {getattr(self, name)}")
+        if self.depth > 1000:  # also what a file of unknown origin may ask for
+            raise ConfigError(f"gan.depth must be at most 1000, got {self.depth}")
         if self.crop < 0:
             raise ConfigError(f"gan.crop must be 0 or a number of pixels, got {self.crop}")
         if not 1 <= self.lowest_quality <= self.highest_quality <= 95:

@@ -54,6 +54,8 @@ class SuperResolutionConfig(GANConfig):
         for name in ("blocks", "pretrain_steps", "bn_group"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"gan.{name} must not be negative, got {getattr(self, name)}")
+        if self.blocks > 1000:  # also what a file of unknown origin may ask for
+            raise ConfigError(f"gan.blocks must be at most 1000, got {self.blocks}")
         if self.crop < 0 or self.crop % SCALE:
             raise ConfigError(f"gan.crop must be 0 or a multiple of {SCALE} pixels, got {self.crop}")
 

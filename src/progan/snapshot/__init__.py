@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from progan import draws
 from progan.errors import CheckpointError, ConfigError
 from progan.gans.base import Draw, ImageSpec, Latent
 from progan.images import to_float, to_uint8
-from progan.snapshot.registry import GANS
-from progan.snapshot.tensors import read_tensors, write_tensors
+from progan.snapshot.headers import Header, fitting
+from progan.snapshot.outline import outlined
+from progan.snapshot.tensors import read_header, read_into, write_tensors
 
 FORMAT = "progan-snapshot-1"
 BESIDE = ".discriminator"
@@ -305,20 +305,13 @@ class Snapshot:
             CheckpointError: if there is none, or it is damaged or of another program.
         """
         path = find(Path(path))
-        header, weights = read_tensors(path, FORMAT)
-        with header_of(path):
-            config, spec = GANS[header["gan"]](**header["config"]), ImageSpec.of(header["spec"])
-            sampler = config.make_sampler(spec)
-            rest: dict[str, Any] = {k: header[k] for k in ("level", "alpha", "kimg")}
-            rest["classes"] = tuple(header["classes"])
-        try:
-            sampler.load_state_dict(weights)
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"{path}: its weights do not fit its settings ({str(error).splitlines()[-1].strip()})"
-            ) from error
-        sampler = sampler.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
-        return cls(sampler, header["gan"], config, spec, **rest)
+        header = Header.of(read_header(path, FORMAT)[0], path)
+        with fitting(path), outlined():
+            sampler = header.config.make_sampler(header.spec)
+            if hasattr(sampler, "first_level"):
+                header.spec.check_doubling()
+        sampler = read_into(sampler, path, device=device)
+        return cls(sampler, **vars(header))
 
     def header(self) -> dict[str, Any]:
         """What the file says of it: nothing in which equal runs could differ."""
@@ -348,12 +341,3 @@ def find(path: Path) -> Path:
             return candidate
     there = "is a folder without snapshots" if path.is_dir() else "does not exist"
     raise CheckpointError(f"{path}: {there}; wanted a .safetensors file, a shared folder or a run directory")
-
-
-@contextmanager
-def header_of(path: Path) -> Iterator[None]:
-    """Say what is wrong with a header that names what does not exist here."""
-    try:
-        yield
-    except (LookupError, TypeError, ValueError, ConfigError) as error:
-        raise CheckpointError(f"{path}: its header has settings that this version does not know ({error})") from error

@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from progan.errors import CheckpointError
-from progan.gans.base import GAN, ImageSpec
-from progan.snapshot import BESIDE, Snapshot, find, header_of
-from progan.snapshot.registry import GANS
-from progan.snapshot.tensors import read_tensors, write_tensors
+from progan.gans.base import GAN
+from progan.snapshot import BESIDE, Snapshot, find
+from progan.snapshot.headers import Header, fitting
+from progan.snapshot.outline import outlined
+from progan.snapshot.tensors import read_header, read_into, write_tensors
 
 FORMAT = "progan-networks-1"
 
@@ -44,14 +45,10 @@ def load_discriminators(path: Path | str, *, device: torch.device | str = "cpu")
     file = beside(find(Path(path)))
     if not file.is_file():
         raise CheckpointError(f"{file}: does not exist; a run writes it at its end, beside its last snapshot")
-    header, weights = read_tensors(file, FORMAT)
-    with header_of(file):
-        networks = GANS[header["gan"]](**header["config"]).make(ImageSpec.of(header["spec"])).networks
-    names = dict.fromkeys(key.partition(".")[0] for key in weights)
-    try:
+    values, tensors = read_header(file, FORMAT)
+    header = Header.of(values, file)
+    with fitting(file), outlined():
+        networks = header.config.make(header.spec).networks
+        names = dict.fromkeys(name.partition(".")[0] for name in tensors)
         found = nn.ModuleDict({name: networks[name] for name in names})
-        found.load_state_dict(weights)
-    except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{file}: its weights do not fit its settings ({error})") from error
-    found.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()  # type: ignore[call-overload]
-    return dict(found.items())
+    return dict(read_into(found, file, device=device).items())
