@@ -38,7 +38,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when it is first asked for, because PyTorch takes seconds that decoding processes need not wait."""
+    """Import a public name on first use, so that processes which only decode images do not wait for PyTorch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'progan' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

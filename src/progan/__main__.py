@@ -1,4 +1,4 @@
-"""``python -m progan``: the command line, for torchrun and for places without the console script."""
+"""Entry point of ``python -m progan``, for torchrun and for environments without the console script."""
 
 import sys
 

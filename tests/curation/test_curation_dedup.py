@@ -196,7 +196,7 @@ def test_prepare_does_not_take_the_new_store_for_its_own(pairs: Store, tmp_path:
 
 
 def test_new_store_overwrites_nothing(pairs: Store) -> None:
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="already exists"):
         write_without(pairs, np.arange(12), pairs.path)
     assert Store.open(pairs.path).hash == pairs.hash
 

@@ -95,7 +95,7 @@ def test_sources_without_two_labeled_parts(tmp_path: Path) -> None:
     source = write_idx(tmp_path / "glyphs", train=30, test=20)
     store = prepare(source, tmp_path / "store", PrepareOptions(resolution="32"), workers=0)
     for path in (store.path, source / "train-images-idx3-ubyte"):
-        with pytest.raises(DataError, match="found: one part only"):
+        with pytest.raises(DataError, match="found: only one set of images"):
             train_digit_classifier(path, tmp_path / "out", progress=False)
     bare = write_idx(tmp_path / "bare", train=30, test=20, with_labels=False)
     with pytest.raises(DataError, match="found: 0 classes"):

@@ -56,7 +56,7 @@ def test_weights_that_are_others_are_one_line(tmp_path) -> None:
     states = random_states()
     for name, state in states.items():
         torch.save(state, tmp_path / f"{name}.pt")
-    with pytest.raises(DataError, match=r"pnet.pt: not the file of facenet-pytorch 2.6.0\n.*wanted a2a71925"):
+    with pytest.raises(DataError, match=r"pnet.pt: not the file of facenet-pytorch 2.6.0\n.*expected a2a71925"):
         load_detector(tmp_path)
     states["rnet"]["dense4.wait"] = states["rnet"].pop("dense4.weight")
     with pytest.raises(DataError, match=r"rnet.pt: .* 2 tensors do not fit\n.*dense4.weight: missing; dense4.wait: un"):

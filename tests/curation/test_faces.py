@@ -118,7 +118,7 @@ def test_opencv_finds_drawn_faces_where_they_are(photos: Path, tmp_path: Path) -
     assert main(args) == 0
     *found, nothing = rows(tmp_path / "store")
     assert nothing["file"] == "b.png"
-    assert nothing["problem"] == "no face of 64 pixels or more found"
+    assert nothing["problem"] == "found no face of at least 64 pixels"
     assert Store.open(tmp_path / "store").count == len(found) == 2
     places = sorted((float(row["x"]), float(row["y"])) for row in found)
     np.testing.assert_allclose(places, [(95, 105), (275, 115)], atol=12)
@@ -127,14 +127,14 @@ def test_opencv_finds_drawn_faces_where_they_are(photos: Path, tmp_path: Path) -
 def test_without_cascades_it_says_what_to_type(photos: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(faces, "_CASCADE", "nothing.xml")
     assert main(["prepare", "faces", str(photos), str(tmp_path / "store")]) == 2
-    assert "pip install 'progan[faces]', or --detector mtcnn" in capsys.readouterr().err
+    assert "pip install 'progan[faces]', or use --detector mtcnn" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(faces.ConfigError, match="found: import of cv2 halted"):
         load_finder("opencv")
 
 
 def test_pictures_without_any_face_are_one_line(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(faces.DataError, match=r"a.png: no face of 64 pixels or more found\n  fix:   choose a lower"):
+    with pytest.raises(faces.DataError, match=r"a.png: found no face of at least 64 pixels\n  fix:   use a lower"):
         prepare_faces(photos, tmp_path / "store", Boxes())
 
 

@@ -47,17 +47,17 @@ def test_columns_may_have_any_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["3", " ".join(COLUMNS), f"1.jpg {NUMBERS}"], "cut off.*\n.*found: 1 faces, wanted 3"),
-        (["1", "a b c", f"1.jpg {NUMBERS}"], "line 2: wanted lefteye_x"),
-        (["1", " ".join(COLUMNS), "1.jpg 1 2 3"], "line 3: wanted a name and ten numbers"),
-        (["file,x,y", "1.jpg,1,2"], "no table of landmarks\n.*missing lefteyex"),
+        (["3", " ".join(COLUMNS), f"1.jpg {NUMBERS}"], "truncated.*\n.*found: 1 faces, expected 3"),
+        (["1", "a b c", f"1.jpg {NUMBERS}"], "line 2: expected lefteye_x"),
+        (["1", " ".join(COLUMNS), "1.jpg 1 2 3"], "line 3: expected a name and ten numbers"),
+        (["file,x,y", "1.jpg,1,2"], "not a table of landmarks\n.*missing lefteyex"),
         (["file," + ",".join(COLUMNS)], "no landmarks\n.*found: 0 faces"),
         (
             ["file," + ",".join(COLUMNS), "1.jpg," + "nan," * 9 + "1"],
-            "line 2: no name, or landmarks that are no numbers",
+            "line 2: the name is missing, or landmarks are not finite",
         ),
-        (["file," + ",".join(COLUMNS), "1.jpg,5"], "line 2: found 2 columns, wanted 11"),
-        (["file," + ",".join(COLUMNS), *["1.jpg," + NUMBERS.replace(" ", ",")] * 2], "line 3: 1.jpg is there twice"),
+        (["file," + ",".join(COLUMNS), "1.jpg,5"], "line 2: expected 11 columns, found 2"),
+        (["file," + ",".join(COLUMNS), *["1.jpg," + NUMBERS.replace(" ", ",")] * 2], "line 3: duplicate name 1.jpg"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, lines: list[str], message: str) -> None:

@@ -90,7 +90,7 @@ def test_each_network_is_optional(snapshots: tuple[Path, Path]) -> None:
     image, points = photographs(1, 12)[0], np.zeros((5, 2))
     assert load_restore(snapshots[0], None)[0](image, points)[0].shape == (12, 12, 3)
     assert load_restore(None, snapshots[1])[0](image, points)[0].shape == (48, 48, 3)
-    with pytest.raises(ConfigError, match="needs the snapshot"):
+    with pytest.raises(ConfigError, match="requires the snapshot"):
         load_restore()
 
 
@@ -131,10 +131,10 @@ def test_read_only_pictures_are_taken(snapshots: tuple[Path, Path]) -> None:
 
 def test_other_networks_are_refused_by_name(snapshots: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"a\.safetensors: wanted a network of kind super_resolution .* found artefacts"
+        ConfigError, match=r"a\.safetensors: expected a network of kind super_resolution .* found artefacts"
     ):
         load_restore(None, snapshots[0])
-    with pytest.raises(ConfigError, match="of 1 channels"):
+    with pytest.raises(ConfigError, match="with 1 channels"):
         load_restore(kept(tmp_path / "grey.safetensors", "artefacts", ARTEFACTS, channels=1), None)
     config, spec = ProGANConfig(fmap_base=16, fmap_max=4, latent_size=4), ImageSpec(3, 8, 8)
     Snapshot(config.make_sampler(spec), "progan", config, spec, level=1).save(tmp_path / "progan.safetensors")

@@ -209,7 +209,7 @@ def test_missing_weights_of_the_features_are_said_at_once(monkeypatch: pytest.Mo
 
 def test_images_of_another_size_are_an_error_that_tells_what_to_set() -> None:
     gan = SuperResolution(SMALL, SPEC)
-    with pytest.raises(ConfigError, match=r"images of 8x8 came, wanted 16x16; set schedule\.start_resolution"):
+    with pytest.raises(ConfigError, match=r"got images of 8x8, expected 16x16; set schedule\.start_resolution"):
         gan.examples(batch_of(photographs(2, 8)))
 
 

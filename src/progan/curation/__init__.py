@@ -1,1 +1,1 @@
-"""Making of what data sets and metrics need: networks that read, crops that align, subsets worth learning from."""
+"""Preparation of data sets and of networks for metrics: face crops, removal of near-duplicates, digit classifier."""

@@ -1,4 +1,4 @@
-"""CelebA-HQ's crop (ProGAN appendix C): from five landmarks of a face to a square, upright picture of it."""
+"""Alignment of faces for CelebA-HQ (ProGAN appendix C): from five landmarks to a square, upright image of the face."""
 
 from dataclasses import dataclass
 
@@ -11,32 +11,32 @@ from progan.errors import DataError
 
 _EYES, _EYES_TO_MOUTH, _DOWN = 4.0, 3.6, 0.1  # appendix C: s = max(4.0 |x'|, 3.6 |y'|), c = eyes - 0.1 y'
 _SUPERSAMPLING = 4  # appendix C: 4096 samples for 1024 pixels
-_BLOCK_SAMPLES = 1 << 20  # of the supersampled picture in memory at a time
+_BLOCK_SAMPLES = 1 << 20  # samples of the supersampled image in memory at a time
 _BLURS = ((0.01, 0.03), (0.02, 0.08), (0.04, 0.16))
-"""Gaussian's sigma, and depth beyond the border where it alone is seen, both in sides of the square. The paper gives
-no numbers; these are ours, chosen by eye."""
-_MOST_PIXELS = 2e8  # of a part with what the blur reaches for: 3 GB
-_LARGEST = 4  # sides of a square in longer sides of its picture: beyond, nearly all of it would be mirrored
+"""Sigma of each Gaussian, and the depth beyond the border where only it is seen, in sides of the square. The paper
+gives no numbers; these were chosen by eye."""
+_MOST_PIXELS = 2e8  # of a region including the reach of the blur: 3 GB
+_LARGEST = 4  # largest side of a square in longer sides of its image; beyond, nearly all of it would be mirrored
 
 
 @dataclass(frozen=True)
 class CropSquare:
-    """A rotated square in an image; coordinates are (x, y), and whole numbers are the centers of pixels."""
+    """Rotated square in an image. Coordinates are (x, y); integer coordinates are the centers of pixels."""
 
     center: np.ndarray
-    """float64 [2], pixels."""
+    """Center of the square [pixels], float64 [2]."""
     side: float
-    """Pixels of the image."""
+    """Side of the square [pixels of the image]."""
     x: np.ndarray
-    """Unit vector from its left to its right, float64 [2]."""
+    """Unit vector from left to right of the square, float64 [2]."""
 
     @property
     def y(self) -> np.ndarray:
-        """Unit vector from its bottom to its top, float64 [2]."""
+        """Unit vector from bottom to top of the square, float64 [2]."""
         return rotate90(self.x)
 
     def to_image(self, places: np.ndarray) -> np.ndarray:
-        """Places in the square, (0, 0) its top left corner and (1, 1) its bottom right one, as points of the image.
+        """Map places in the square, from (0, 0) at the top left to (1, 1) at the bottom right, to points of the image.
 
         Shape: float [..., 2] -> float64 [..., 2].
         """
@@ -44,18 +44,18 @@ class CropSquare:
         return self.center + self.side * (right * self.x - down * self.y)
 
     def from_image(self, points: np.ndarray) -> np.ndarray:
-        """Inverse of ``to_image``."""
+        """Map points of the image to places in the square, the inverse of ``to_image``."""
         away = (np.asarray(points, np.float64) - self.center) / self.side
         return np.stack([away @ self.x, -(away @ self.y)], -1) + 0.5
 
     @property
     def corners(self) -> np.ndarray:
-        """Top left, top right, bottom right and bottom left, float64 [4, 2]."""
+        """Corners in the image: top left, top right, bottom right and bottom left, float64 [4, 2]."""
         return self.to_image(np.array([[0, 0], [1, 0], [1, 1], [0, 1]]))
 
 
 def rotate90(vector: np.ndarray) -> np.ndarray:
-    """(x, y) -> (y, -x): a quarter turn against the clock, as rows of an image go down.
+    """Rotate (x, y) to (y, -x): a quarter turn counterclockwise, because rows of an image run downward.
 
     >>> rotate90(np.array([1.0, 0.0])).tolist()
     [0.0, -1.0]
@@ -64,7 +64,7 @@ def rotate90(vector: np.ndarray) -> np.ndarray:
 
 
 def crop_square(points: np.ndarray) -> CropSquare:
-    """Where the picture of a face is cut out (appendix C).
+    """Return the square to crop for a face (appendix C).
 
     Args:
         points: left eye, right eye, nose, left and right corner of the mouth as seen in the image, float [5, 2].
@@ -78,34 +78,34 @@ def crop_square(points: np.ndarray) -> CropSquare:
     x = across - rotate90(up)
     length = np.hypot(*x)
     if not np.isfinite(length) or length < 1e-6 * side or side < 1:
-        raise DataError(f"landmarks {np.asarray(points).tolist()} are no face: eyes and mouth give no square")
+        raise DataError(f"landmarks {np.asarray(points).tolist()} are not a face: eyes and mouth define no square")
     return CropSquare((e0 + e1) / 2 - _DOWN * up, float(side), x / length)
 
 
 def align(image: np.ndarray, square: CropSquare, resolution: int) -> np.ndarray:
-    """The picture inside a square, sampled bilinearly at 4 or more times the resolution and shrunk by box means.
+    """Resample the contents of a square, with bilinear samples at 4 or more times the resolution and box means of them.
 
-    Where the square is larger than those samples are dense, there are 8, 16, ... samples for a pixel, so that no pixel
-    of the image is skipped. Where it reaches beyond the image, the image is mirrored and increasingly blurred.
+    For a square with more pixels than samples, their number is doubled until no pixel of the image is skipped. Beyond
+    its border, the image is mirrored and increasingly blurred.
 
     Args:
         image: uint8 [H, W, 3].
-        square: from ``crop_square``.
+        square: square to resample, from ``crop_square``.
         resolution: side of the result [pixels].
 
     Returns:
         uint8 [resolution, resolution, 3].
 
     Raises:
-        DataError: if the square lies outside the image, or is far larger than it.
+        DataError: if the square is outside the image or far larger than it.
     """
     height, width = image.shape[:2]
     if not ((square.center >= 0) & (square.center < (width, height))).all() or (
         square.side > _LARGEST * max(width, height)
     ):
         raise DataError(
-            f"the landmarks do not belong to this picture of {height}x{width} pixels (height x width): the face would "
-            f"be a square of {square.side:.0f} pixels around x {square.center[0]:.0f}, y {square.center[1]:.0f}"
+            f"the landmarks do not match this image of {height}x{width} pixels (height x width): the face would be a "
+            f"square with a side of {square.side:.0f} pixels around x {square.center[0]:.0f}, y {square.center[1]:.0f}"
         )
     part, origin = _surroundings(image, square)
     factor = _SUPERSAMPLING
@@ -115,7 +115,7 @@ def align(image: np.ndarray, square: CropSquare, resolution: int) -> np.ndarray:
 
 
 def _sample(part: np.ndarray, square: CropSquare, origin: np.ndarray, resolution: int, factor: int) -> np.ndarray:
-    """Bilinear samples and their box means, some rows at a time."""
+    """Take bilinear samples and their box means, some rows at a time."""
     pixels = torch.tensor(part).permute(2, 0, 1)[None].float()
     size = np.array(part.shape[1::-1])
     at = (np.arange(resolution * factor) + 0.5) / (resolution * factor)
@@ -133,15 +133,15 @@ def _sample(part: np.ndarray, square: CropSquare, origin: np.ndarray, resolution
 
 
 def _surroundings(image: np.ndarray, square: CropSquare) -> tuple[np.ndarray, np.ndarray]:
-    """The part of the extended image that a square needs, uint8 [H, W, 3], and where its first pixel is, (x, y)."""
+    """Return the region of the extended image that a square needs, uint8 [H, W, 3], and its first pixel (x, y)."""
     corners = square.corners
     low, high = np.floor(corners.min(0)).astype(int) - 1, np.ceil(corners.max(0)).astype(int) + 2
     if (low >= 0).all() and (high <= image.shape[1::-1]).all():
         return image[low[1] : high[1], low[0] : high[0]], low
-    margin = int(3 * _BLURS[-1][0] * square.side) + 1  # what a blur reaches for
+    margin = int(3 * _BLURS[-1][0] * square.side) + 1  # reach of the blur
     low, high = low - margin, high + margin
     if np.prod((high - low).astype(float)) > _MOST_PIXELS:
-        raise DataError(f"a square of {square.side:.0f} pixels reaches too far beyond the picture; shrink it first")
+        raise DataError(f"a face of {square.side:.0f} pixels extends too far beyond the image; shrink the image first")
     x, y = np.arange(low[0], high[0]), np.arange(low[1], high[1])
     height, width = image.shape[:2]
     part = image[_mirror(y, height)[:, None], _mirror(x, width)]
@@ -150,7 +150,7 @@ def _surroundings(image: np.ndarray, square: CropSquare) -> tuple[np.ndarray, np
 
 
 def _mirror(places: np.ndarray, length: int) -> np.ndarray:
-    """Positions of any size folded into 0 ... length - 1; the first and the last one are not repeated.
+    """Reflect positions into 0 ... length - 1 without repeating the first and the last one.
 
     >>> _mirror(np.arange(-3, 7), 4).tolist()
     [3, 2, 1, 0, 1, 2, 3, 2, 1, 0]
@@ -161,18 +161,18 @@ def _mirror(places: np.ndarray, length: int) -> np.ndarray:
 
 
 def _beyond(places: np.ndarray, length: int) -> np.ndarray:
-    """How far positions lie outside of 0 ... length - 1, float32."""
+    """Return how far positions are outside 0 ... length - 1, float32."""
     return np.maximum(np.maximum(-places, places - (length - 1)), 0).astype(np.float32)
 
 
 def _blur(part: np.ndarray, depth: np.ndarray, side: float, margin: int) -> np.ndarray:
-    """Blur what is beyond the border, from not at all at the border to more and more; the image itself is kept.
+    """Blur the region beyond the border of the image, increasingly with the distance; the image itself is not changed.
 
     Args:
         part: uint8 [H, W, 3].
         depth: distance from the image in sides of the square, 0 inside it, [H, W].
-        side: of the square [pixels].
-        margin: pixels all around that only feed the blur and are cut off.
+        side: side of the square [pixels].
+        margin: width of the border that is only input of the blur and is cut off [pixels].
     """
     picture, inner = Image.fromarray(part), (slice(margin, -margin),) * 2
     part, depth = part[inner].copy(), depth[inner]

@@ -1,4 +1,4 @@
-"""CelebA-HQ's way from photographs to a store (ProGAN appendix C): restored, cut out by landmarks, the best kept."""
+"""CelebA-HQ from photographs (ProGAN appendix C): restore them, crop aligned faces and keep the best."""
 
 import functools
 import hashlib
@@ -17,9 +17,10 @@ from progan.data.store import Store
 from progan.errors import DataError
 
 Detect = Callable[[np.ndarray], np.ndarray | None]
-"""A picture uint8 [H, W, 3] to the landmarks [5, 2] of its face, or None."""
+"""Function from an image, uint8 [H, W, 3], to the landmarks of its face, [5, 2], or None."""
 Restore = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""A picture uint8 [H, W, 3] and its landmarks [5, 2], to a better and maybe larger picture with its landmarks."""
+"""Function from an image, uint8 [H, W, 3], and its landmarks, [5, 2], to an improved, possibly larger image and its
+landmarks."""
 
 
 def prepare_celebahq(
@@ -35,23 +36,23 @@ def prepare_celebahq(
     executor: Executor | None = None,
     progress: bool = False,
 ) -> Store:
-    """A store of upright faces, the best first; see ``prepare_crops``.
+    """Make a store of aligned faces, the best first; see ``prepare_crops``.
 
     Args:
-        source_path: photographs, whatever ``open_source`` reads.
+        source_path: photographs in any form that ``open_source`` can read.
         store_path: folder of the store.
-        landmarks: file that ``read_landmarks`` reads; without it faces are looked for (``load_detector``).
-        resolution: side of the faces [pixels], a power of two from 32 on.
-        keep: how many of the best to keep; all of them by default.
-        restore: improves a photograph before it is cut (the two networks of appendix C).
-        restore_name: tells different ``restore`` apart, so that a store is made again when it changes.
-        workers: threads; by default one for each CPU.
-        executor: used instead of own threads if given, and not shut down; ``restore`` must suit it.
+        landmarks: file for ``read_landmarks``. Default: detect the largest face (``load_detector``).
+        resolution: side of the faces [pixels]; a power of two, at least 32.
+        keep: number of best faces to keep. Default: all.
+        restore: function that improves a photograph before it is cropped (the two networks of appendix C).
+        restore_name: name that identifies ``restore``, so that a store is remade when it changes.
+        workers: number of threads. Default: one per CPU.
+        executor: executor to use instead of new threads; it is not shut down and must be able to run ``restore``.
         progress: whether to show a progress bar.
 
     Raises:
-        ConfigError: if a setting cannot be used, or there are neither landmarks nor a detector.
-        DataError: if the source or the landmarks cannot be read, or no picture has a face.
+        ConfigError: if a setting is invalid, or there are neither landmarks nor a detector.
+        DataError: if the source or the landmarks cannot be read, or no photograph contains a face.
     """
     source = open_source(source_path, labels="none")
     if landmarks is None:
@@ -67,7 +68,7 @@ def prepare_celebahq(
         locate=functools.partial(_locate, detect=detect, restore=restore),
         depends=(origin, restore_name),
         known=known,
-        hint=f"compare {landmarks or source_path}",
+        hint=f"check {landmarks or source_path}",
     )
     how = {"workers": workers, "executor": executor, "progress": progress}
     return prepare_crops(cutting, store_path, resolution=resolution, keep=keep, **how)
@@ -76,7 +77,7 @@ def prepare_celebahq(
 def _locate(
     image: np.ndarray, points: np.ndarray | None, *, detect: Detect | None, restore: Restore | None
 ) -> tuple[np.ndarray, list[CropSquare]]:
-    """The one square of a picture, by its landmarks."""
+    """Return the square of an image, given or detected landmarks."""
     if points is None:
         points = detect(image) if detect is not None else None
     if points is None:

@@ -1,4 +1,4 @@
-"""From photographs to a store of squares that are cut out of them: cut, score, rank, keep the best."""
+"""Stores of square crops from photographs: crop, score, rank and keep the best."""
 
 import csv
 import functools
@@ -32,28 +32,28 @@ from progan.sizes import check_growable
 _RANKING = "ranking.csv"
 
 Locate = Callable[[np.ndarray, np.ndarray | None], tuple[np.ndarray, Sequence[CropSquare]]]
-"""A picture uint8 [H, W, 3] and its landmarks [5, 2], if they are known, to the picture to cut from, which may be a
-better one, and the squares to cut. A DataError says why there are none."""
+"""Function from an image, uint8 [H, W, 3], and its landmarks, [5, 2], if known, to the image to crop (which may be an
+improved one) and the squares to crop. It raises a DataError with the reason if there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cutting:
-    """What is cut out of which photographs."""
+    """Photographs, and how to find the crops in them."""
 
     name: str
-    """Of the crops, for people."""
+    """Name of the crops for descriptions and messages."""
     path: Path
-    """Where the photographs are."""
+    """Path of the photographs."""
     source: Source
-    """The photographs at ``path``."""
+    """Photographs at ``path``."""
     locate: Locate
-    """Must be picklable if an executor of other processes is used."""
+    """Function that finds the crops; it must be picklable if the executor uses processes."""
     depends: tuple[str, ...]
-    """Tells apart what ``locate`` and ``known`` depend on."""
+    """Everything that ``locate`` and ``known`` depend on, so that a store is remade when it changes."""
     known: Sequence[np.ndarray | None] | None = None
-    """Landmarks of every picture, None where there are none; without the sequence all are looked for."""
+    """Landmarks of every photograph, None for those without. If there is no sequence, ``locate`` must detect them."""
     hint: str
-    """What to try if nothing at all could be cut."""
+    """What to try if nothing could be cropped."""
 
 
 def prepare_crops(
@@ -66,27 +66,27 @@ def prepare_crops(
     executor: Executor | None = None,
     progress: bool = False,
 ) -> Store:
-    """A store of squares, the best first, with ``ranking.csv`` beside the images.
+    """Make a store of square crops, the best first, with ``ranking.csv`` next to the images.
 
-    Finished crops wait in the folder ``STORE.KEY.partial``, at most ``keep`` of them; after a kill the same call goes
-    on from there. It is removed at the end. Equal calls at the same time wait for the first one.
+    Finished crops, at most ``keep`` of them, are stored in the folder ``STORE.KEY.partial``, from which the same call
+    resumes after an interruption. The folder is removed at the end. Concurrent equal calls wait for the first one.
 
     Args:
-        cutting: what is cut out.
+        cutting: photographs, and how to find the crops in them.
         store_path: folder of the store.
-        resolution: side of the crops [pixels], a power of two from 32 on.
-        keep: how many of the best to keep; all of them by default.
-        workers: threads; by default one for each CPU.
-        executor: used instead of own threads if given, and not shut down.
+        resolution: side of the crops [pixels]; a power of two, at least 32.
+        keep: number of best crops to keep. Default: all.
+        workers: number of threads. Default: one per CPU.
+        executor: executor to use instead of new threads; it is not shut down.
         progress: whether to show a progress bar.
 
     Raises:
-        ConfigError: if a setting cannot be used.
-        DataError: if the source cannot be read, or nothing can be cut out of it.
+        ConfigError: if a setting is invalid.
+        DataError: if the source cannot be read, or nothing can be cropped from it.
     """
     check_growable(resolution, resolution)
     if resolution < 32 or (keep is not None and keep < 1):
-        raise ConfigError(f"wanted resolution at least 32 and keep at least 1; got {resolution} and {keep}")
+        raise ConfigError(f"resolution must be at least 32 and keep at least 1; got {resolution} and {keep}")
     store_path = Path(store_path)
     facts = (fingerprint(cutting.path, but=store_path), *cutting.depends, resolution, keep)
     key = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
@@ -103,8 +103,8 @@ def prepare_crops(
         problems = [*scratch.problems(), *_unknown(cutting)]
         if not scratch.best():
             scratch.finish()
-            found = f"{problems[0].file}: {problems[0].problem}" if problems else "no picture"
-            raise DataError(f"{cutting.path}: no face could be cut out\n  found: {found}\n  fix:   {cutting.hint}")
+            found = f"{problems[0].file}: {problems[0].problem}" if problems else "no image"
+            raise DataError(f"{cutting.path}: no face could be cropped\n  found: {found}\n  fix:   {cutting.hint}")
         options = PrepareOptions(resolution=str(resolution), channels=3, labels="none")
         made = scratch.source(description, cutting.source.columns)
         store = prepare(cutting.path, store_path, options, workers=0, source=made, progress=progress)
@@ -115,7 +115,7 @@ def prepare_crops(
 
 
 def _same(store_path: Path, description: str) -> Store | None:
-    """The finished store at this place, if it is of these crops."""
+    """Return the finished store at a path if it contains these crops."""
     if not (store_path / _RANKING).is_file():
         return None
     store = Store.open(store_path)
@@ -125,7 +125,7 @@ def _same(store_path: Path, description: str) -> Store | None:
 def cut(
     position: int, record: Record, points: np.ndarray | None, *, locate: Locate, resolution: int
 ) -> tuple[Picture, np.ndarray]:
-    """What can be cut out of one picture, scored, and its pixels, uint8 [N, resolution, resolution, 3]."""
+    """Return the scored crops of one photograph, and their pixels, uint8 [N, resolution, resolution, 3]."""
     try:
         image, squares = locate(np.asarray(to_channels(decode(record.data), 3)), points)
         pixels = [align(image, square, resolution) for square in squares]
@@ -150,7 +150,7 @@ def _cut_all(
     executor: Executor | None,
     progress: bool,
 ) -> None:
-    """Cut all that is not done yet."""
+    """Crop all photographs that are not finished yet."""
     known = cutting.known if cutting.known is not None else [None] * len(cutting.source)
     left_out = {picture.position for picture in _unknown(cutting)} | set(scratch.pictures)
     todo = [i for i in range(len(cutting.source)) if i not in left_out]
@@ -159,7 +159,7 @@ def _cut_all(
     count = max(1, usable_cpus() if workers is None else workers)
     with (
         _workers(count, executor) as pool,
-        tqdm(total=len(todo), unit=" pictures", desc="cut", disable=None if progress else True) as bar,
+        tqdm(total=len(todo), unit=" images", desc="crop", disable=None if progress else True) as bar,
     ):
         for picture, pixels in in_order(pool, work, jobs, in_flight=2 * count + 1):
             scratch.add(picture, pixels)
@@ -167,14 +167,14 @@ def _cut_all(
 
 
 def _unknown(cutting: Cutting) -> list[Picture]:
-    """Pictures without landmarks, if those are not looked for."""
+    """Return photographs without landmarks, if landmarks are given."""
     names = cutting.source.names
     return [Picture(i, names[i], problem="no landmarks") for i, p in enumerate(cutting.known or ()) if p is None]
 
 
 @contextmanager
 def _workers(count: int, executor: Executor | None) -> Iterator[Executor]:
-    """The executor given, or threads: decoding, sampling and transforms release the interpreter's lock."""
+    """Provide the given executor, or threads: decoding, sampling and transforms release the interpreter's lock."""
     if executor is not None:
         yield executor
         return
@@ -183,7 +183,7 @@ def _workers(count: int, executor: Executor | None) -> Iterator[Executor]:
 
 
 def _table(crops: Sequence[Crop], problems: Sequence[Picture]) -> bytes:
-    """The ranking as CSV, rank 0 the best and the first of the store; then what was left out."""
+    """Format the ranking as CSV: rank 0 is the best and the first of the store; skipped photographs are last."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["rank", "file", "score", "x", "y", "side", "problem"])

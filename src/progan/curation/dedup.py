@@ -1,4 +1,4 @@
-"""Near duplicates in a store, found by semantic hashes and taken out (DCGAN section 4.1.1)."""
+"""Near-duplicates in a store, found by semantic hashes and removed (DCGAN section 4.1.1)."""
 
 import math
 from collections.abc import Iterator
@@ -22,23 +22,23 @@ from progan.errors import DataError
 from progan.images import sheet
 
 SIDE, BITS = 32, 128
-"""Pixels of a side of what is hashed, and units of the code layer: 3072-128-3072."""
+"""Side of the hashed images [pixels], and units of the code layer: 3072-128-3072."""
 DISTANCE = 8
-"""Most bits of 128 in which near duplicates differ; the paper's 0 misses copies that were cropped."""
+"""Default number of bits, out of 128, in which near-duplicates may differ; the paper's 0 misses cropped copies."""
 _NOISE, _DROPOUT = 0.5, 0.2  # standard deviation on standardized pixels; share of dropped code units; both ours
 _SEEN, _BATCH, _PEAK_LR = 150_000, 128, 1e-3  # images in all, whatever the size of the store
 _PART, _PART_BYTES = 1000, 64 << 20  # images in memory at once
 
 
 class HashNetwork(nn.Module):
-    """Denoising autoencoder 3072-128-3072 with dropout on its ReLU code, whose signs are a hash.
+    """Denoising autoencoder 3072-128-3072 with dropout on its ReLU code. The signs of the code are the hash.
 
-    Every image is standardized by its own mean and deviation, so that brightness and contrast do not count, and the
-    mean of all images is taken off, so that about half of the units are on and the bits tell images apart.
+    Every image is standardized by its own mean and deviation, so that brightness and contrast do not matter. The mean
+    of all images is subtracted, so that about half of the units are active and the bits distinguish images.
 
     Args:
-        mean: of the standardized images [3072].
-        seed: of the first weights.
+        mean: mean of the standardized images [3072].
+        seed: seed of the initial weights.
     """
 
     mean: Tensor
@@ -54,7 +54,7 @@ class HashNetwork(nn.Module):
                 layer.bias.zero_()
 
     def loss(self, x: Tensor, random: torch.Generator) -> Tensor:
-        """Mean squared error of clean images restored from noisy ones.
+        """Return the mean squared error of clean images reconstructed from noisy ones.
 
         Shape: standardized x [N, 3072] -> [].
         """
@@ -65,7 +65,7 @@ class HashNetwork(nn.Module):
 
     @torch.no_grad()
     def codes(self, x: Tensor) -> np.ndarray:
-        """Which code units are above 0, packed.
+        """Return the hashes of images: whether each code unit is above 0, packed into bytes.
 
         Shape: standardized x [N, 3072] -> uint8 [N, 16].
         """
@@ -73,19 +73,19 @@ class HashNetwork(nn.Module):
 
 
 def semantic_codes(images: np.ndarray, *, seed: int = 0, progress: bool = False) -> np.ndarray:
-    """Hashes of images by an autoencoder trained on them; one seed, version and number of threads give one result.
+    """Compute hashes of images with an autoencoder trained on them.
 
-    150,000 images are seen whatever the number, so that training takes the same time for any set, and the rest is
-    linear in it.
+    Training shows 150,000 images for any number of images, and all else takes time linear in that number. The result
+    is the same for the same seed, version and number of threads.
 
     Args:
-        images: uint8 [N, H, W, C] (may be a memory map), shorter side 32; the centre is taken, grey becomes RGB, and
-            opacity is ignored.
-        seed: of the first weights, the order of the images and the noise.
+        images: uint8 [N, H, W, C] (may be a memory map) with a shorter side of 32. The center is used, grayscale is
+            converted to RGB, and opacity is ignored.
+        seed: seed of the initial weights, the image order and the noise.
         progress: whether to show progress bars.
 
     Returns:
-        uint8 [N, 16], 128 bits for each image.
+        uint8 [N, 16], 128 bits per image.
     """
     hidden, parts = None if progress else True, range(0, len(images), _PART)
     total = torch.zeros(3 * SIDE**2)
@@ -98,7 +98,7 @@ def semantic_codes(images: np.ndarray, *, seed: int = 0, progress: bool = False)
 
 
 def _standardized(images: np.ndarray) -> Tensor:
-    """The centre of images uint8 [N, H, W, C] as RGB with mean 0 and deviation 1 over each image, float32 [N, 3072]."""
+    """Return the center of images uint8 [N, H, W, C] as RGB, standardized per image, float32 [N, 3072]."""
     top, left = ((size - SIDE) // 2 for size in images.shape[1:3])
     x = torch.from_numpy(np.array(images[:, top : top + SIDE, left : left + SIDE, :3], np.float32))
     x = x.expand(-1, -1, -1, 3).flatten(1)  # [N, 32, 32, 1 or 3] -> [N, 3072]
@@ -107,7 +107,7 @@ def _standardized(images: np.ndarray) -> Tensor:
 
 
 def _fit(network: HashNetwork, images: np.ndarray, *, seed: int, hidden: bool | None) -> None:
-    """Adam with a rate that falls to 0."""
+    """Train with Adam and a learning rate that falls to 0."""
     random = torch.Generator().manual_seed(seed)  # twelve times as fast as ``draws``, and nothing resumes here
     adam = torch.optim.Adam(network.parameters(), lr=_PEAK_LR)
     steps = math.ceil(_SEEN / _BATCH)
@@ -131,18 +131,18 @@ def _shuffled(seed: int, count: int) -> Iterator[int]:
 
 
 def kept_by(codes: np.ndarray, distance: int = DISTANCE) -> np.ndarray:
-    """For every image the one that stays in its place: itself, or an earlier one whose code is near enough.
+    """Return for every image the one to keep in its place: itself, or an earlier one whose code is close enough.
 
-    Whatever goes is near the very image that stays: there are no chains. Equal codes meet in a dictionary, in linear
-    time. Codes that differ in up to r bits are equal in at least one of r + 1 bands of bits; they meet where images are
-    sorted by each band in turn. That is linear too, as long as few images share a band of 128 / (r + 1) bits.
+    Every removed image is close to the image that is kept; there are no chains. Equal codes are found with a dictionary
+    in linear time. Codes that differ in up to r bits are equal in at least one of r + 1 bands of bits and are found by
+    sorting by each band in turn. This is linear, too, as long as few images share a band of 128 / (r + 1) bits.
 
     Args:
-        codes: uint8 [N, 16].
-        distance: most bits that may differ; 0 is the paper's.
+        codes: hashes, uint8 [N, 16].
+        distance: largest number of bits that may differ; the paper uses 0.
 
     Returns:
-        Numbers of images, int64 [N].
+        Indices of images, int64 [N].
     """
     seen: dict[bytes, int] = {}
     kept = np.array([seen.setdefault(code.tobytes(), i) for i, code in enumerate(codes)], np.int64)
@@ -157,7 +157,7 @@ def kept_by(codes: np.ndarray, distance: int = DISTANCE) -> np.ndarray:
 
 
 def _near_pairs(codes: np.ndarray, distance: int) -> np.ndarray:
-    """Positions (later, earlier) of all codes that differ in at most ``distance`` bits, ascending, int64 [P, 2]."""
+    """Return positions (later, earlier) of all codes that differ in at most ``distance`` bits, sorted, int64 [P, 2]."""
     bits, found = np.unpackbits(codes, axis=1), [np.empty((0, 2), np.int64)]
     for i in range(distance + 1):
         part = bits[:, i :: distance + 1]
@@ -175,7 +175,7 @@ def _near_pairs(codes: np.ndarray, distance: int) -> np.ndarray:
 
 
 def groups_of(kept: np.ndarray) -> list[list[int]]:
-    """Groups of duplicates, each with the image that stays in front.
+    """Return groups of duplicates, each with the image to keep first.
 
     >>> groups_of(np.array([0, 1, 0, 3, 1, 0]))
     [[0, 2, 5], [1, 4]]
@@ -186,7 +186,7 @@ def groups_of(kept: np.ndarray) -> list[list[int]]:
 
 
 def groups_sheet(store: Store, groups: list[list[int]], *, rows: int = 24, columns: int = 6) -> Image.Image:
-    """A picture with a group in each row, the image that stays in front; only so many, and so many of each."""
+    """Draw a grid with one group per row, the image to keep first, limited to ``rows`` groups of ``columns`` images."""
     level = store.level(min(64, max(store.resolutions)))
     columns = min(columns, max(map(len, groups)))
     tiles = np.full((min(rows, len(groups)), columns, *level.shape[1:]), 255, np.uint8)
@@ -196,19 +196,19 @@ def groups_sheet(store: Store, groups: list[list[int]], *, rows: int = 24, colum
 
 
 def write_without(store: Store, kept: np.ndarray, target: Path, *, progress: bool = False) -> Store:
-    """A new store of the images that stay, in their order, with their names, labels and columns.
+    """Write a new store of the images to keep, in their order, with their names, labels and columns.
 
     Args:
-        store: stays as it is.
-        kept: as ``kept_by`` gives it.
+        store: the store with duplicates; it is not changed.
+        kept: result of ``kept_by``.
         target: folder that does not exist yet.
         progress: whether to show a progress bar.
 
     Raises:
-        DataError: if there is something at the target, or it cannot be written. Nothing of it is left then.
+        DataError: if the target exists or cannot be written. No incomplete store is left behind.
     """
     if target.exists():
-        raise DataError(f"{target}: is there already, and nothing is overwritten\n  fix:   choose a new folder")
+        raise DataError(f"{target}: already exists and is not overwritten\n  fix:   choose a new folder")
     stay = np.flatnonzero(kept == np.arange(len(kept)))
     top, labels = store.level(min(store.height, store.width)), store.labels()
     gone = f"{len(kept) - len(stay)} near duplicates"

@@ -1,4 +1,4 @@
-"""Faces of a photograph and their five landmarks, by three small networks in a row (MTCNN, Zhang et al. 2016)."""
+"""Detection of faces and their five landmarks by a cascade of three small networks (MTCNN, Zhang et al. 2016)."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -15,14 +15,14 @@ from progan.weights import fitted, read_state, weight_hash
 
 State = Mapping[str, Tensor]
 
-_MIN_FACE = 20  # pixels; smaller faces are not looked for
-_SHRINK = 0.709  # from one picture of the pyramid to the next, half the area
-_CELL, _STRIDE = 12, 2  # pixels that one output of P-Net sees, and from one output to the next
+_MIN_FACE = 20  # pixels; smaller faces are not detected
+_SHRINK = 0.709  # from one level of the pyramid to the next, half the area
+_CELL, _STRIDE = 12, 2  # pixels that one output of P-Net depends on, and from one output to the next
 _SIDES = {"rnet": 24, "onet": 48}  # of the inputs of the other two networks [pixels]
-_SCORES = {"pnet": 0.6, "rnet": 0.7, "onet": 0.7}  # a face needs more of each network
-_OVERLAP, _OVERLAP_IN_LEVEL = 0.7, 0.5  # of two boxes from where on they are the same face
+_SCORES = {"pnet": 0.6, "rnet": 0.7, "onet": 0.7}  # least score of a face in each network
+_OVERLAP, _OVERLAP_IN_LEVEL = 0.7, 0.5  # overlap above which two boxes are the same face
 _POOLS = {"pnet": (2, 0, 0), "rnet": (3, 3, 0), "onet": (3, 3, 2, 0)}  # side of the maximum after each convolution
-_SMALLEST_SHARE = 16  # a face of a 16th of the photograph's shorter side is no portrait: saves most of the pyramid
+_SMALLEST_SHARE = 16  # faces below a 16th of the shorter side are not portraits: saves most of the pyramid
 _MAPS = {  # layer: shape of its weight; a PReLU follows all but the heads, conv4_1, ... dense6_3
     "pnet": {"conv1": (10, 3, 3, 3), "conv2": (16, 10, 3, 3), "conv3": (32, 16, 3, 3)}
     | {"conv4_1": (2, 32, 1, 1), "conv4_2": (4, 32, 1, 1)},
@@ -39,13 +39,13 @@ _SHA256 = {  # of the files in facenet-pytorch 2.6.0
 
 
 class FaceDetector:
-    """Finds faces and their landmarks.
+    """Detector of faces and their landmarks.
 
     Args:
-        states: weights of "pnet", "rnet" and "onet", named conv1.weight, prelu1.weight, ... as facenet-pytorch does.
+        states: weights of "pnet", "rnet" and "onet", named conv1.weight, prelu1.weight, ... as in facenet-pytorch.
 
     Raises:
-        DataError: if a tensor is missing, is too much or has another shape.
+        DataError: if a tensor is missing, unexpected or of a different shape.
     """
 
     def __init__(self, states: Mapping[str, State]) -> None:
@@ -53,7 +53,7 @@ class FaceDetector:
         self.hash = "-".join(weight_hash(dict(state)) for state in self.states.values())
 
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
-        """Landmarks of the largest face, float64 [5, 2] (x, y) in the order of ``POINTS``; None if there is no face.
+        """Return the landmarks of the largest face, float64 [5, 2] (x, y) in the order of ``POINTS``, or None.
 
         Args:
             image: uint8 [H, W, 3].
@@ -62,22 +62,22 @@ class FaceDetector:
         return points[(boxes[:, 2] - boxes[:, 0]).argmax()].double().numpy() if len(boxes) else None
 
     def squares(self, image: np.ndarray, min_face: float) -> np.ndarray:
-        """Squares around all faces from ``min_face`` pixels on: left, top, right, bottom, float64 [N, 4].
+        """Return squares of at least ``min_face`` pixels around all faces: left, top, right, bottom, float64 [N, 4].
 
         Args:
             image: uint8 [H, W, 3].
-            min_face: side of the smallest [pixels].
+            min_face: side of the smallest faces [pixels].
         """
         squares = _squares(self.faces(image, min_face=max(_MIN_FACE, min_face))[0])
         return squares[squares[:, 2] - squares[:, 0] >= min_face].double().numpy()
 
     @torch.no_grad()
     def faces(self, image: np.ndarray, *, min_face: float = _MIN_FACE) -> tuple[Tensor, Tensor, Tensor]:
-        """All faces: boxes [N, 4] (left, top, right, bottom), scores [N] in 0.7 ... 1 and landmarks [N, 5, 2].
+        """Return all faces: boxes [N, 4] (left, top, right, bottom), scores [N] in 0.7 ... 1 and landmarks [N, 5, 2].
 
         Args:
             image: uint8 [H, W, 3].
-            min_face: side of the smallest faces to look for [pixels].
+            min_face: side of the smallest faces to detect [pixels].
         """
         sums = _sums(image)
         boxes = self._propose(sums, min_face)
@@ -93,7 +93,7 @@ class FaceDetector:
         return boxes, score, points[0]
 
     def _propose(self, sums: Tensor, min_face: float) -> Tensor:
-        """Boxes [N, 4] that P-Net takes for faces, over pictures of falling size."""
+        """Return boxes [N, 4] that P-Net classifies as faces, over an image pyramid."""
         height, width = sums.shape[1] - 1, sums.shape[2] - 1
         scale, found = _CELL / min_face, [torch.zeros(0, 9)]
         while min(height, width) * scale >= _CELL:
@@ -118,7 +118,7 @@ class FaceDetector:
         return _conv(x, state, "conv4_1"), _conv(x, state, "conv4_2")
 
     def _classify(self, name: str, x: Tensor) -> list[Tensor]:
-        """R-Net or O-Net: score [N], shift of the box [N, 4] and, of O-Net, places in the box [N, 5, 2]."""
+        """Apply R-Net or O-Net: score [N], shift of the box [N, 4] and, for O-Net, landmarks in the box [N, 5, 2]."""
         state, number = self.states[name], len(_POOLS[name]) + 1
         x = _features(x, state, _POOLS[name]).permute(0, 3, 2, 1).flatten(1)  # the weights count columns first
         x = F.prelu(_dense(x, state, f"dense{number}"), state[f"prelu{number}.weight"])
@@ -130,13 +130,13 @@ class FaceDetector:
 
 
 def load_detector(folder: Path | None = None) -> FaceDetector:
-    """The detector with the weights pnet.pt, rnet.pt and onet.pt of a folder, or those inside facenet-pytorch.
+    """Load the detector with the weights pnet.pt, rnet.pt and onet.pt of a folder, or those inside facenet-pytorch.
 
-    That package is only looked into: it is not imported, and needs none of what it depends on.
+    Only the files of that package are read. It is not imported, and its dependencies are not required.
 
     Raises:
         ConfigError: if there are no weights.
-        DataError: if a file is another than that of facenet-pytorch 2.6.0.
+        DataError: if a file differs from that of facenet-pytorch 2.6.0.
     """
     if folder is None:
         package = find_spec("facenet_pytorch")
@@ -144,21 +144,21 @@ def load_detector(folder: Path | None = None) -> FaceDetector:
         folder = Path(next(iter(places))) / "data" if places else None
     if folder is None or not all((folder / f"{name}.pt").is_file() for name in _POOLS):
         raise ConfigError(
-            "no landmarks are given, and the face detector's weights are not installed\n"
-            "  fix:   --landmarks FILE, or pip install --no-deps facenet-pytorch"
+            "no landmarks are given, and the weights of the face detector are not installed\n"
+            "  fix:   pass --landmarks FILE, or run pip install --no-deps facenet-pytorch"
         )
     for name, wanted in _SHA256.items():
         if (found := file_sha256(folder / f"{name}.pt")) != wanted:
             raise DataError(
                 f"{folder / name}.pt: not the file of facenet-pytorch 2.6.0\n"
-                f"  found: SHA-256 {found}, wanted {wanted}\n"
+                f"  found: SHA-256 {found}, expected {wanted}\n"
                 f"  fix:   pip install --no-deps --force-reinstall facenet-pytorch==2.6.0"
             )
     return FaceDetector({name: read_state(folder / f"{name}.pt") for name in _POOLS})
 
 
 def _shapes(name: str) -> dict[str, tuple[int, ...]]:
-    """Every tensor of a network and its shape."""
+    """Return the shape of every tensor of a network."""
     shapes: dict[str, tuple[int, ...]] = {}
     for layer, shape in _MAPS[name].items():
         shapes |= {f"{layer}.weight": shape, f"{layer}.bias": shape[:1]}
@@ -168,13 +168,13 @@ def _shapes(name: str) -> dict[str, tuple[int, ...]]:
 
 
 def suppress(boxes: Tensor, scores: Tensor, overlap: float, *, of_smaller: bool = False) -> Tensor:
-    """Positions of the boxes that no better one covers, best first (non-maximum suppression).
+    """Return positions of the boxes that remain after non-maximum suppression, best first.
 
     Args:
         boxes: left, top, right, bottom, [N, 4].
-        scores: [N].
-        overlap: a box goes if more than this share of the union with a better one is common to both.
-        of_smaller: share of the smaller of the two boxes instead.
+        scores: scores of the boxes, [N].
+        overlap: a box is removed if its intersection with a better one exceeds this fraction of their union.
+        of_smaller: whether to use the fraction of the smaller box instead of the union.
     """
     order = scores.argsort(descending=True, stable=True)
     boxes = boxes[order]
@@ -206,24 +206,24 @@ def _dense(x: Tensor, state: State, name: str) -> Tensor:
 
 
 def _shifted(boxes: Tensor, shift: Tensor) -> Tensor:
-    """Boxes with their four sides moved by shares of their width and height."""
+    """Move the four sides of boxes by fractions of their width and height."""
     return boxes + shift * (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
 
 
 def _squares(boxes: Tensor) -> Tensor:
-    """The smallest squares around the boxes, with the same centers."""
+    """Return the smallest squares that contain the boxes, with the same centers."""
     center, half = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).amax(1, keepdim=True) / 2
     return torch.cat([center - half, center + half], 1)
 
 
 def _sums(image: np.ndarray) -> Tensor:
-    """Sums of (image - 127.5) / 128 over all that is above and left of each corner of a pixel, [3, H + 1, W + 1]."""
+    """Return sums of (image - 127.5) / 128 over all pixels above and left of each pixel corner, [3, H + 1, W + 1]."""
     pixels = (torch.tensor(image).permute(2, 0, 1).double() - 127.5) / 128
     return F.pad(pixels.cumsum(1).cumsum(2), (1, 0, 1, 0))
 
 
 def _means(sums: Tensor, boxes: Tensor, shape: int | tuple[int, int]) -> Tensor:
-    """Each box as a small picture of box means, [N, 3, h, w]; middle grey where it leaves the image."""
+    """Return each box as a small image of box means, [N, 3, h, w]; middle gray outside the image."""
     rows, columns = (shape, shape) if isinstance(shape, int) else shape
     x = boxes[:, :1] + (boxes[:, 2:3] - boxes[:, :1]) * torch.arange(columns + 1) / columns  # edges, [N, w + 1]
     y = boxes[:, 1:2] + (boxes[:, 3:] - boxes[:, 1:2]) * torch.arange(rows + 1) / rows
@@ -236,7 +236,7 @@ def _means(sums: Tensor, boxes: Tensor, shape: int | tuple[int, int]) -> Tensor:
 
 
 def _split(places: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Whole part, at most length - 1, and the rest of places that are held within 0 ... length."""
+    """Split positions, clamped to 0 ... length, into an integer part of at most length - 1 and a rest."""
     places = places.double().clamp(0, length)
     whole = places.long().clamp(max=length - 1)
     return whole, places - whole

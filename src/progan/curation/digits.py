@@ -1,4 +1,4 @@
-"""Training of the digit classifier that mode counts need, on MNIST."""
+"""Training of the digit classifier for mode counts, on MNIST."""
 
 import math
 from pathlib import Path
@@ -21,20 +21,22 @@ _ROTATION, _SCALE, _SHEAR, _SHIFT = math.radians(12), 0.1, 0.15, 2 / 16  # large
 
 
 def train_digit_classifier(source: Path, out: Path, *, seed: int = 0, progress: bool = True, epochs: int = 8) -> float:
-    """Train the classifier, measure it on the test images and save it; the same seed and threads give the same file.
+    """Train the classifier, evaluate it on the test images and save it.
+
+    The file is the same for the same seed and number of threads.
 
     Args:
-        source: folder with the idx files of MNIST, training and test images with labels.
-        out: the safetensors file to write.
-        seed: of the first weights, the order of the images and their distortions.
+        source: folder with the idx files of MNIST: training and test images with labels.
+        out: safetensors file to write.
+        seed: seed of the initial weights, the image order and the distortions.
         progress: whether to show progress bars.
-        epochs: how often every training image is shown, each time rotated, sheared, scaled and shifted a little.
+        epochs: number of times each training image is shown, each time slightly rotated, sheared, scaled and shifted.
 
     Returns:
-        Share of the test images that it misreads.
+        Error rate on the test images.
 
     Raises:
-        DataError: if the source has no labeled digits in both parts.
+        DataError: if the source does not contain labeled training and test images.
     """
     train, test = _open(source, progress=progress)
     network = _initial(seed)
@@ -45,15 +47,15 @@ def train_digit_classifier(source: Path, out: Path, *, seed: int = 0, progress: 
 
 
 def _open(source: Path, *, progress: bool) -> tuple[Store, Store]:
-    """Stores of the training and the test images."""
+    """Open the training and the test images as stores."""
     train, test = (
         cached(source, PrepareOptions(resolution="32", split=split, channels=1), progress=progress)
         for split in ("train", "test")
     )
     if train.hash == test.hash or not len(train.classes) == len(test.classes) == 10 or train.channels != 1:
-        parts = "one part only" if train.hash == test.hash else f"{len(train.classes)} classes"
+        parts = "only one set of images" if train.hash == test.hash else f"{len(train.classes)} classes"
         raise DataError(
-            f"{source}: no training and test images of ten digits\n"
+            f"{source}: expected training and test images of ten digits\n"
             f"  found: {parts}\n"
             f"  fix:   name the folder with the four idx files of MNIST"
         )
@@ -61,12 +63,12 @@ def _open(source: Path, *, progress: bool) -> tuple[Store, Store]:
 
 
 def _tensors(store: Store) -> tuple[Tensor, Tensor]:
-    """Images uint8 [N, 1, 32, 32] and labels int64 [N]."""
+    """Return images, uint8 [N, 1, 32, 32], and labels, int64 [N]."""
     return torch.from_numpy(np.array(store.level(32))).movedim(3, 1), torch.as_tensor(store.labels())
 
 
 def _initial(seed: int) -> DigitClassifier:
-    """He et al.'s normal weights; no global generator is used."""
+    """Initialize weights as He et al. without the global random generator."""
     network = DigitClassifier()
     with torch.no_grad():
         for name, weight in network.named_parameters():
@@ -78,7 +80,7 @@ def _initial(seed: int) -> DigitClassifier:
 
 
 def _fit(network: DigitClassifier, images: Tensor, labels: Tensor, *, seed: int, progress: bool, epochs: int) -> None:
-    """Nesterov's SGD on one cycle of the learning rate (Smith and Topin 2017), with smoothed labels."""
+    """Train with Nesterov SGD, a one-cycle learning rate (Smith and Topin 2017) and label smoothing."""
     batch = min(_BATCH, len(images))
     steps = len(images) // batch
     sgd = torch.optim.SGD(network.parameters(), lr=_PEAK_LR, momentum=0.9, nesterov=True, weight_decay=5e-4)
@@ -99,7 +101,7 @@ def _fit(network: DigitClassifier, images: Tensor, labels: Tensor, *, seed: int,
 
 
 def _distorted(x: Tensor, seed: int, first: int) -> Tensor:
-    """Every image [N, 1, H, W] rotated, sheared, scaled and shifted at random; ``first`` counts images before."""
+    """Rotate, shear, scale and shift images [N, 1, H, W] at random; ``first`` is the number of images before."""
     u = torch.from_numpy(draws.uniform(seed, "digits distortion", first, len(x), 6)).float() * 2 - 1
     angle, shear = u[:, 0] * _ROTATION, u[:, 1] * _SHEAR
     width, height = 1 + _SCALE * u[:, 2], 1 + _SCALE * u[:, 3]

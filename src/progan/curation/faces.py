@@ -1,4 +1,4 @@
-"""Square crops of all faces of photographs, as DCGAN's set of faces was made (section 4.2)."""
+"""Square crops of all faces in photographs, as in the face data set of DCGAN (section 4.2)."""
 
 import functools
 import threading
@@ -17,31 +17,31 @@ from progan.download import file_sha256
 from progan.errors import ConfigError, DataError
 
 _CASCADE = "haarcascade_frontalface_alt2.xml"  # finds most of OpenCV's four frontal ones, see docs/data.md
-_STEP, _NEIGHBORS = 1.1, 3  # from one size to the next, and overlapping hits that make a face; OpenCV's defaults
+_STEP, _NEIGHBORS = 1.1, 3  # from one size to the next, and overlapping hits required for a face; OpenCV's defaults
 _CASCADES = threading.local()  # a cascade must not be used by two threads at a time
 
 
 class Finder(Protocol):
-    """Finds faces."""
+    """Face detector."""
 
     hash: str
-    """Tells different ones apart."""
+    """Identifier of the detector and its weights."""
 
     def squares(self, image: np.ndarray, min_face: float) -> np.ndarray:
-        """Squares of at least ``min_face`` pixels around faces: left, top, right, bottom, float64 [N, 4].
+        """Return squares of at least ``min_face`` pixels around all faces: left, top, right, bottom, float64 [N, 4].
 
         Args:
             image: uint8 [H, W, 3].
-            min_face: side of the smallest [pixels].
+            min_face: side of the smallest faces [pixels].
         """
         ...
 
 
 class CascadeFinder:
-    """OpenCV's cascade of Haar features (Viola and Jones 2001), for faces from the front.
+    """OpenCV's cascade of Haar features (Viola and Jones 2001) for frontal faces.
 
     Args:
-        path: of the cascade, an XML file.
+        path: XML file of the cascade.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,17 +58,17 @@ class CascadeFinder:
         return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
 
     def _cascade(self, cv2: Any) -> Any:
-        """This thread's own."""
+        """Return the cascade of this thread."""
         if getattr(_CASCADES, "hash", None) != self.hash:
             _CASCADES.hash, _CASCADES.cascade = self.hash, cv2.CascadeClassifier(str(self.path))
         return _CASCADES.cascade
 
 
 def load_finder(name: Literal["opencv", "mtcnn"]) -> Finder:
-    """A finder of faces by its name.
+    """Load a face detector by its name.
 
     Raises:
-        ConfigError: if what it needs is not installed.
+        ConfigError: if the detector is not installed.
     """
     if name == "mtcnn":
         return load_detector()
@@ -83,9 +83,9 @@ def load_finder(name: Literal["opencv", "mtcnn"]) -> Finder:
     except ImportError as error:
         found = str(error)
     raise ConfigError(
-        f"faces are looked for with the cascades of OpenCV 4\n"
+        f"the detector opencv requires the cascades of OpenCV 4\n"
         f"  found: {found}\n"
-        f"  fix:   pip install 'progan[faces]', or --detector mtcnn"
+        f"  fix:   run pip install 'progan[faces]', or use --detector mtcnn"
     )
 
 
@@ -101,34 +101,34 @@ def prepare_faces(
     executor: Executor | None = None,
     progress: bool = False,
 ) -> Store:
-    """A store of all faces, several of a picture, as they are and not turned, the best first; see ``prepare_crops``.
+    """Make a store of all faces in photographs, without aligning them, the best first; see ``prepare_crops``.
 
     Args:
-        source_path: photographs, whatever ``open_source`` reads.
+        source_path: photographs in any form that ``open_source`` can read.
         store_path: folder of the store.
-        finder: finds the faces.
-        resolution: side of the crops [pixels], a power of two from 32 on.
-        min_face: side of the smallest faces to keep [pixels of the photograph]; by default ``resolution``, so that
-            none is enlarged.
-        keep: how many of the best to keep; all of them by default.
-        workers: threads; by default one for each CPU.
-        executor: used instead of own threads if given, and not shut down.
+        finder: face detector.
+        resolution: side of the crops [pixels]; a power of two, at least 32.
+        min_face: side of the smallest faces to keep [pixels of the photograph]. Default: ``resolution``, so that none
+            is enlarged.
+        keep: number of best faces to keep. Default: all.
+        workers: number of threads. Default: one per CPU.
+        executor: executor to use instead of new threads; it is not shut down.
         progress: whether to show a progress bar.
 
     Raises:
-        ConfigError: if a setting cannot be used.
-        DataError: if the source cannot be read, or no picture has a face.
+        ConfigError: if a setting is invalid.
+        DataError: if the source cannot be read, or no photograph contains a face.
     """
     smallest = resolution if min_face is None else min_face
     if smallest < 1:
-        raise ConfigError(f"wanted faces of at least 1 pixel, got {smallest}")
+        raise ConfigError(f"min_face must be at least 1 pixel, got {smallest}")
     cutting = Cutting(
         name="faces",
         path=Path(source_path),
         source=open_source(source_path, labels="none"),
         locate=functools.partial(_locate, finder=finder, min_face=smallest),
         depends=(finder.hash, str(smallest)),
-        hint="choose a lower --min-face, or the other --detector",
+        hint="use a lower --min-face, or the other --detector",
     )
     how = {"workers": workers, "executor": executor, "progress": progress}
     return prepare_crops(cutting, store_path, resolution=resolution, keep=keep, **how)
@@ -137,7 +137,7 @@ def prepare_faces(
 def _locate(
     image: np.ndarray, _: np.ndarray | None, *, finder: Finder, min_face: float
 ) -> tuple[np.ndarray, list[CropSquare]]:
-    """Squares around all faces of a picture; those whose center is outside are left out."""
+    """Return squares around all faces of an image, without those whose center is outside the image."""
     boxes = finder.squares(image, min_face)
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5  # edges of pixels to centers of pixels
     inside = ((centers >= 0) & (centers < image.shape[1::-1])).all(1)
@@ -147,5 +147,5 @@ def _locate(
         for center, box in zip(centers[inside], boxes[inside], strict=True)
     ]
     if not squares:
-        raise DataError(f"no face of {min_face:g} pixels or more found")
+        raise DataError(f"found no face of at least {min_face:g} pixels")
     return image, squares

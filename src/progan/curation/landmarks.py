@@ -1,4 +1,4 @@
-"""Landmarks of faces: left eye, right eye, nose, left and right corner of the mouth as seen in the image."""
+"""Landmarks of faces: left eye, right eye, nose, and left and right corner of the mouth, as seen in the image."""
 
 import csv
 from collections import Counter
@@ -15,21 +15,21 @@ _NAMES = ("file", "filename", "imageid", "image", "name", "path")
 
 
 def read_landmarks(path: str | Path) -> dict[str, np.ndarray]:
-    """Landmarks of one face for each picture, float64 [5, 2] (x, y) in pixels, by the picture's name.
+    """Read the landmarks of one face per image, float64 [5, 2] (x, y) in pixels, by the image's name.
 
     Args:
-        path: CelebA's list_landmarks_celeba.txt or list_landmarks_align_celeba.txt (number of pictures, names of the
-            columns, then name and ten numbers), or a CSV file with a header and columns like file, lefteye_x,
-            lefteye_y, ..., rightmouth_y; image_id and left_eye_x, ... are understood too, further columns ignored.
+        path: CelebA's list_landmarks_celeba.txt or list_landmarks_align_celeba.txt (number of images, names of the
+            columns, then a name and ten numbers per line), or a CSV file with the header file, lefteye_x, lefteye_y,
+            ..., rightmouth_y. Variants such as image_id and left_eye_x are accepted, other columns are ignored.
 
     Raises:
-        DataError: if it is of another form, has no faces, or names a picture twice.
+        DataError: if the file has a different format, contains no faces, or names an image twice.
     """
     path = Path(path)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: landmarks cannot be read ({error})\n  fix:   name CelebA's list or a CSV") from error
+        raise DataError(f"{path}: cannot read landmarks ({error})\n  fix:   name CelebA's list or a CSV") from error
     is_list = bool(lines) and lines[0].strip().isdecimal()
     rows = _list_rows(path, lines) if is_list else _csv_rows(path, lines)
     faces: dict[str, np.ndarray] = {}
@@ -37,23 +37,23 @@ def read_landmarks(path: str | Path) -> dict[str, np.ndarray]:
         try:
             points = np.array([float(text) for text in numbers]).reshape(5, 2)
         except ValueError:
-            raise DataError(f"{path}, line {number}: wanted a name and ten numbers, found {name} {numbers}") from None
+            raise DataError(f"{path}, line {number}: expected a name and ten numbers, found {name} {numbers}") from None
         if name in faces:
-            raise DataError(f"{path}, line {number}: {name} is there twice\n  fix:   keep one face for each picture")
+            raise DataError(f"{path}, line {number}: duplicate name {name}\n  fix:   keep one face per image")
         if not name or not np.isfinite(points).all():
-            raise DataError(f"{path}, line {number}: no name, or landmarks that are no numbers: {numbers}")
+            raise DataError(f"{path}, line {number}: the name is missing, or landmarks are not finite: {numbers}")
         faces[name] = points
     if not faces or (is_list and len(faces) != int(lines[0])):
         raise DataError(
-            f"{path}: {'cut off' if faces else 'no landmarks'}\n"
-            f"  found: {len(faces)} faces{f', wanted {lines[0].strip()}' if is_list else ''}\n"
+            f"{path}: {'truncated' if faces else 'no landmarks'}\n"
+            f"  found: {len(faces)} faces{f', expected {lines[0].strip()}' if is_list else ''}\n"
             f"  fix:   download the file again"
         )
     return faces
 
 
 def points_of(faces: dict[str, np.ndarray], names: Iterable[str]) -> list[np.ndarray | None]:
-    """Landmarks of every picture of a source, by its path, or by its file name if only one has that; None without.
+    """Return the landmarks of every image of a source by its path, or by its file name if unique; None if missing.
 
     >>> points_of({"1.jpg": np.zeros((5, 2))}, ["all/1.jpg", "2.jpg"])[1] is None
     True
@@ -69,7 +69,7 @@ def points_of(faces: dict[str, np.ndarray], names: Iterable[str]) -> list[np.nda
 def _list_rows(path: Path, lines: list[str]) -> Iterator[tuple[int, str, list[str]]]:
     columns = tuple(_simple(name) for name in lines[1].split()) if len(lines) > 1 else ()
     if columns != tuple(point + axis for point in POINTS for axis in "xy"):
-        raise DataError(f"{path}, line 2: wanted lefteye_x lefteye_y ... rightmouth_y, found {' '.join(columns)}")
+        raise DataError(f"{path}, line 2: expected lefteye_x lefteye_y ... rightmouth_y, found {' '.join(columns)}")
     for number, line in enumerate(lines[2:], 3):
         if line.strip():
             name, *numbers = line.split()
@@ -84,19 +84,19 @@ def _csv_rows(path: Path, lines: list[str]) -> Iterator[tuple[int, str, list[str
     missing = [column for column in wanted if column not in header] + ([] if name is not None else ["file"])
     if missing or name is None:
         raise DataError(
-            f"{path}: no table of landmarks\n"
+            f"{path}: not a table of landmarks\n"
             f"  found: columns {', '.join(header) or 'none'}; missing {', '.join(missing)}\n"
-            f"  fix:   begin with the line file,{','.join(f'{p}_{a}' for p in POINTS for a in 'xy')}"
+            f"  fix:   add the header line file,{','.join(f'{p}_{a}' for p in POINTS for a in 'xy')}"
         )
     places = [header.index(column) for column in wanted]
     for number, row in enumerate(table, 2):
         if len(row) > max(name, *places):
             yield number, row[name], [row[place] for place in places]
         elif row:
-            raise DataError(f"{path}, line {number}: found {len(row)} columns, wanted {len(header)}")
+            raise DataError(f"{path}, line {number}: expected {len(header)} columns, found {len(row)}")
 
 
 def _simple(column: str) -> str:
-    """A column's name without case, spaces and underscores, in CelebA's words."""
+    """Normalize a column's name: lower case without spaces and underscores, in CelebA's terms."""
     name = "".join(letter for letter in column.lower() if letter.isalnum())
     return _ALIASES.get(name[:-1], name[:-1]) + name[-1] if name[-1:] in ("x", "y") else name

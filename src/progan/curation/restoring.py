@@ -1,4 +1,4 @@
-"""Which networks restore photographs before faces are cut out of them (ProGAN appendix C)."""
+"""Restoration networks for photographs before faces are cropped from them (ProGAN appendix C)."""
 
 from pathlib import Path
 
@@ -13,18 +13,18 @@ from progan.weights import weight_hash
 def load_restore(
     artefacts: Path | None = None, super_resolution: Path | None = None, *, device: torch.device | str = "cpu"
 ) -> tuple[Restoration, str]:
-    """What removes JPEG artefacts, then enlarges four times, as far as snapshots of such networks are given.
+    """Load the networks that remove JPEG artifacts and then enlarge images four times, or one of the two.
 
     Args:
         artefacts: snapshot or run directory of 'progan train artefacts'.
-        super_resolution: the same of 'progan train super_resolution'.
-        device: where to calculate.
+        super_resolution: snapshot or run directory of 'progan train super_resolution'.
+        device: device for the networks.
 
     Returns:
-        the restoration, and a name that differs whenever its weights do.
+        The restoration, and a name that identifies its weights.
 
     Raises:
-        ConfigError: if neither is given, or one is something else.
+        ConfigError: if neither is given, or one contains a different kind of network.
         CheckpointError: if one cannot be read.
     """
     networks, names = [], []
@@ -34,11 +34,11 @@ def load_restore(
         snapshot = Snapshot.load(path, device=device)
         if snapshot.gan != kind or snapshot.spec.channels != 3:
             raise ConfigError(
-                f"{path}: wanted a network of kind {kind} for RGB images, found {snapshot.gan} for images of "
+                f"{path}: expected a network of kind {kind} for RGB images, found {snapshot.gan} for images with "
                 f"{snapshot.spec.channels} channels\n  fix:   progan train {kind} PHOTOGRAPHS"
             )
         networks.append(snapshot.sampler)
         names.append(f"{kind} {weight_hash(snapshot.sampler.state_dict())}")
     if not networks:
-        raise ConfigError("restoring needs the snapshot of an artefacts or of a super_resolution network")
+        raise ConfigError("restoration requires the snapshot of an artefacts or a super_resolution network")
     return Restoration(tuple(networks)), ", ".join(names)

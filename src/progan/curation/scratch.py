@@ -1,4 +1,4 @@
-"""Finished crops on disk, so that a run that was killed goes on where it stopped."""
+"""Finished crops on disk, so that an interrupted command can be resumed."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,50 +15,51 @@ from progan.files import replacing
 
 @dataclass(frozen=True)
 class Crop:
-    """One square that was cut out of a picture of the source."""
+    """One square crop of a photograph of the source."""
 
     position: int
-    """Of the picture in the source."""
+    """Position of the photograph in the source."""
     number: int
-    """Among the crops of that picture, from 0 on."""
+    """Number of the crop among those of the photograph, starting at 0."""
     file: str
-    """Name of the picture."""
+    """File name of the photograph."""
     score: float
-    """See ``quality``; larger is better."""
+    """Score by ``quality``; larger is better."""
     x: float
-    """Center of the square [pixels of the picture]."""
+    """Horizontal center of the square [pixels of the photograph]."""
     y: float
-    """Center of the square [pixels of the picture]."""
+    """Vertical center of the square [pixels of the photograph]."""
     side: float
-    """Of the square [pixels of the picture]."""
+    """Side of the square [pixels of the photograph]."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What became of one picture of the source."""
+    """Result for one photograph of the source."""
 
     position: int
-    """In the source."""
+    """Position of the photograph in the source."""
     file: str
+    """File name of the photograph."""
     crops: tuple[Crop, ...] = ()
     problem: str = ""
-    """Why there are no crops."""
+    """Reason why there are no crops."""
 
 
 class Scratch:
-    """The folder ``STORE.KEY.partial`` with the pixels of the best crops, and a log of all finished pictures.
+    """Folder ``STORE.KEY.partial`` with the pixels of the best crops and a log of all finished photographs.
 
-    Use it in a ``with`` block. What is in it stays when the block ends before ``finish``, and the next scratch with
-    that key begins with it; one that another process holds is waited for.
+    Use it in a ``with`` block. If the block ends before ``finish`` is called, the folder is kept, and the next scratch
+    with the same key continues with it. If another process is using the folder, this one waits for it.
 
     Args:
-        store_path: folder of the store that is made of the crops.
-        key: of everything that the crops depend on, hexadecimal.
-        keep: how many of the best crops keep their pixels; None for all.
-        say: told in one line what the user may want to know.
+        store_path: folder of the store to make from the crops.
+        key: hexadecimal hash of everything that the crops depend on.
+        keep: number of best crops whose pixels are kept; None for all.
+        say: function that is called with one-line messages for the user.
 
     Raises:
-        OSError: if the folder cannot be made.
+        OSError: if the folder cannot be created.
     """
 
     def __init__(self, store_path: Path, key: str, keep: int | None, *, say: Callable[[str], object] = quiet) -> None:
@@ -77,16 +78,16 @@ class Scratch:
     def __exit__(self, *_: object) -> None:
         if self._work.close(keep=self._wanted):
             self._say(
-                f"{self.store_path}: {len(self.pictures)} pictures are kept in {self.path}; "
-                f"the same command goes on with them, rm -r forgets them"
+                f"{self.store_path}: {len(self.pictures)} finished images are kept in {self.path}; "
+                f"run the same command again to resume, or delete them with rm -r"
             )
 
     def finish(self) -> None:
-        """Nothing here is needed any more."""
+        """Mark the work as finished, so that the folder is removed."""
         self._wanted = False
 
     def add(self, picture: Picture, pixels: np.ndarray) -> None:
-        """Keep a picture's crops, uint8 [N, H, W, 3]: pixels first, then its line."""
+        """Save the crops of a photograph, uint8 [N, H, W, 3]: first the pixels, then the line in the log."""
         if picture.crops:
             with replacing(self._file(picture.position)) as file:
                 np.save(file, pixels)
@@ -102,30 +103,30 @@ class Scratch:
         try:
             facts["crops"] = tuple(Crop(**crop) for crop in facts["crops"])
             picture = Picture(**facts)
-        except (TypeError, KeyError):  # of another version
+        except (TypeError, KeyError):  # from a different version
             return False
         self.pictures[picture.position] = picture
         return True
 
     def ranked(self) -> list[Crop]:
-        """All crops, best first."""
+        """Return all crops, best first."""
         crops = (crop for picture in self.pictures.values() for crop in picture.crops)
         return sorted(crops, key=lambda crop: (-crop.score, crop.position, crop.number))
 
     def best(self) -> list[Crop]:
-        """The crops to keep, best first."""
+        """Return the crops to keep, best first."""
         return self.ranked()[: self.keep]
 
     def problems(self) -> list[Picture]:
-        """Pictures without crops."""
+        """Return the photographs without crops."""
         return [picture for picture in self.pictures.values() if picture.problem]
 
     def source(self, description: str, columns: Sequence[Column] = ()) -> Source:
-        """The pixels of the best crops, as something to make a store of.
+        """Return the pixels of the best crops as a source for a store.
 
         Args:
-            description: kind and name.
-            columns: what is known of every picture of the source; each of its crops gets it.
+            description: description of the source.
+            columns: columns of the photographs; each crop inherits the values of its photograph.
         """
         crops = self.best()
 

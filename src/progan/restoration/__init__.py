@@ -1,1 +1,1 @@
-"""The two networks that improve photographs for CelebA-HQ (ProGAN appendix C), and how they are applied."""
+"""The two networks that improve photographs for CelebA-HQ (ProGAN appendix C), and their application."""

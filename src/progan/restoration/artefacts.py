@@ -1,6 +1,6 @@
-"""Removal of JPEG artefacts by an autoencoder with symmetric skip connections (Mao, Shen, Yang, NIPS 2016).
+"""Removal of JPEG artifacts by an autoencoder with symmetric skip connections (Mao, Shen, Yang, NIPS 2016).
 
-CelebA-HQ (ProGAN appendix C) begins with such a network.
+CelebA-HQ uses such a network as its first step (ProGAN appendix C).
 """
 
 import io
@@ -26,20 +26,20 @@ _GRID = 16  # JPEG's units with 4:2:0 chroma [pixels]
 
 @dataclass(frozen=True, kw_only=True)
 class ArtefactsConfig(GANConfig):
-    """Network and training examples; the defaults are the paper's RED30."""
+    """Network and training examples. The defaults are RED30 of the paper."""
 
     maps: int = 64
-    """Feature maps of every layer."""
+    """Number of feature maps of every layer."""
     depth: int = 15
-    """Convolutions of the encoder, and as many of the decoder."""
+    """Number of convolutions in the encoder, and also in the decoder."""
     crop: int = 64
-    """Side of the random part of each image that is trained on [pixels]; JPEG's blocks lie anywhere in it. 0: all."""
+    """Side of the random crops to train on [pixels]; not aligned to JPEG blocks. 0: whole images."""
     lowest_quality: int = 10
-    """JPEG quality of the examples, from here ..."""
+    """Lowest JPEG quality of the training examples."""
     highest_quality: int = 70
-    """... to here."""
+    """Highest JPEG quality of the training examples."""
     loss: Literal["squared", "absolute"] = "squared"
-    """Error that is minimized; squared in the paper."""
+    """Error to minimize; the paper uses the squared error."""
 
     def __post_init__(self) -> None:
         for name in ("maps", "depth"):
@@ -56,26 +56,27 @@ class ArtefactsConfig(GANConfig):
             )
 
     def make(self, spec: ImageSpec) -> "ArtefactRemoval":
-        """The network for images of a data set, with fresh weights."""
+        """Make the network for the images of a data set, with initial weights."""
         return ArtefactRemoval(self, spec)
 
     def make_sampler(self, spec: ImageSpec) -> "Autoencoder":
-        """The network alone."""
+        """Make the network alone."""
         return Autoencoder(self, spec.channels)
 
 
 class Autoencoder(nn.Module):
-    """RED: ``depth`` convolutions and ``depth`` mirrored ones, whose outputs meet again at every second depth.
+    """RED: ``depth`` convolutions and ``depth`` mirrored ones, with a skip connection at every second depth.
 
-    The paper's deconvolutions have stride 1, which makes them convolutions. The skip connection at depth 0 adds the
-    image itself, so that the network learns a correction; its last layer starts at zero (ours: it starts as identity).
+    The paper's deconvolutions have stride 1 and are therefore convolutions. The skip connection at depth 0 adds the
+    image itself, so that the network learns a correction. Unlike the paper's, its last layer is initialized to zero, so
+    that the network is the identity at first.
 
     Shape: [N, C, H, W] in [-1, 1] -> the same, of any size.
     """
 
     latent: Latent | None = None
     scale = 1
-    """Output pixels for each input pixel, in height and width."""
+    """Number of output pixels per input pixel in height and width."""
 
     def __init__(self, config: ArtefactsConfig, channels: int) -> None:
         super().__init__()
@@ -84,7 +85,7 @@ class Autoencoder(nn.Module):
         self.decoder = nn.ModuleList(_conv(o, i) for i, o in itertools.pairwise(sizes))  # layer k: to depth k
         nn.init.zeros_(self.decoder[0].weight)  # type: ignore[arg-type]
         self.reach = 2 * config.depth
-        """Input pixels in each direction that an output pixel depends on."""
+        """Number of input pixels in each direction on which an output pixel depends."""
 
     def forward(self, x: Tensor, level: int = 0, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         depths = [x]
@@ -108,11 +109,11 @@ def _conv(maps_in: int, maps: int) -> nn.Conv2d:
 
 
 class ArtefactRemoval(GAN):
-    """The autoencoder and its one step: make examples worse, and learn to undo it."""
+    """The autoencoder and its training step: compress examples as JPEG and learn to restore them."""
 
     def __init__(self, config: ArtefactsConfig, spec: ImageSpec) -> None:
         if spec.channels not in (1, 3):
-            raise ConfigError(f"JPEG knows images of 1 or 3 channels, the data has {spec.channels}")
+            raise ConfigError(f"JPEG supports images with 1 or 3 channels, the data has {spec.channels}")
         self.config = config
         self.generator = Autoencoder(config, spec.channels)
         super().__init__({"generator": self.generator})
@@ -121,7 +122,7 @@ class ArtefactRemoval(GAN):
         return [Phase("restore", ("generator",), self.loss)]
 
     def loss(self, batch: Batch) -> Terms:
-        """Error of the restored images."""
+        """Return the error of the restored images."""
         worse, clean = self.examples(batch)
         restored = self.generator(worse)
         if self.config.loss == "squared":
@@ -129,7 +130,7 @@ class ArtefactRemoval(GAN):
         return {"absolute": (restored - clean).abs().mean((1, 2, 3))}
 
     def examples(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Compressed parts of the images, and the same as they were."""
+        """Return compressed crops of the images, and the original crops."""
         low, high, side = self.config.lowest_quality, self.config.highest_quality, self.config.crop
         draws = batch.uniform("example", 5)
         clean = patches(batch.images, draws[:, :2], side and side + _GRID)
@@ -138,17 +139,17 @@ class ArtefactRemoval(GAN):
         return pairs.tensor_split(2, 1)  # type: ignore[return-value]  # two of them
 
     def samples(self, sampler: nn.Module, batch: Batch) -> Tensor:
-        """Compressed, restored and true image side by side."""
+        """Return compressed, restored and original images side by side."""
         worse, clean = self.examples(batch)
         return torch.cat([worse, sampler(worse), clean], 3)
 
 
 def jpeg(images: Tensor, quality: Tensor) -> Tensor:
-    """The images after JPEG compression by libjpeg, chroma 4:2:0.
+    """Compress and decompress images as JPEG with libjpeg, chroma 4:2:0.
 
     Args:
-        images: in [-1, 1], with 1 or 3 channels.
-        quality: of each image, 1 ... 95, integers [N].
+        images: images in [-1, 1] with 1 or 3 channels.
+        quality: JPEG quality of each image, 1 ... 95, integers [N].
 
     Shape: [N, C, H, W] -> the same.
     """

@@ -1,4 +1,4 @@
-"""What restoration networks have in common: square parts of images, and how close two images are."""
+"""Shared parts of the restoration networks: square crops of images, and distances between images."""
 
 import torch
 from torch import Tensor
@@ -7,22 +7,22 @@ from progan.errors import ConfigError
 
 
 def patches(images: Tensor, places: Tensor, side: int) -> Tensor:
-    """A square part of each image; the images themselves where ``side`` is 0.
+    """Crop a square from each image, or return the images themselves if ``side`` is 0.
 
     Args:
-        places: top and left edge as a share of what is possible, [N, 2] in [0, 1].
-        side: of the parts [pixels].
+        places: top and left edges of the crops as fractions of the possible range, [N, 2] in [0, 1].
+        side: side of the crops [pixels].
 
     Shape: images [N, C, H, W] -> [N, C, side, side].
 
     Raises:
-        ConfigError: if the images are smaller.
+        ConfigError: if the images are smaller than the crops.
     """
     if not side:
         return images
     height, width = images.shape[2:]
     if min(height, width) < side:
-        raise ConfigError(f"gan.crop needs images of at least {side}x{side}, these are {height}x{width}")
+        raise ConfigError(f"gan.crop requires images of at least {side}x{side}, these are {height}x{width}")
     room = places.new_tensor([height - side, width - side])
     top, left = (places * (room + 1)).floor().minimum(room).long().T[..., None]  # [N, 1] each
     steps = torch.arange(side, device=images.device)
@@ -31,12 +31,12 @@ def patches(images: Tensor, places: Tensor, side: int) -> Tensor:
 
 
 def squared_error(a: Tensor, b: Tensor) -> Tensor:
-    """Mean of the squared differences of each sample, [N, C, H, W] -> [N]."""
+    """Return the mean squared difference of each sample, [N, C, H, W] -> [N]."""
     return (a - b).float().square().mean((1, 2, 3))
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of images in [-1, 1], over all channels [dB]; infinite for equal ones.
+    """Return the peak signal-to-noise ratio of images in [-1, 1] over all channels [dB]; infinite for equal images.
 
     Shape: [N, C, H, W] -> [N].
 

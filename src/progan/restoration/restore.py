@@ -1,4 +1,4 @@
-"""Photographs improved by the two networks of CelebA-HQ (ProGAN appendix C), before faces are cut out of them."""
+"""Restoration of photographs by the two networks of CelebA-HQ (ProGAN appendix C), before faces are cropped."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,17 @@ from torch import nn
 from progan.errors import CheckpointError
 from progan.images import to_float, to_uint8
 
-_TILE = 192  # side of the parts that a network gives at once [pixels of its input]; about 1 GiB for SRGAN
+_TILE = 192  # side of the tiles that a network computes at once [pixels of its input]; about 1 GiB for SRGAN
 
 
 @dataclass(frozen=True, eq=False)
 class Restoration:
-    """Networks that a picture goes through one after the other; a ``Restore`` for ``prepare_celebahq``."""
+    """Networks that are applied to an image one after the other; a ``Restore`` for ``prepare_celebahq``."""
 
     networks: tuple[nn.Module, ...]
 
     def __call__(self, image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The better picture, and where points of it are now; (0, 0) is the middle of the first pixel.
+        """Return the restored image and the new positions of points; (0, 0) is the center of the first pixel.
 
         Shape: uint8 [H, W, 3] and float [N, 2] -> uint8 [s H, s W, 3] and float64 [N, 2].
         """
@@ -32,20 +32,21 @@ class Restoration:
 
 @torch.no_grad()
 def in_tiles(network: nn.Module, image: np.ndarray, *, tile: int = _TILE) -> np.ndarray:
-    """A picture after a convolutional network, part by part, so that memory does not grow with the picture.
+    """Apply a convolutional network to an image tile by tile, so that memory does not grow with the image.
 
-    Each part is computed with as much around it as its pixels depend on, so there are no seams: the result is that of
-    the whole picture at once, up to rounding.
+    Each tile is computed with all surrounding pixels on which it depends, so there are no seams: the result equals that
+    for the whole image up to rounding.
 
     Args:
-        network: images in [-1, 1] to images ``network.scale`` times as large, in which nothing depends on what is
-            more than ``network.reach`` pixels of the input away.
-        tile: side of a part [pixels of the input].
+        network: network from images in [-1, 1] to images ``network.scale`` times as large, whose output pixels depend
+            only on input pixels at most ``network.reach`` pixels away.
+        image: image to restore, uint8 [H, W, C].
+        tile: side of a tile [pixels of the input].
 
     Shape: uint8 [H, W, C] -> uint8 [s H, s W, C].
 
     Raises:
-        CheckpointError: if what the network gives is not finite.
+        CheckpointError: if the output of the network is not finite.
     """
     scale, reach = int(network.scale), int(network.reach)  # type: ignore[arg-type]
     device = next(network.parameters()).device
@@ -57,7 +58,7 @@ def in_tiles(network: nn.Module, image: np.ndarray, *, tile: int = _TILE) -> np.
             part = torch.tensor(image[y : top + tile + reach, x : left + tile + reach]).to(device)
             better = network(to_float(part.permute(2, 0, 1)[None]))
             if not torch.isfinite(better).all():
-                raise CheckpointError("the network that restores pictures gives numbers that are not finite (NaN)")
+                raise CheckpointError("the output of the restoration network is not finite (NaN or infinity)")
             pixels = to_uint8(better)[0].permute(1, 2, 0).cpu().numpy()
             inner = pixels[(top - y) * scale :, (left - x) * scale :][: tile * scale, : tile * scale]
             result[top * scale :, left * scale :][: tile * scale, : tile * scale] = inner

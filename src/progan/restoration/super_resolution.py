@@ -1,4 +1,4 @@
-"""SRGAN: four times the resolution (Ledig et al., CVPR 2017), the second network of CelebA-HQ (ProGAN appendix C)."""
+"""SRGAN for 4x super-resolution (Ledig et al., CVPR 2017), the second network of CelebA-HQ (ProGAN appendix C)."""
 
 import itertools
 from collections.abc import Callable
@@ -26,26 +26,26 @@ _COMPARED = (1, 3, 5)  # last maps of EfficientNet-Lite0 at 1/2, 1/4 and 1/8 of 
 
 @dataclass(frozen=True, kw_only=True)
 class SuperResolutionConfig(GANConfig):
-    """Networks and objective; the defaults are the paper's, with other perceptual features."""
+    """Networks and loss. The defaults are the paper's, with different perceptual features."""
 
     maps: int = 64
-    """Feature maps of the generator (figure 4)."""
+    """Number of feature maps of the generator (figure 4)."""
     blocks: int = 16
-    """Residual blocks of the generator."""
+    """Number of residual blocks of the generator."""
     critic_maps: int = 64
-    """Feature maps of the discriminator at full size; twice as many at each of three smaller ones."""
+    """Number of feature maps of the discriminator at full size; it doubles at each of the three smaller sizes."""
     crop: int = 96
-    """Side of the random part of each image that is trained on [pixels], a multiple of 4. 0: all."""
+    """Side of the random crops to train on [pixels]; a multiple of 4. 0: whole images."""
     pretrain_steps: int = 1_000_000
-    """First steps of the generator, by the squared error alone (section 3.2: 10^6)."""
+    """Number of first steps that train the generator with the squared error alone (section 3.2: 10^6)."""
     pixel_weight: float = 1.0
-    """Weight of the squared error."""
+    """Weight of the squared error of pixels."""
     feature_weight: float = 0.1
-    """Weight of the distance between features of EfficientNet-Lite0 ('progan[lite0]'); 0: not used."""
+    """Weight of the distance between features of EfficientNet-Lite0 (requires 'progan[lite0]'). 0: not used."""
     adversarial_weight: float = 1e-3
     """Weight of the adversarial loss (equation 3)."""
     bn_group: int = 0
-    """Samples that share the statistics of batch norm; 0: the whole batch, over all devices."""
+    """Number of samples that share batch-norm statistics. 0: the whole batch, over all devices."""
 
     def __post_init__(self) -> None:
         for name in ("maps", "critic_maps"):
@@ -61,25 +61,25 @@ class SuperResolutionConfig(GANConfig):
 
     @property
     def group(self) -> int:
-        """Samples that one pass must see together."""
+        """Number of samples that must be in the same pass."""
         return self.bn_group or 1
 
     @property
     def whole_share(self) -> bool:
-        """Whether batch norm takes the statistics of whole batches; both networks have it."""
+        """Whether batch norm, which both networks have, uses the statistics of whole batches."""
         return not self.bn_group
 
     def make(self, spec: ImageSpec) -> "SuperResolution":
-        """Both networks for images of a data set, with fresh weights."""
+        """Make both networks for the images of a data set, with initial weights."""
         return SuperResolution(self, spec)
 
     def make_sampler(self, spec: ImageSpec) -> "Generator":
-        """The generator alone."""
+        """Make the generator alone."""
         return Generator(self, spec.channels)
 
 
 class _Residual(nn.Module):
-    """Two convolutions with batch norm, added to what comes in."""
+    """Residual block: two convolutions with batch norm, added to the input."""
 
     def __init__(self, maps: int, norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
@@ -93,14 +93,14 @@ class _Residual(nn.Module):
 
 
 class Generator(nn.Module):
-    """SRResNet: residual blocks at the small size, then twice a sub-pixel convolution (figure 4).
+    """SRResNet: residual blocks at the small size, then two sub-pixel convolutions (figure 4).
 
     Shape: [N, C, H, W] in [-1, 1] -> [N, C, 4H, 4W], of any size.
     """
 
     latent: Latent | None = None
     scale = SCALE
-    """Output pixels for each input pixel, in height and width."""
+    """Number of output pixels per input pixel in height and width."""
 
     def __init__(self, config: SuperResolutionConfig, channels: int) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Generator(nn.Module):
         self.last = nn.Conv2d(maps, channels, 9, padding=4)
         # First, blocks, after; then 1 pixel at sizes 1 and 2, and 4 at size 4.
         self.reach = 4 + 2 * config.blocks + 1 + 1 + 1 + 1
-        """Input pixels in each direction that an output pixel depends on, at most."""
+        """Largest number of input pixels in each direction on which an output pixel depends."""
 
     @staticmethod
     def _twice(maps: int) -> tuple[nn.Module, ...]:
@@ -125,9 +125,9 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Eight convolutions, every second one halving the size, and two dense layers (figure 4).
+    """Eight convolutions, of which every second halves the size, and two dense layers (figure 4).
 
-    Shape: [N, C, H, W] of the size that it was made for -> scores [N] before the sigmoid.
+    Shape: [N, C, H, W] of a fixed size -> scores [N] before the sigmoid.
     """
 
     def __init__(self, config: SuperResolutionConfig, channels: int, size: tuple[int, int]) -> None:
@@ -152,7 +152,7 @@ class Discriminator(nn.Module):
 
 
 def _forget_steps(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
-    """Version 0.1.0 counted the generator's steps in its checkpoints; the images seen tell as much."""
+    """Ignore the number of generator steps in checkpoints of version 0.1.0, which follows from the images seen."""
     state.pop(f"{prefix}_extra_state", None)
 
 
@@ -161,11 +161,11 @@ def _sixteenth(side: int) -> int:
 
 
 class SuperResolution(GAN):
-    """Both networks and their steps: first the squared error alone, then features and the discriminator too."""
+    """Both networks and their training steps: first the squared error alone, then with features and D."""
 
     def __init__(self, config: SuperResolutionConfig, spec: ImageSpec) -> None:
         if spec.channels not in (1, 3):
-            raise ConfigError(f"super-resolution wants images of 1 or 3 channels, the data has {spec.channels}")
+            raise ConfigError(f"super-resolution supports images with 1 or 3 channels, the data has {spec.channels}")
         size = (config.crop, config.crop) if config.crop else (spec.height, spec.width)
         self.config, self.size = config, size
         self.generator = Generator(config, spec.channels)
@@ -182,19 +182,19 @@ class SuperResolution(GAN):
         ]
 
     def pixel_loss(self, batch: Batch) -> Terms:
-        """The squared error, which makes an SRResNet."""
+        """Return the squared error, which trains an SRResNet."""
         small, real = self.examples(batch)
         return {"pixels": squared_error(self.generator(small), real)}
 
     def discriminator_loss(self, batch: Batch) -> Terms:
-        """Terms of D; reals and fakes have their own batch statistics."""
+        """Return the loss terms of D; real and generated images have separate batch statistics."""
         small, real = self.examples(batch)
         with torch.no_grad():
             fake = self.generator(small)
         return NON_SATURATING.critic(self.discriminator(real), self.discriminator(fake))
 
     def generator_loss(self, batch: Batch) -> Terms:
-        """Terms of G (equation 3)."""
+        """Return the loss terms of G (equation 3)."""
         config, (small, real) = self.config, self.examples(batch)
         fake = self.generator(small)
         terms = {"pixels": config.pixel_weight * squared_error(fake, real)}
@@ -204,36 +204,36 @@ class SuperResolution(GAN):
         return terms | {name: config.adversarial_weight * term for name, term in adversarial.items()}
 
     def examples(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Small and true images, both in [-1, 1]."""
+        """Return downscaled and original images, both in [-1, 1]."""
         real = patches(batch.images, batch.uniform("crop", 2), self.config.crop)
         if tuple(real.shape[2:]) != self.size:
             raise ConfigError(
-                f"super-resolution does not grow: images of {real.shape[2]}x{real.shape[3]} came, wanted "
+                f"super-resolution does not grow: got images of {real.shape[2]}x{real.shape[3]}, expected "
                 f"{self.size[0]}x{self.size[1]}; set schedule.start_resolution to schedule.resolution"
             )
         return downscale(real), real
 
     def samples(self, sampler: nn.Module, batch: Batch) -> Tensor:
-        """Bicubic, super-resolved and true image side by side."""
+        """Return bicubic, super-resolved and original images side by side."""
         small, real = self.examples(batch)
         return torch.cat([upscale(small), sampler(small), real], 3)
 
 
 class FeatureDistance:
-    """How far apart features of two images are: EfficientNet-Lite0's maps at three sizes, in place of the paper's VGG.
+    """Distance between features of two images: maps of EfficientNet-Lite0 at three sizes instead of the paper's VGG.
 
-    At every place the maps are scaled to a vector of length 1, so that no layer counts more than another one.
+    At every position, the maps are normalized to a vector of length 1, so that all layers have equal weight.
 
     Raises:
-        ConfigError: if the package with its weights is not installed.
+        ConfigError: if the package with the weights is not installed.
     """
 
     def __init__(self) -> None:
         self._networks: dict[torch.device, Any] = {}
-        self._network(torch.device("cpu"))  # says what is not installed
+        self._network(torch.device("cpu"))  # fails early if the weights are not installed
 
     def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """Mean over the sizes of the mean squared distance of these vectors; ``b`` gets no gradient.
+        """Return the mean squared distance of these vectors, averaged over the sizes; ``b`` gets no gradient.
 
         Shape: [N, 1 or 3, H, W] in [-1, 1] -> [N].
         """
@@ -254,7 +254,7 @@ class FeatureDistance:
 
 
 def downscale(images: Tensor) -> Tensor:
-    """A quarter of the size by bicubic interpolation with anti-aliasing, as Pillow's, rounded to 8 bits.
+    """Downscale images to a quarter of their size by bicubic interpolation with anti-aliasing, as in Pillow, to 8 bits.
 
     Shape: [N, C, 4H, 4W] in [-1, 1] -> [N, C, H, W].
     """
@@ -263,5 +263,5 @@ def downscale(images: Tensor) -> Tensor:
 
 
 def upscale(images: Tensor) -> Tensor:
-    """Four times the size by bicubic interpolation, as Pillow's: what the network has to surpass."""
+    """Upscale images to four times their size by bicubic interpolation, as in Pillow: the baseline of the network."""
     return F.interpolate(images, scale_factor=SCALE, mode="bicubic", antialias=True)
