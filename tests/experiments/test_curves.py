@@ -67,5 +67,5 @@ def test_without_matplotlib_it_says_what_to_install(runs: dict[str, Path], tmp_p
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="wanted a run directory"):
+    with pytest.raises(DataError, match="expected a run directory"):
         read_curve(tmp_path)

@@ -37,7 +37,7 @@ def test_processes_do_not_share_a_run_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stopped", "note"), [(False, "its process died .exit code 0.*may tell"), (True, "interrupted; the same command")]
+    ("stopped", "note"), [(False, "its process died .exit code 0.*; see "), (True, "interrupted; run the same command")]
 )
 def test_a_process_that_says_nothing_died_or_was_stopped(stopped: bool, note: str, tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")

@@ -81,8 +81,8 @@ def test_what_is_smaller_is_said_loudly_and_for_whom() -> None:
     assert text.startswith("**SCALED (smaller data): NOT comparable with the paper's numbers, only with each other.**")
     for line in ("a: less", "b: few", "a: swd of 64 images and 60 real ones instead of 16,384"):
         assert f"- {line}\n" in text
-    assert "- 0 to 1 runs of each row instead of 2" in text  # b was stopped before anything was measured
-    assert "- 1 run of each row instead of 2" in report(TABLE, results(record("a", measured=small), record("a", 1)))
+    assert "- 0 to 1 runs per row instead of 2" in text  # b was stopped before anything was measured
+    assert "- 1 run per row instead of 2" in report(TABLE, results(record("a", measured=small), record("a", 1)))
 
 
 def test_rows_measured_in_several_ways_are_told_apart() -> None:
@@ -158,7 +158,7 @@ def test_results_are_read_back(tmp_path: Path) -> None:
     save(there, tmp_path / "results.json")
     assert read(tmp_path) == there
     (tmp_path / "results.json").write_text(json.dumps({"format": "other"}))
-    with pytest.raises(DataError, match="not of 'progan reproduce'"):
+    with pytest.raises(DataError, match="not written by 'progan reproduce'"):
         read(tmp_path)
     with pytest.raises(DataError, match="cannot be read"):
         read(tmp_path / "nothing")

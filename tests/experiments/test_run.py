@@ -24,7 +24,6 @@ from progan.experiments.scale import SCALES, Scale
 from progan.gans.base import ImageSpec
 from progan.presets import PRESETS
 from progan.snapshot import Snapshot
-from progan.training import train as training
 from progan.training.config import RunConfig
 from progan.training.log import read_stats
 from progan.training.loop import Trainer
@@ -57,7 +56,7 @@ def quick_plan(config: RunConfig, spec: ImageSpec, device: torch.device, *, worl
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROGAN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(PRESETS, "tiny", small_run)
-    monkeypatch.setattr(training, "probe", quick_plan)
+    monkeypatch.setattr("progan.training.preflight.probe", quick_plan)
     monkeypatch.setattr("progan.experiments.results.time.strftime", lambda _: "2026-01-02")
 
 
@@ -76,7 +75,7 @@ def made(store: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     out = tmp_path_factory.mktemp("reproduced")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "tiny", small_run)
-        patch.setattr(training, "probe", quick_plan)
+        patch.setattr("progan.training.preflight.probe", quick_plan)
         patch.setattr("progan.experiments.results.time.strftime", lambda _: "2026-01-02")
         patch.setenv("PROGAN_CACHE", str(out / "cache"))
         results, stopped = reproduce(request(out, store.path))
@@ -155,14 +154,14 @@ def test_two_calls_at_once_keep_the_rows_of_both(store: Store, tmp_path: Path, m
 def test_other_data_are_not_put_into_the_same_table(made: tuple[Path, Results], images: Path, tmp_path: Path) -> None:
     fewer = prepare(images / "class0", tmp_path / "fewer")
     with pytest.raises(
-        ConfigError, match=r"has row a of other data: small, 40 images .*, not fewer, 20 images .* --out"
+        ConfigError, match=r"has row a for different data: small, 40 images .*, not fewer, 20 images .* --out"
     ):
         reproduce(request(made[0], fewer.path))
 
 
 def test_a_source_is_taken_only_where_nothing_is_cut_or_chosen(images: Path, tmp_path: Path) -> None:
     table = replace(TABLE, recipe="celeba", metrics=("swd",), rows=TABLE.rows[:1], figures=())
-    with pytest.raises(DataError, match=r"is no store.*\n.*progan prepare celeba STORE --from .*\n.*if it is another"):
+    with pytest.raises(DataError, match=r"not a store.*\n.*progan prepare celeba STORE --from .*\n.*if it is"):
         reproduce(request(tmp_path, images, experiment=table))
     results, _ = reproduce(request(tmp_path, images, experiment=replace(table, recipe="")))
     assert results["records"][0]["measured"]
@@ -170,7 +169,7 @@ def test_a_source_is_taken_only_where_nothing_is_cut_or_chosen(images: Path, tmp
 
 def test_what_cannot_be_measured_is_said_before_training(store: Store, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(row_runs, "train", None)
-    with pytest.raises(DataError, match="tiny, row a: nothing could be measured; mode count reads three digits"):
+    with pytest.raises(DataError, match="tiny, row a: no metric could be measured; mode count reads three digits"):
         reproduce(request(tmp_path, store.path, experiment=replace(TABLE, metrics=("modes",))))
     reproduce(request(tmp_path, store.path, experiment=replace(TABLE, metrics=("modes",)), scale=SCALES["smoke"]))
     jobs_ = []
@@ -255,7 +254,7 @@ def test_an_interrupted_table_goes_on_and_equals_an_uninterrupted_one(
     half, stopped = reproduce(request(tmp_path, store.path))
     assert stopped
     assert [(r["row"], r["stopped"]) for r in half["records"]] == [("a", False), ("b", True)]
-    assert half["records"][1]["notes"] == ["stopped after 0.064 of 0.16 kimg; the same command goes on"]
+    assert half["records"][1]["notes"] == ["stopped after 0.064 of 0.16 kimg; run the same command again to resume"]
     whole, stopped = reproduce(request(tmp_path, store.path))
     assert not stopped
     assert records(whole) == records(made[1])
@@ -288,7 +287,7 @@ def test_data_of_its_own_for_each_row(store: Store, tmp_path: Path) -> None:
 
 
 def test_messages(tmp_path: Path, store: Store) -> None:
-    with pytest.raises(DataError, match="needs DATA: all images; prepare it with progan prepare x; --scale smoke"):
+    with pytest.raises(DataError, match="requires DATA: all images; prepare it with progan prepare x, or use --scale"):
         reproduce(request(tmp_path, None))
     with pytest.raises(ConfigError, match="cuda"):
         reproduce(request(tmp_path, store.path, device="cuda:99"))

@@ -1,4 +1,4 @@
-"""The papers' experiments: every table and figure as a value that names presets and metrics."""
+"""Experiments of the papers: every table and figure as a value that names presets and metrics."""
 
 from progan.experiments import paper
 from progan.experiments.base import Experiment
@@ -15,4 +15,4 @@ EXPERIMENTS: dict[str, Experiment] = {
     "celebahq_1024": paper.CELEBAHQ,
     "lsun": paper.LSUN,
 }
-"""Every table and figure by what is typed: progan reproduce NAME."""
+"""Every table and figure by its name in 'progan reproduce NAME'."""

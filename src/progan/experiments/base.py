@@ -1,4 +1,4 @@
-"""What an experiment of a paper is: rows that name presets, the paper's numbers, and how ours are measured."""
+"""Definition of an experiment: rows that name presets, the paper's numbers, and how ours are measured."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,17 +11,17 @@ from progan.training.config import RunConfig
 
 @dataclass(frozen=True)
 class Value:
-    """A number as tables give it."""
+    """A number as reported in a table."""
 
     mean: float
     deviation: float | None = None
     """Standard deviation over runs."""
     best: float | None = None
-    """Of the best run."""
+    """Value of the best run."""
 
 
 Paper = Mapping[str, float | Value]
-"""A paper's numbers by the names that our metrics give to theirs."""
+"""Numbers of a paper, by the names of the values of our metrics."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,31 +29,31 @@ class Row:
     """One line of a table: a preset, and what the paper reports for it."""
 
     name: str
-    """As the table calls it."""
+    """Name of the row in the table."""
     preset: str
-    """Of PRESETS."""
+    """Name of the preset, a key of ``PRESETS``."""
     title: str = ""
-    """What it is, or what it changes in the row above."""
+    """Description of the row, or of the change from the previous row."""
     paper: Paper = field(default_factory=dict)
     change: Mapping[str, Any] = field(default_factory=dict)
-    """Settings that differ from the preset's, by name, like {"mirror": False}."""
+    """Settings that differ from the preset's, by name, such as {"mirror": False}."""
     data: str = ""
-    """Folder below DATA, where every row has data of its own; the name of the recipe that makes it."""
+    """Subfolder of DATA, named after the recipe that makes it, if every row uses different data."""
     differs: tuple[str, ...] = ()
-    """What the preset has otherwise than the paper, or adds where the paper is silent."""
+    """How the preset differs from the paper, and what it adds where the paper does not say."""
 
     @property
     def label(self) -> str:
-        """Name and title."""
+        """Name and title of the row."""
         return f"{self.name}: {self.title}" if self.title else self.name
 
     @property
     def variant(self) -> str:
-        """The preset with its changes, as part of a run directory's name."""
+        """Preset and changes, as part of the name of a run directory."""
         return "-".join([self.preset, *(f"{name.split('.')[-1]}={value}" for name, value in self.change.items())])
 
     def config(self) -> RunConfig:
-        """The run as the paper has it.
+        """Return the settings of the run as in the paper.
 
         Raises:
             ConfigError: if there is no such preset.
@@ -70,43 +70,43 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A table or a figure."""
+    """A table or a figure of a paper."""
 
     name: str
-    """What is typed."""
+    """Name in 'progan reproduce NAME'."""
     title: str
     caption: str
-    """What it is about, in our words."""
+    """Summary of the experiment in our words."""
     source: str
     """Paper and section."""
     data: str
-    """The images that the paper took."""
+    """Images that the paper used."""
     prepare: str
-    """The command that makes DATA."""
+    """Command that makes DATA."""
     recipe: str = ""
-    """The known data set that DATA must be prepared from, where the paper cuts or chooses images."""
+    """Known data set from which DATA must be prepared, if the paper crops or selects images."""
     rows: tuple[Row, ...]
     metrics: tuple[str, ...] = ()
-    """Of METRICS; empty: nothing is trained, parameters are counted."""
+    """Names of the metrics, keys of ``METRICS``. If empty, nothing is trained and parameters are counted."""
     repeats: int = 1
-    """Measurements of one run, with other latents each, whose mean counts."""
+    """Number of measurements per run, each with different latents; their mean is reported."""
     seeds: int = 1
-    """Runs of each row."""
+    """Number of runs per row."""
     best: bool = False
-    """Whether the best run is given beside the mean."""
+    """Whether to report the best run as well as the mean."""
     figures: tuple[str, ...] = ()
-    """Of FIGURES, beside the sheet of all rows."""
+    """Names of figures, keys of ``FIGURES``, in addition to the grid of images of all rows."""
 
     @property
     def trains(self) -> bool:
-        """Whether its rows are trained; else their parameters are counted."""
+        """Whether the rows are trained. Otherwise their parameters are counted."""
         return bool(self.metrics)
 
     def row(self, name: str) -> Row:
-        """The row of that name.
+        """Return the row of a given name.
 
         Raises:
-            ConfigError: if there is none.
+            ConfigError: if there is no such row.
         """
         for row in self.rows:
             if row.name == name:

@@ -1,4 +1,4 @@
-"""Curves of runs against the time that training took (ProGAN figure 4)."""
+"""Curves of runs over training time (ProGAN figure 4)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,28 +22,28 @@ _SHADES = ("0.6", "black", "tab:red", "tab:blue")  # of runs
 
 @dataclass(frozen=True)
 class Curve:
-    """One run. Seconds are those of training, without those of measuring."""
+    """Curve of one run. Times are training times, without the time for measurements."""
 
     seconds: np.ndarray
-    """Since the run began, float64 [T]."""
+    """Seconds since the run began, float64 [T]."""
     kimg: np.ndarray
     """Thousands of images shown until then, float64 [T]."""
     doublings: np.ndarray
-    """Seconds at which the images became larger."""
+    """Seconds at which the resolution doubled."""
     measured_s: np.ndarray
-    """Seconds of the measurements, float64 [M]."""
+    """Seconds at which SWD was measured, float64 [M]."""
     swd: Mapping[str, np.ndarray]
-    """SWD x 1e3 of each level that was measured, and their mean "swd", float64 [M]; NaN where there was none."""
+    """SWD x 1e3 of each measured level and their mean "swd", float64 [M]; NaN where a level was not measured."""
     full: np.ndarray
-    """Which measurements are at full size and in no fade, bool [M]."""
+    """Whether each measurement is at full size and outside a fade, bool [M]."""
     count: int = 0
-    """Images of each measurement; 0 if that is not known."""
+    """Number of images per measurement; 0 if unknown."""
 
 
 def measure_snapshots(run: Path, store: Store, *, count: int, mirror: bool, device: str = "cpu") -> None:
-    """Measure SWD of every snapshot of a run, each at its own resolution, that was not measured with as many images.
+    """Measure SWD of all snapshots of a run at their own resolutions, unless already measured with ``count`` images.
 
-    What a run measures while it trains may be of another number of images, so a file of its own keeps these.
+    Measurements taken during training may use a different number of images, so these are kept in a separate file.
     """
     known = {row["kimg"]: row for row in read_stats(run, SNAPSHOTS) if row["count"] == count}
     monitor = MetricMonitor(store, ("swd",), kimg=1, seed=0, count=count, mirror=mirror, floor=False, device=device)
@@ -59,14 +59,14 @@ def measure_snapshots(run: Path, store: Store, *, count: int, mirror: bool, devi
 
 
 def read_curve(run: Path) -> Curve:
-    """The curves of a run directory: of its measured snapshots, or else of what it measured while it trained.
+    """Read the curve of a run directory from its measured snapshots, or else from measurements during training.
 
     Raises:
-        DataError: if it has no statistics.
+        DataError: if the directory has no statistics.
     """
     stats, rows = read_stats(run), read_stats(run, SNAPSHOTS) or read_stats(run, METRICS)
     if not stats:
-        raise DataError(f"{run}: has no stats.jsonl with lines; wanted a run directory of 'progan train'")
+        raise DataError(f"{run}: no statistics in stats.jsonl; expected a run directory of 'progan train'")
     seconds, kimg = np.cumsum([row["seconds"] for row in stats]), np.array([row["kimg"] for row in stats], np.float64)
     sides = np.array([row["resolution"] for row in stats])
     began = np.concatenate([[0.0], seconds[:-1]])
@@ -84,7 +84,7 @@ def read_curve(run: Path) -> Curve:
 
 
 def compare(curves: Mapping[str, Curve]) -> list[str]:
-    """How the speeds of two runs compare, in words: seconds for equal numbers of images, and for an equal SWD."""
+    """Describe how the speeds of two runs compare: time for equal numbers of images, and for an equal SWD."""
     (first, a), (second, b) = curves.items()
     shown = min(a.kimg[-1], b.kimg[-1])
     times = [float(np.interp(shown, [0.0, *c.kimg], [0.0, *c.seconds])) for c in (a, b)]
@@ -99,7 +99,7 @@ def compare(curves: Mapping[str, Curve]) -> list[str]:
 
 
 def _full_size(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds and values of SWD at full size."""
+    """Return times [seconds] and values of SWD at full size."""
     values = curve.swd.get("swd", np.empty(0))
     valid = curve.full & np.isfinite(values) if len(values) else np.zeros(0, bool)
     return curve.measured_s[valid], values[valid]
@@ -112,7 +112,7 @@ def _ratio(what: str, first: str, second: str, times: Sequence[float]) -> str:
 
 
 def plot(curves: Mapping[str, Curve], path: Path) -> None:
-    """SWD of each level against time for every run, and images shown against time, as one PNG file.
+    """Plot SWD of each level and images shown over time for every run into one PNG file.
 
     Raises:
         ConfigError: if matplotlib is missing.
@@ -144,7 +144,7 @@ def plot(curves: Mapping[str, Curve], path: Path) -> None:
 
 
 def _swd_panel(panel: Any, curve: Curve, unit_s: float, colors: Mapping[str, str]) -> None:
-    """One line for each level; dashed lines where the images became larger."""
+    """Plot one line per level, and dashed lines where the resolution doubled."""
     panel.set_yscale("log")
     for name, values in curve.swd.items():
         width = 2.5 if name == "swd" else 1.2
@@ -159,7 +159,7 @@ def _swd_panel(panel: Any, curve: Curve, unit_s: float, colors: Mapping[str, str
 
 
 def _colors(curves: Mapping[str, Curve]) -> dict[str, str]:
-    """One color for a level in all panels; the average is black."""
+    """Return one color per level for all panels; the average is black."""
     names = {name for curve in curves.values() for name in curve.swd} - {"swd"}
     by_size = sorted(names, key=lambda name: int(name.removeprefix("swd_")))
     return {"swd": "black"} | {name: f"C{number}" for number, name in enumerate(by_size)}

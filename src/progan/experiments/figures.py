@@ -1,4 +1,4 @@
-"""Pictures of an experiment: a sheet of all rows, curves, neighbours, films."""
+"""Figures of an experiment: images of all rows, curves, nearest neighbors and videos."""
 
 import sys
 import traceback
@@ -23,15 +23,15 @@ from progan.metrics.extractors import load_extractor
 from progan.snapshot import Snapshot
 
 COLUMNS = 12
-"""Images of each row in a sheet."""
+"""Number of images of each row in a grid."""
 FPS = 60
 CURVE_COUNT, CURVE_LEAST = 2048, 64  # images for each point of a curve, at the paper's scale and at least
 
 
 def rows_sheet(jobs: Sequence[Job], folder: Path) -> list[str]:
-    """rows.png: images of each row, of the same latents wherever the networks take equal ones; real.png: real ones.
+    """Write images of each row, from equal latents if the networks allow it, to rows.png and real images to real.png.
 
-    Real images are in a file of their own, because not all may be published with results.
+    Real images are in a separate file because some may not be published with the results.
     """
     lines, names, reals = [], [], []
     fakes = [open_images(job.run, device=pick_device(job.device)) for job in jobs]
@@ -46,11 +46,11 @@ def rows_sheet(jobs: Sequence[Job], folder: Path) -> list[str]:
         names.append(job.row.name)
     for name, images in (("rows.png", lines), ("real.png", reals)):
         save_png(sheet(torch.cat(images), columns=COLUMNS), folder / name)
-    return [f"rows.png, from above: {', '.join(names)}; the folder of the results has real images in real.png"]
+    return [f"rows.png, from top to bottom: {', '.join(names)}; real images are in real.png in the folder of results"]
 
 
 def growing(jobs: Sequence[Job], folder: Path) -> list[str]:
-    """growing.png: SWD of all snapshots, each at its own resolution, and images shown against time for all rows."""
+    """Plot SWD of all snapshots at their own resolutions, and images shown over time, to growing.png."""
     for job in jobs:
         store = Store.open(job.store)
         count = min(max(round(CURVE_COUNT * job.scale.count), CURVE_LEAST), store.count)
@@ -62,7 +62,7 @@ def growing(jobs: Sequence[Job], folder: Path) -> list[str]:
 
 
 def walk(jobs: Sequence[Job], folder: Path) -> list[str]:
-    """interpolation.mp4: a walk through the latents of the first row, 10 s at 60 Hz, or less at a small scale."""
+    """Render a walk through the latent space of the first row to interpolation.mp4: 10 s at 60 Hz, less if scaled."""
     job = jobs[0]
     snapshot = Snapshot.load(job.run, device=pick_device(job.device))
     screen, frames = Screen.of(snapshot.spec.size(snapshot.level)), max(round(10 * FPS * job.scale.count), FPS)
@@ -73,7 +73,7 @@ def walk(jobs: Sequence[Job], folder: Path) -> list[str]:
 
 
 def neighbours(jobs: Sequence[Job], folder: Path) -> list[str]:
-    """neighbours.png: generated images of the first row, and the real images nearest to them."""
+    """Write generated images of the first row and their nearest real images to neighbours.png."""
     job = jobs[0]
     device = str(pick_device(job.device))
     snapshot = Snapshot.load(job.run, device=device)
@@ -84,8 +84,8 @@ def neighbours(jobs: Sequence[Job], folder: Path) -> list[str]:
     features = pixels if extractor is None else lambda images: extractor(images).features
     found = nearest(fakes, reals, features=features, mirror=job.row.config().mirror, progress=True)
     save_png(neighbours_sheet(fakes, reals, found, Crop()), folder / "neighbours.png")
-    by = "pixels" if missing else "features of EfficientNet-Lite0 (not those of the paper's network)"
-    return [f"neighbours.png: seeds 0 to 7 and the five nearest real images by {by} of the middle"]
+    by = "pixels" if missing else "features of EfficientNet-Lite0 (not of the paper's network)"
+    return [f"neighbours.png: seeds 0 to 7 and their five nearest real images by {by}, of central crops"]
 
 
 FIGURES: dict[str, tuple[str, Callable[[Sequence[Job], Path], list[str]]]] = {
@@ -94,11 +94,11 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Job], Path], list[str]]]] = {
     "neighbours": ("neighbours.png", neighbours),
     "walk": ("interpolation.mp4", walk),
 }
-"""What can be drawn of an experiment's jobs: the file, and a function that makes it and returns remarks."""
+"""Figures by name: the file, and the function that writes it for the jobs of an experiment and returns remarks."""
 
 
 def draw(names: Sequence[str], jobs: Sequence[Job], folder: Path) -> dict[str, list[str]]:
-    """Make figures; their files and remarks, as results have them. One that cannot be made is a remark."""
+    """Draw figures and return their files and remarks for the results. A figure that fails becomes a remark."""
     figures: list[str] = []
     remarks: list[str] = []
     for name in names if jobs else ():
@@ -106,7 +106,7 @@ def draw(names: Sequence[str], jobs: Sequence[Job], folder: Path) -> dict[str, l
         try:
             remarks += make(jobs, folder)
             figures.append(file)
-        except Exception as error:  # the table is worth more than its pictures
+        except Exception as error:  # a failed figure must not cost the table
             if not isinstance(error, ProganError):
                 traceback.print_exc()
             text = f"no {file}: {'; '.join(line.strip() for line in str(error).splitlines())}"

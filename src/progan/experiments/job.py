@@ -1,4 +1,4 @@
-"""One run of one row: train it, or go on with it, and measure what came out."""
+"""One run of one row: train or resume it, and evaluate the result."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ from progan.training.log import read_stats
 from progan.training.train import train
 
 KEPT = "evaluation.json"
-"""File of a finished run's directory with what was measured, so that a row is not made again."""
+"""File in the directory of a finished run with its measurements, so that the run is not repeated."""
 
 Record = dict[str, Any]
 
@@ -41,26 +41,26 @@ class Job:
     seed: int
     scale: Scale
     store: Path
-    """Prepared data."""
+    """Folder of the prepared data."""
     runs: Path
-    """Folder of run directories; experiments with equal rows share them."""
+    """Folder of the run directories; experiments with equal rows share them."""
     device: str = "auto"
     missing: Mapping[str, str] = field(default_factory=dict)
-    """Metrics that cannot be measured here, and why."""
+    """Metrics that cannot be computed here, and why."""
 
     @property
     def plans(self) -> dict[str, tuple[int, int]]:
-        """How often each metric is measured, and with how many images each time."""
+        """Number of measurements and images per measurement, for each metric."""
         repeats = self.experiment.repeats
         return {name: images_measured(name, self.scale, repeats) for name in self.experiment.metrics}
 
     @property
     def run(self) -> Path:
-        """Run directory."""
+        """Path of the run directory."""
         return self.runs / f"{self.row.variant}-{self.store.name}-{self.scale.run_name}-seed{self.seed}"
 
     def configs(self, store: Store) -> tuple[RunConfig, RunConfig]:
-        """The paper's run, and ours, which has no larger images than the data."""
+        """Return the settings of the paper's run and of ours, whose images are at most as large as the data's."""
         paper = replace(self.row.config(), seed=self.seed)
         side = min(self.scale.resolution or paper.schedule.resolution, store.height, store.width)
         fits = side >= paper.schedule.resolution
@@ -68,33 +68,33 @@ class Job:
 
 
 def empty(row: str, seed: int = 0, run: str = "") -> Record:
-    """A record of nothing done yet, as results.json has it.
+    """Return the record of a run that has not started yet, in the format of results.json.
 
-    ``run`` is the name of the run directory, ``kimg`` what was shown, ``differences`` those from the paper's run,
-    ``measured`` values by metric (see ``measure``), ``missing`` why a metric is not among them, and ``stopped`` tells
-    whether the user stopped it.
+    ``run`` is the name of the run directory, ``kimg`` the thousands of images shown, ``differences`` those from the
+    paper's run, ``measured`` the values by metric (see ``measure``), ``missing`` the reason why a metric has no value,
+    and ``stopped`` whether the user stopped the run.
     """
     record: Record = {"row": row, "seed": seed, "run": run, "kimg": 0.0, "train_s": 0.0, "stopped": False}
     return record | {"differences": [], "measured": {}, "missing": {}, "notes": []}
 
 
 def do(job: Job) -> Record:
-    """Train and measure what is not there yet; whatever goes wrong becomes a note of the record."""
+    """Train and measure what is missing. Errors become notes of the record."""
     record = empty(job.row.name, job.seed, job.run.name)
     try:
         _do(job, record)
     except KeyboardInterrupt:
-        record |= {"stopped": True, "notes": [*record["notes"], "interrupted; the same command goes on"]}
+        record |= {"stopped": True, "notes": [*record["notes"], "interrupted; run the same command again to resume"]}
     except ProganError as error:
         record["notes"].append("; ".join(line.strip() for line in str(error).splitlines()))
-    except Exception as error:  # one dead row must not cost the others
+    except Exception as error:  # a failed row must not stop the others
         traceback.print_exc()
         record["notes"].append(f"{type(error).__name__}: {error}")
     return record
 
 
 def _do(job: Job, record: Record) -> None:
-    """Fill the record as far as it goes."""
+    """Fill in the record step by step, so that an error keeps what is finished."""
     store, device = Store.open(job.store), pick_device(job.device)
     paper, config = job.configs(store)
     record["differences"] = differences(paper, config)
@@ -107,7 +107,7 @@ def _do(job: Job, record: Record) -> None:
         record |= {"kimg": stats[-1]["kimg"] if stats else 0.0, "train_s": sum(row["seconds"] for row in stats)}
         if ended_by:
             share = f"{record['kimg']:.6g} of {config.schedule.total_kimg:.6g} kimg"
-            record |= {"stopped": True, "notes": [f"stopped after {share}; the same command goes on"]}
+            record |= {"stopped": True, "notes": [f"stopped after {share}; run the same command again to resume"]}
             return
         kept = {"facts": facts, "kimg": record["kimg"], "train_s": record["train_s"], "measured": []}
     record |= {"kimg": kept["kimg"], "train_s": kept["train_s"]}
@@ -126,7 +126,7 @@ def _keep(job: Job, kept: dict[str, Any]) -> None:
 
 
 def _same(kept: dict[str, Any], facts: dict[str, Any], config: RunConfig) -> bool:
-    """Whether what was kept is of this run, whole, and of these data; how often it logged does not matter."""
+    """Return whether what was kept belongs to this run and data and is complete; logging intervals may differ."""
     if not kept or kept["facts"]["data"] != facts["data"]:
         return False
     old, new = completed(kept["facts"]["config"], config), facts["config"]
@@ -134,7 +134,7 @@ def _same(kept: dict[str, Any], facts: dict[str, Any], config: RunConfig) -> boo
 
 
 def _kept(path: Path) -> dict[str, Any]:
-    """What is known of a run; nothing if the file is missing, damaged, or of an older version."""
+    """Read what was kept of a run; empty if the file is missing, damaged, or from an older version."""
     try:
         kept = json.loads(path.read_bytes())
     except (OSError, ValueError):
@@ -145,7 +145,7 @@ def _kept(path: Path) -> dict[str, Any]:
 def _measure_missing(
     job: Job, record: Record, store: Store, config: RunConfig, device: torch.device
 ) -> Iterator[list[dict[str, Any]]]:
-    """Metrics that are not in the record, some at a time."""
+    """Compute the metrics that are not in the record, one group at a time."""
     wanted: dict[tuple, list[str]] = {}
     for name, plan in job.plans.items():
         if name not in job.missing and name not in record["measured"]:
@@ -153,7 +153,7 @@ def _measure_missing(
     for (_, times, count), names in wanted.items():
         try:
             measured = measure(job.run, store, names, times=times, count=count, mirror=config.mirror, device=device)
-        except CheckpointError:  # images that are not finite: nothing can be measured
+        except CheckpointError:  # images that are not finite: no metric can be computed
             raise
         except ProganError as error:
             record["missing"] |= dict.fromkeys(names, _reason(error))
@@ -162,11 +162,11 @@ def _measure_missing(
 
 
 def unfit(job: Job) -> dict[str, str]:
-    """Metrics that are not defined for the images that a job will make, and why."""
+    """Return the metrics that are not defined for the images that a job will generate, and why."""
     store, found = Store.open(job.store), {}
     try:
         side, shorter = job.configs(store)[1].schedule.resolution, min(store.height, store.width)
-    except ConfigError:  # the run will say so
+    except ConfigError:  # the run will report it
         return found
     height, width = (pixels * side // shorter for pixels in (store.height, store.width))
     for name in job.experiment.metrics:
@@ -179,7 +179,7 @@ def unfit(job: Job) -> dict[str, str]:
 
 
 def unmeasurable(names: Sequence[str], device: str) -> dict[str, str]:
-    """Metrics whose networks cannot be had here, and why; what is to be done is said at once."""
+    """Return the metrics whose networks are not available here, and why, and print a warning with the remedy."""
     found: dict[str, str] = {}
     for extractor in dict.fromkeys(METRICS[name].extractor for name in names):
         of_it = [name for name in names if METRICS[name].extractor == extractor]
@@ -192,21 +192,21 @@ def unmeasurable(names: Sequence[str], device: str) -> dict[str, str]:
 
 
 def _reason(error: ProganError) -> str:
-    """What went wrong, without the paths of this machine."""
+    """Return the first line of an error without the paths of this machine."""
     return str(error).splitlines()[0].replace(f"{cache_path('')}/", "")
 
 
 def measure(
     run: Path, store: Store, names: list[str], *, times: int, count: int, mirror: bool, device: torch.device
 ) -> dict[str, dict[str, Any]]:
-    """Metrics of a run's newest generator, by name: means over ``times`` measurements with other latents each.
+    """Compute metrics of a run's latest generator: means over ``times`` measurements, each with different latents.
 
-    ``count`` images are made each time, but metrics of two sets take no more than there are real ones, unless
-    the metric can do with fewer reals and ``count`` is the paper's.
+    Each measurement uses ``count`` generated images. Metrics that compare two sets use no more than there are real
+    images, unless ``count`` is the paper's number and the metric accepts fewer real images.
 
     Returns:
-        for each metric ``values``, ``real`` (the same of real images: the floor), ``fakes``, ``reals``, ``floor_count``
-        and ``note``.
+        For each metric ``values``, ``real`` (the values for real images, the floor), ``fakes``, ``reals``,
+        ``floor_count`` and ``note``.
     """
     reports = []
     for seed in range(times):

@@ -1,4 +1,4 @@
-"""Layers and parameters of networks, without making their weights (ProGAN table 2)."""
+"""Layers and parameters of networks, counted without allocating their weights (ProGAN table 2)."""
 
 import math
 from typing import Any
@@ -15,12 +15,12 @@ CHANNELS = 3
 
 
 def count_parameters(rows: list[Row]) -> list[Record]:
-    """A record for each row whose values are the parameters of every network."""
+    """Return a record for each row with the number of parameters of every network."""
     return [_record(row) for row in rows]
 
 
 def layers(row: Row) -> str:
-    """Both networks of a row at full size as Markdown tables: what each layer puts out, and its parameters."""
+    """Describe both networks of a row at full size as Markdown tables with the output and parameters of each layer."""
     networks, spec = _networks(row)
     level = spec.levels - 1
     with torch.device("meta"):
@@ -45,12 +45,12 @@ def _networks(row: Row) -> tuple[nn.ModuleDict, ImageSpec]:
 
 
 def _batch(row: Row) -> int:
-    """Samples that every layer accepts: a whole group."""
+    """Return a batch size that every layer accepts: a whole group."""
     return min(row.config().gan.group, 16)
 
 
 def _layers(title: str, network: nn.Module, *inputs: Any) -> str:
-    """One line for each layer in the order in which it is used; what is not used at full size in one line."""
+    """Return a table with one line per layer in order of use, and one for the layers not used at full size."""
     lines = [[title, "output", "parameters"]]
     names = {module: name for name, module in network.named_modules()}
     seen: set[nn.Module] = set()

@@ -1,4 +1,4 @@
-"""docs/results.md: one section for each experiment, filled in from results.json and never by hand."""
+"""Sections of docs/results.md: one per experiment, filled in from results.json and never by hand."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ NOT_YET = "Not measured yet."
 
 
 def section(experiment: Experiment, measured: Sequence[Results] = ()) -> str:
-    """What the page says of an experiment: how it is made, then every result of ours, or else the paper's alone."""
+    """Return the section of an experiment: how it is reproduced, then all our results, or else the paper's alone."""
     about = [
         f"{experiment.caption} {experiment.source}.",
         f"    progan reproduce {experiment.name}{' DATA' * experiment.trains}",
@@ -25,16 +25,16 @@ def section(experiment: Experiment, measured: Sequence[Results] = ()) -> str:
 
 
 def fill(page: str, experiments: dict[str, Experiment], measured: Sequence[Results]) -> str:
-    """The page with the sections of these results written anew; an experiment may have several, at different scales.
+    """Return the page with the sections of these results replaced. An experiment may have results at several scales.
 
-    Sections lie between ``<!-- results: NAME -->`` and ``<!-- end -->``; all else stays as it is.
+    Sections are enclosed in ``<!-- results: NAME -->`` and ``<!-- end -->``. The rest of the page is not changed.
 
     Raises:
-        DataError: if the page has no such section, or there is no such experiment.
+        DataError: if the page has no section for a result, or there is no such experiment.
     """
     for name in dict.fromkeys(results["experiment"] for results in measured):
         if name not in experiments:
-            raise DataError(f"results of {name!r}: there is no such experiment in this version")
+            raise DataError(f"results of {name!r}: this version has no such experiment")
         some = [results for results in measured if results["experiment"] == name]
         start = f"<!-- results: {name} -->"
         pattern = re.compile(f"{re.escape(start)}.*?{re.escape(_END)}", re.DOTALL)
@@ -46,13 +46,13 @@ def fill(page: str, experiments: dict[str, Experiment], measured: Sequence[Resul
 
 
 def frame(experiments: dict[str, Experiment]) -> str:
-    """Sections for every experiment with nothing measured."""
+    """Return a page with sections for all experiments and no results."""
     parts = [f"## {e.title}\n\n<!-- results: {n} -->\n{section(e)}\n{_END}\n" for n, e in experiments.items()]
     return "\n".join(parts)
 
 
 def copy_figures(results: Results, source: Path, target: Path) -> Results:
-    """The results with PNG files copied from their folder to that of the page, under names of their own."""
+    """Copy the PNG files of results to the folder of the page under unique names, and return results that name them."""
     files = []
     for name in results["figures"]:
         if name.endswith(".png"):

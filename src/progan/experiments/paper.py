@@ -1,4 +1,4 @@
-"""The tables and figures of Karras et al. 2018 (ProGAN), with the paper's numbers."""
+"""Tables and figures of Karras et al. 2018 (ProGAN), with the paper's numbers."""
 
 from dataclasses import replace
 from typing import Any
@@ -11,7 +11,7 @@ _NOT_MIRRORED = {"mirror": False}  # LSUN bedroom and dog (appendix G)
 
 
 def _table1(levels: str, average: float, ms_ssim: float) -> Paper:
-    """A line of Table 1: SWD x 1e3 at 128, 64, 32 and 16, their average, MS-SSIM."""
+    """Return a line of Table 1: SWD x 1e3 at 128, 64, 32 and 16, their average, and MS-SSIM."""
     names = ("swd_128", "swd_64", "swd_32", "swd_16")
     return dict(zip(names, map(float, levels.split()), strict=True)) | {"swd": average, "ms_ssim": ms_ssim}
 
@@ -27,11 +27,11 @@ _TABLE1_ROWS = {
     "g": ("table1_g", "+ pixel normalization"),
     "h": ("table1_h", "full networks, trained to convergence"),
 }
-_FROM_RGB = ("D's convolutions of images themselves have no layer norm; the paper does not tell, see Gulrajani et al.",)
+_FROM_RGB = ("no layer norm in D's convolutions of the images; the paper does not specify this, see Gulrajani et al.",)
 _TABLE1_DIFFERS = {
     **dict.fromkeys("abc", _FROM_RGB),
-    "e*": ("how minibatch discrimination starts is ours",),
-    "h": ("20,000 kimg is ours, the paper does not tell",),
+    "e*": ("the initialization of minibatch discrimination is our choice",),
+    "h": ("20,000 kimg is our choice; the paper does not say",),
 }
 _CELEBA = {
     "a": _table1("12.99 7.79 7.62 8.73", 9.28, 0.2854),
@@ -75,7 +75,7 @@ def _swd_only(paper: Paper) -> Paper:
 TABLE1_CELEBA = Experiment(
     name="table1_celeba",
     title="Table 1, CelebA 128x128",
-    caption="What each part of the training adds, from WGAN-GP (a) to the whole method (h).",
+    caption="What each component of the method adds, from WGAN-GP (a) to full ProGAN (h).",
     source=f"{_PAPER}, section 6.1",
     data=_CELEBA_DATA,
     prepare=_CELEBA_PREPARE,
@@ -87,7 +87,7 @@ TABLE1_CELEBA = Experiment(
 TABLE1_BEDROOM = Experiment(
     name="table1_bedroom",
     title="Table 1, LSUN bedroom 128x128",
-    caption="The same rows on rooms.",
+    caption="The rows of Table 1, trained on bedrooms.",
     source=f"{_PAPER}, section 6.1",
     data="3,033,042 images of LSUN bedroom at 128x128, not mirrored",
     prepare="progan prepare lsun_bedroom STORE --from bedroom_train_lmdb --resolution 128",
@@ -104,8 +104,8 @@ def _parameters(generator: int, discriminator: int) -> Paper:
 TABLE2 = Experiment(
     name="table2",
     title="Table 2, the networks",
-    caption="Layers and parameters of G and D; totals beside those of the authors' program; of MNIST-1K "
-    "the paper says about 2000 and 500.",
+    caption="Layers and parameters of G and D, with the totals of the authors' program. For D of MNIST-1K "
+    "the paper states about 2000 and 500.",
     source=f"{_PAPER}, appendix A.1",
     data="none",
     prepare="none",
@@ -119,12 +119,12 @@ TABLE2 = Experiment(
     ),
 )
 
-_LAST = ("all is measured of a run's last generator, not of its best one",)
+_LAST = ("metrics are computed with a run's last generator, not with its best one",)
 
 TABLE3 = Experiment(
     name="table3",
     title="Table 3, CIFAR-10",
-    caption="Inception score of the best run, and mean and deviation of all, with labels and without.",
+    caption="Inception score of the best run, and mean and standard deviation of all runs, with and without labels.",
     source=f"{_PAPER}, section 6.5 and appendix D",
     data="50,000 CIFAR-10 training images, 32x32",
     prepare="progan prepare cifar10 STORE",
@@ -136,7 +136,7 @@ TABLE3 = Experiment(
             paper={"inception_score": Value(8.56, 0.06, 8.80)},
             differs=_LAST,
         ),
-        Row(name="labels", preset="cifar10_conditional", title="the same with AC-GAN labels", differs=_LAST),
+        Row(name="labels", preset="cifar10_conditional", title="the same settings with AC-GAN labels", differs=_LAST),
     ),
     metrics=("inception", "fid", "swd", "ms_ssim", "fd_lite0"),
     seeds=10,
@@ -156,13 +156,17 @@ _TABLE4_TITLES = {
     "stddev": "+ minibatch stddev",
     "growing": "+ progressive growing",
 }
-_GAN_OURS = "batch 64 and Adam with rate 0.0002 and beta1 0.5 are ours, the paper does not tell"
-_GAN_NORM = "D's convolution of images itself has no batch norm; the paper does not tell, see Radford et al."
-_WGAN_OURS = ("Adam with rate 0.001 and betas 0 and 0.9 is ours, the paper does not tell",)
+_GAN_OURS = "batch size 64 and Adam with learning rate 0.0002 and beta1 0.5 are our choice; the paper does not say"
+_GAN_NORM = "D's convolution of the images has no batch norm; the paper does not specify this, see Radford et al."
+_WGAN_OURS = ("Adam with learning rate 0.001 and betas 0 and 0.9 is our choice; the paper does not say",)
 _TABLE4_DIFFERS = {
     "gan": (_GAN_OURS, _GAN_NORM),
-    "unrolled": (_GAN_OURS, _GAN_NORM, "steps of rate 0.05 into D's future are ours, the paper does not tell"),
-    "wgan_gp": (*_WGAN_OURS, "no batch norm in D, because the penalty is one of single samples"),
+    "unrolled": (
+        _GAN_OURS,
+        _GAN_NORM,
+        "learning rate 0.05 of D's unrolled steps is our choice",
+    ),
+    "wgan_gp": (*_WGAN_OURS, "no batch norm in D, because the penalty applies to each sample"),
     **dict.fromkeys(("normalization", "stddev", "growing"), _WGAN_OURS),
 }
 _TABLE4 = {
@@ -187,7 +191,7 @@ _TABLE4 = {
 TABLE4 = Experiment(
     name="table4",
     title="Table 4, MNIST-1K",
-    caption="Of 1000 three-digit numbers, how many a crippled discriminator (K/4, K/2) lets G make, and KL to uniform.",
+    caption="How many of 1000 three-digit numbers G generates with a small D (K/4, K/2), and KL from uniform.",
     source=f"{_PAPER}, appendix E; Metz et al. 2017",
     data="1,000,000 images of three MNIST digits as R, G and B, 32x32",
     prepare="progan prepare mnist_rgb STORE, and progan metric digits MNIST_FOLDER",
@@ -211,8 +215,8 @@ TABLE4 = Experiment(
 FIGURE4 = Experiment(
     name="figure4",
     recipe="celeba",
-    title="Figure 4 a and b, growing against not growing, CelebA 128x128",
-    caption="SWD of each level of the pyramid against time: rows a and b of Table 1.",
+    title="Figure 4 a and b, with and without growing, CelebA 128x128",
+    caption="SWD of each level of the pyramid over training time: rows a and b of Table 1.",
     source=f"{_PAPER}, section 6.2",
     data=_CELEBA_DATA,
     prepare=_CELEBA_PREPARE,
@@ -227,8 +231,8 @@ FIGURE4 = Experiment(
 FIGURE4C = Experiment(
     name="figure4c",
     title="Figure 4 c, speed of growing at 1024x1024",
-    caption="Images shown against time. The paper: 6.4 million in 96 hours with growing, about 520 without, 5.4 times, "
-    "by a timetable that it does not tell; ours compares the whole runs.",
+    caption="Images shown over training time. The paper: 6.4 million in 96 hours with growing and in about 520 "
+    "without, a factor of 5.4, with a schedule that it does not state; ours compares the whole runs.",
     source=f"{_PAPER}, section 6.2",
     data="30,000 CelebA-HQ images, 1024x1024",
     prepare="progan prepare celebahq ..., or progan prepare SOURCE STORE --resolution 1024",
@@ -247,7 +251,7 @@ _HQ = {
 CELEBAHQ = Experiment(
     name="celebahq_1024",
     title="CelebA-HQ 1024x1024",
-    caption="Faces of a megapixel.",
+    caption="Faces at a resolution of one megapixel.",
     source=f"{_PAPER}, section 6.3 and appendix C",
     data="30,000 CelebA-HQ images, 1024x1024",
     prepare="progan prepare celebahq ..., or progan prepare SOURCE STORE --resolution 1024",
@@ -260,8 +264,8 @@ CELEBAHQ = Experiment(
 
 FIGURE10 = Experiment(
     name="figure10",
-    title="Figure 10 and the video: is it memory?",
-    caption="Nearest training images of generated ones by features of a central crop, and a walk through the latents.",
+    title="Figure 10 and the video: memorization",
+    caption="Training images nearest to generated ones by features of central crops, and a walk through latent space.",
     source=f"{_PAPER}, section 6.3",
     data="30,000 CelebA-HQ images, 1024x1024",
     prepare="progan prepare celebahq ..., or progan prepare SOURCE STORE --resolution 1024",
@@ -273,7 +277,7 @@ FIGURE10 = Experiment(
 LSUN = Experiment(
     name="lsun",
     title="LSUN, 30 categories at 256x256",
-    caption="One run for each category.",
+    caption="One run per category.",
     source=f"{_PAPER}, section 6.4 and appendix G",
     data="all images of bedroom and dog, not mirrored; 100,000 of each other category, mirrored",
     prepare="progan prepare lsun_CATEGORY DATA/lsun_CATEGORY --from CATEGORY_train_lmdb",

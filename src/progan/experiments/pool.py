@@ -1,4 +1,4 @@
-"""Runs of an experiment one after another, or several at once in processes of one thread each."""
+"""Runs of an experiment, one after another or several at a time in processes with one thread each."""
 
 import multiprocessing
 import os
@@ -18,10 +18,10 @@ _POLL_S = 0.5
 
 
 def run_jobs(jobs: Sequence[Job], processes: int = 1) -> Iterator[Record]:
-    """The record of each job as soon as it is there; nothing is begun any more once the user stops one.
+    """Run jobs and yield each record as soon as it is complete. After the user stops a job, no new one is started.
 
-    Several processes say what they do in files beside their run directories. A first Ctrl-C lets each of them save what
-    it has, a second one ends them at once.
+    If there are several processes, each writes its output to a text file next to its run directory. The first Ctrl-C
+    lets every process save its state, the second one ends them immediately.
     """
     if processes > 1:
         yield from _parallel(list(jobs), processes)
@@ -58,7 +58,7 @@ def _parallel(waiting: list[Job], processes: int) -> Iterator[Record]:
 
 
 def _next(waiting: list[Job], running: dict) -> Job | None:
-    """Takes the first job whose run directory nobody works in."""
+    """Remove and return the first job whose run directory is not in use."""
     busy = {job.run for _, job in running.values()}
     free = next((job for job in waiting if job.run not in busy), None)
     if free is not None:
@@ -67,31 +67,31 @@ def _next(waiting: list[Job], running: dict) -> Job | None:
 
 
 def _received(receiver: Connection, process: SpawnProcess, job: Job, *, stopped: bool) -> Record:
-    """What a process sent at its end; ``stopped`` is whether it was told to end early."""
+    """Return the record that a process sent at its end; ``stopped`` is whether it was told to end early."""
     try:
         record = receiver.recv()
     except EOFError:
         record = None
     process.join()
     if record is None:
-        note = f"its process died (exit code {process.exitcode}); {_output(job)} may tell why"
-        note = "interrupted; the same command goes on" if stopped else note
+        note = f"its process died (exit code {process.exitcode}); see {_output(job)}"
+        note = "interrupted; run the same command again to resume" if stopped else note
         record = {**empty(job.row.name, job.seed, job.run.name), "stopped": stopped, "notes": [note]}
     return record
 
 
 def _forward(running: dict) -> None:
-    """Let every process stop as after Ctrl-C."""
+    """Stop every process as Ctrl-C does."""
     for process, _ in running.values():
         if process.is_alive() and process.pid:
             os.kill(process.pid, signal.SIGINT)
 
 
 def _child(job: Job, sender: Connection) -> None:
-    """Do one job in a process of its own."""
+    """Run one job in its own process."""
     if hasattr(os, "setsid"):
         os.setsid()  # Ctrl-C reaches it through the first process only
-    after_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))  # it saves and ends, so that nothing trains unseen
+    after_parent(lambda: os.kill(os.getpid(), signal.SIGTERM))  # it saves and exits, so that no orphan keeps training
     import torch
 
     torch.set_num_threads(1)

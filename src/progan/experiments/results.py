@@ -1,4 +1,4 @@
-"""Ours beside the paper's: what an experiment gave, as JSON and as a table that says what differs."""
+"""Results of an experiment next to the paper's, as JSON and as a table that states all differences."""
 
 import json
 import os
@@ -28,7 +28,7 @@ Results = dict[str, Any]
 
 
 def collect(experiment: Experiment, scale: Scale, records: Sequence[Record], *, command: str, data: str) -> Results:
-    """All that results.json holds; ``data`` describes the images."""
+    """Return the contents of results.json; ``data`` describes the images."""
     return {
         "format": FORMAT,
         "experiment": experiment.name,
@@ -41,19 +41,19 @@ def collect(experiment: Experiment, scale: Scale, records: Sequence[Record], *, 
 
 
 def origin(command: str, data: str) -> dict[str, str]:
-    """How something was made here and now."""
+    """Return how a result was made: command, data, machine, date and version."""
     now = {"machine": machine(), "date": time.strftime("%Y-%m-%d"), "version": __version__}
     return {"command": command, "data": data, **now}
 
 
 def save(results: Results, path: Path) -> None:
-    """Write results.json."""
+    """Write results to a JSON file."""
     with replacing(path) as file:
         file.write(f"{json.dumps(results, indent=1)}\n".encode())
 
 
 def read(path: Path) -> Results:
-    """Results that 'progan reproduce' wrote; ``path`` is the file or its folder.
+    """Read results written by 'progan reproduce'; ``path`` is the file or its folder.
 
     Raises:
         DataError: if there are none.
@@ -62,14 +62,14 @@ def read(path: Path) -> Results:
     try:
         results = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); wanted a {FILE} that 'progan reproduce' wrote") from error
+        raise DataError(f"{path}: cannot be read ({error}); expected a {FILE} of 'progan reproduce'") from error
     if not isinstance(results, dict) or results.get("format") != FORMAT:
-        raise DataError(f"{path}: not of 'progan reproduce' (format {FORMAT!r} wanted)")
+        raise DataError(f"{path}: not written by 'progan reproduce' (expected format {FORMAT!r})")
     return results
 
 
 def machine() -> str:
-    """What the times depend on, in words."""
+    """Describe the machine: CPU, GPUs and version of torch, on which training times depend."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -79,9 +79,7 @@ def machine() -> str:
 
 
 def report(experiment: Experiment, results: Results) -> str:
-    """The table in Markdown, which terminals show as well, and below it what differs from the paper and why cells are
-    empty.
-    """
+    """Return the table in Markdown, with all differences from the paper and reasons for empty cells below it."""
     differing = _differing(experiment, results)
     why = "smaller data" if _scale(results).as_paper else results["scale"]["name"]
     loud = [f"**SCALED ({why}): NOT comparable with the paper's numbers, only with each other.**"]
@@ -101,12 +99,12 @@ def report(experiment: Experiment, results: Results) -> str:
 
 
 def _made(results: Results) -> list[dict[str, Any]]:
-    """Of each record, how it was made: data, command, machine, date and version."""
+    """Return how each record was made: data, command, machine, date and version."""
     return [record.get("made", results) for record in results["records"]] or [results]
 
 
 def _origins(results: Results) -> list[str]:
-    """Commands, machines and dates of all rows, for those rows that they are of."""
+    """Return commands, machines and dates, each with the rows that it applies to."""
     found: dict[str, list[str]] = {}
     for made, record in zip(_made(results), results["records"] or [{"row": ""}], strict=True):
         text = f"`{made['command']}`, {made['machine']}; {made['date']}, progan {made['version']}."
@@ -117,14 +115,14 @@ def _origins(results: Results) -> list[str]:
 
 
 def expected(experiment: Experiment) -> str:
-    """The paper's numbers alone, where nothing was measured yet."""
+    """Return a table of the paper's numbers alone."""
     names = list(dict.fromkeys(key for row in experiment.rows for key in row.paper))
     lines = [[row.label, *(cell(row.paper.get(name)) for name in names)] for row in experiment.rows if row.paper]
     return markdown([["row", *names], *lines]) if lines else ""
 
 
 def value_of(records: Iterable[Record], name: str) -> Value | None:
-    """Mean over the runs of a row, with deviation (n - 1) and best if there are several."""
+    """Return the mean over the runs of a row, with sample standard deviation and best value if there are several."""
     found = [v for r in records for m in r["measured"].values() if (v := m["values"].get(name)) is not None]
     if not found:
         return None
@@ -134,7 +132,7 @@ def value_of(records: Iterable[Record], name: str) -> Value | None:
 
 
 def cell(value: float | Value | None, *, best: bool = True) -> str:
-    """A number for a table.
+    """Format a number for a table.
 
     >>> cell(9.28), cell(Value(8.56, 0.06, 8.8)), cell(23079115), cell(None)
     ('9.28', '8.56 ± 0.06 (best 8.8)', '23,079,115', '-')
@@ -148,7 +146,7 @@ def cell(value: float | Value | None, *, best: bool = True) -> str:
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with columns as wide as they must be; the first line is the heading.
+    """Format a Markdown table with aligned columns; the first line is the header.
 
     >>> print(markdown([["a", "b"], ["1", "22"]]))
     | a | b  |
@@ -165,7 +163,7 @@ def _of(results: Results, row: str) -> list[Record]:
 
 
 def _lines(experiment: Experiment, results: Results) -> list[list[str]]:
-    """Ours above the paper's for every row, and the real images' values last."""
+    """Return the table: for every row our values above the paper's, and the values of real images last."""
     rows = [row for row in experiment.rows if row.paper or _of(results, row.name)]
     paper = [key for row in rows for key in row.paper]
     every = [m for record in results["records"] for m in record["measured"].values()]
@@ -192,26 +190,26 @@ def _lines(experiment: Experiment, results: Results) -> list[list[str]]:
 
 
 def _costs(ran: Sequence[Record]) -> list[str]:
-    """Mean of the thousands of images shown, and of the hours that took."""
+    """Return the mean of the thousands of images shown and of the training hours."""
     kimg, hours = mean(r["kimg"] for r in ran), mean(r["train_s"] for r in ran) / 3600
     return [f"{kimg:,.6g}", f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"]
 
 
 def _real_line(name: str, records: Sequence[Record], names: Sequence[str], empty: int) -> list[str]:
-    """The same metrics of real images in place of the fakes."""
+    """Return the line with the metrics of real images instead of generated ones."""
     real = {key: value for r in records for m in r["measured"].values() for key, value in m["real"].items()}
     return [name, "real", *(cell(real.get(key)) for key in names), *[""] * empty]
 
 
 def _cell(records: Sequence[Record], key: str, *, best: bool) -> str:
-    """Ours, or that a metric could not be measured."""
+    """Return our value, or that the metric was not measured."""
     missing = any(METRICS[name].key == key for record in records for name in record["missing"])
     value = value_of(records, key)
     return "not measured" if missing and value is None else cell(value, best=best)
 
 
 def _counts(results: Results) -> list[tuple[str, dict[str, Any], list[str]]]:
-    """Every way in which something was measured: the metric, a measurement, and the rows that it is of."""
+    """Return every distinct way of measuring: the metric, a measurement, and the rows that it applies to."""
     found: dict[tuple, tuple[str, dict[str, Any], list[str]]] = {}
     for record in results["records"]:
         for name, m in record["measured"].items():
@@ -231,7 +229,7 @@ def _scale(results: Results) -> Scale:
 
 
 def _differing(experiment: Experiment, results: Results) -> list[str]:
-    """What is not as in the paper, one line each."""
+    """Return the differences from the paper, one per line."""
     found: dict[str, list[str]] = {}
     for record in results["records"]:
         for text in (*experiment.row(record["row"]).differs, *record["differences"]):
@@ -259,5 +257,5 @@ def _differing(experiment: Experiment, results: Results) -> list[str]:
     runs = {sum(bool(record["measured"]) for record in _of(results, row)) for row in every} or {0}
     if experiment.trains and min(runs) < experiment.seeds:
         some = f"{min(runs)}" if len(runs) == 1 else f"{min(runs)} to {max(runs)}"
-        lines.append(f"{some} {'run' if runs == {1} else 'runs'} of each row instead of {experiment.seeds}")
+        lines.append(f"{some} {'run' if runs == {1} else 'runs'} per row instead of {experiment.seeds}")
     return [f"- {line}" for line in lines]

@@ -1,4 +1,4 @@
-"""Reproduce an experiment: its runs, the table, the figures, and all of it in files."""
+"""Reproduction of an experiment: its runs, table, figures and files."""
 
 import sys
 from collections.abc import Sequence
@@ -26,36 +26,35 @@ from progan.files import locked, replacing
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be reproduced, and where."""
+    """Experiment to reproduce, its scale, data and output folder."""
 
     experiment: Experiment
     scale: Scale
     data: Path | None
-    """A store, any source, or a folder of them where every row has its own; None: synthetic, at scale smoke."""
+    """Store, any source, or a folder of them if every row uses different data. None: synthetic data, at scale smoke."""
     out: Path
-    """Folder of results: run directories in ``runs``, everything else in ``NAME-SCALE``."""
+    """Folder for run directories (in ``runs``) and results (in ``NAME-SCALE``)."""
     rows: tuple[str, ...] = ()
-    """Names of rows; all when empty."""
+    """Names of the rows to reproduce; all if empty."""
     processes: int = 1
-    """Runs at the same time."""
+    """Number of runs at the same time."""
     device: str = "auto"
     command: str = ""
-    """What was typed, for the record."""
+    """Command line to record in the results."""
 
     @property
     def folder(self) -> Path:
-        """Where the results are."""
+        """Folder of the results."""
         return self.out / f"{self.experiment.name}-{self.scale.name}"
 
 
 def reproduce(request: Request) -> tuple[Results, bool]:
-    """Make what is not there yet; the results, and whether the user stopped it.
+    """Train and measure what is missing; return the results and whether the user stopped the reproduction.
 
-    results.json is written after every run, so that nothing is lost; what it has from earlier calls, or from other ones
-    that work at the same time, stays in it.
+    results.json is written after every run, so that nothing is lost. Results of earlier or concurrent calls are kept.
 
     Raises:
-        ConfigError: if there is no such row, or its results are of other data.
+        ConfigError: if there is no such row, or existing results are for different data.
         DataError: if data are missing or cannot be used.
     """
     experiment = request.experiment
@@ -85,7 +84,7 @@ def reproduce(request: Request) -> tuple[Results, bool]:
 
 
 def _count(request: Request, rows: list[Row]) -> Results:
-    """Parameters instead of training; layers.md has all layers."""
+    """Count parameters instead of training, and list all layers in layers.md."""
     records = networks.count_parameters(rows)
     results = collect(request.experiment, request.scale, records, command=request.command, data="none")
     with replacing(request.folder / "layers.md") as file:
@@ -95,7 +94,7 @@ def _count(request: Request, rows: list[Row]) -> Results:
 
 
 def _jobs(request: Request, rows: Sequence[Row], stores: dict[str, Store]) -> list[Job]:
-    """All first seeds before all second ones, so that a whole table is there early."""
+    """Return the jobs with all first seeds before all second seeds, so that a whole table is complete early."""
     seeds = request.scale.seeds or request.experiment.seeds
     missing = {row.name: _unfit(_job(request, row, 0, stores[row.name])) for row in rows}
     everywhere = unmeasurable(request.experiment.metrics, request.device)
@@ -107,11 +106,11 @@ def _jobs(request: Request, rows: Sequence[Row], stores: dict[str, Store]) -> li
 
 
 def _unfit(job: Job) -> dict[str, str]:
-    """Metrics that a row cannot have; before it is trained in vain, unless it is only to be seen to run."""
+    """Return the metrics that cannot be computed for a row; refuse to train if none can, except at scale smoke."""
     found = unfit(job)
     if len(found) == len(job.experiment.metrics) and job.scale.name != "smoke":
         raise DataError(
-            f"{job.experiment.name}, row {job.row.name}: nothing could be measured; {'; '.join(found.values())}"
+            f"{job.experiment.name}, row {job.row.name}: no metric could be measured; {'; '.join(found.values())}"
         )
     for name, why in found.items():
         tqdm.write(f"warning: row {job.row.name}: {name} will not be measured: {why}", file=sys.stderr)
@@ -123,29 +122,29 @@ def _job(request: Request, row: Row, seed: int, store: Store, **more: Any) -> Jo
 
 
 def _drawn(request: Request, stores: dict[str, Store]) -> list[Job]:
-    """First runs of all rows that there are, of earlier calls as well."""
+    """Return the first runs of all rows with results, including those of earlier calls."""
     there = {record["row"] for record in _read(request)["records"] if record["seed"] == 0 and record["kimg"]}
     jobs = []
     for row in request.experiment.rows:
         if row.name in there:
-            with suppress(DataError):  # of a row that is not asked for now
+            with suppress(DataError):  # a row that is not requested now
                 jobs.append(_job(request, row, 0, stores.get(row.name) or _store(request, row)))
     return jobs
 
 
 def _check_data(request: Request, stores: dict[str, Store]) -> None:
-    """Refuse to put runs on other data into the same table."""
+    """Refuse to mix runs on different data in one table."""
     for record in _read(request)["records"]:
         name, made = record["row"], record.get("made")
         if made and record["measured"] and name in stores and made["data"] != _describe(stores[name]):
             raise ConfigError(
-                f"{request.folder} has row {name} of other data: {made['data']}, not {_describe(stores[name])}; "
-                f"give another folder with --out"
+                f"{request.folder} has row {name} for different data: {made['data']}, not {_describe(stores[name])}; "
+                f"choose a different folder with --out"
             )
 
 
 def _merged(old: Record | None, new: Record, made: dict[str, str]) -> Record:
-    """What to keep of a run: what was measured earlier is not lost by a failure, and keeps its command and date."""
+    """Merge two records of a run: a failure does not discard earlier measurements, their command and their date."""
     if old and old["measured"] and new["notes"] and not new["measured"]:
         return {**old, "notes": new["notes"], "stopped": new["stopped"]}
     same = old and all(old[name] == new[name] for name in ("run", "kimg", "measured"))
@@ -153,7 +152,7 @@ def _merged(old: Record | None, new: Record, made: dict[str, str]) -> Record:
 
 
 def _read(request: Request, data: str = "") -> Results:
-    """Results of earlier calls, of rows that this version has; none of ``data`` if there are none."""
+    """Read the results of earlier calls for rows of this version; without any, return empty results for ``data``."""
     if not (request.folder / FILE).exists():
         return collect(request.experiment, request.scale, [], command=request.command, data=data)
     results, known = read(request.folder), {row.name for row in request.experiment.rows}
@@ -161,7 +160,7 @@ def _read(request: Request, data: str = "") -> Results:
 
 
 def _add(request: Request, record: Record, made: dict[str, str], data: str) -> None:
-    """Write a new record beside those that the file has by now."""
+    """Add a record to those that the file contains by now."""
     order = [row.name for row in request.experiment.rows]
     with locked(request.folder, wait=True):
         old = _read(request)
@@ -180,13 +179,13 @@ def _write(request: Request, results: Results) -> None:
 
 
 def _store(request: Request, row: Row) -> Store:
-    """The prepared data of a row."""
+    """Open or prepare the data of a row."""
     experiment = request.experiment
     if request.data is None:
         if request.scale.name != "smoke":
             raise DataError(
-                f"{experiment.name} needs DATA: {experiment.data}; prepare it with {experiment.prepare}; "
-                f"--scale smoke works without"
+                f"{experiment.name} requires DATA: {experiment.data}; prepare it with {experiment.prepare}, "
+                f"or use --scale smoke, which needs none"
             )
         return tiny_store(request.out / "data")
     path = _row_path(request.data, row)
@@ -194,9 +193,9 @@ def _store(request: Request, row: Row) -> Store:
         return Store.open(path)
     if recipe := row.data or experiment.recipe:
         raise DataError(
-            f"{path}: is no store, and how images are chosen and cut for {experiment.name} is part of it\n"
+            f"{path}: not a store; {experiment.name} requires one, because the paper selects and crops its images\n"
             f"  fix:   progan prepare {recipe} STORE --from {path}, then reproduce with STORE"
-            + (f"\n  or:    progan prepare {path} STORE, if it is another data set" if not row.data else "")
+            + (f"\n  or:    progan prepare {path} STORE, if it is a different data set" if not row.data else "")
         )
     side = row.config().schedule.resolution
     wanted = PrepareOptions(resolution=str(min(request.scale.resolution or side, side)))
@@ -210,7 +209,7 @@ def _row_path(data: Path, row: Row) -> Path:
     for name in names:
         if (data / name).exists():
             return data / name
-    raise DataError(f"row {row.name}: none of {', '.join(names)} is in {data}; leave the row out with --rows")
+    raise DataError(f"row {row.name}: none of {', '.join(names)} is in {data}; select other rows with --rows")
 
 
 def _describe(store: Store) -> str:

@@ -1,4 +1,4 @@
-"""Experiments made smaller in a stated way: fewer images shown, narrower networks, fewer images measured."""
+"""Scaled-down experiments: fewer training images, narrower networks and fewer images for the metrics."""
 
 import math
 from dataclasses import dataclass, replace
@@ -11,28 +11,28 @@ from progan.schedule import at_resolution
 from progan.training.config import RunConfig
 
 HALF_LIFE_SHARE = 0.02
-"""Longest half-life of the average of G in a shortened run, which would else end with an average of its beginning."""
-_MOST = {"log_kimg": 500, "sample_kimg": 20, "snapshot_kimg": 20}  # lines, sheets and snapshots of a shortened run
+"""Longest half-life of the average of G as a fraction of a shortened run, so that it does not average early weights."""
+_MOST = {"log_kimg": 500, "sample_kimg": 20, "snapshot_kimg": 20}  # lines, grids and snapshots of a shortened run
 _LEAST_KIMG = {"log_kimg": 0.0, "sample_kimg": 0.2, "snapshot_kimg": 0.1}  # between two of them
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """By how much an experiment is smaller than in the paper; 1 is the paper's."""
+    """Size of an experiment relative to the paper, which has 1 everywhere."""
 
     name: str = "paper"
     kimg: float = 1.0
-    """Of the images shown."""
+    """Fraction of the training images shown."""
     maps: float = 1.0
-    """Of the feature maps of growing networks; those of MNIST-1K are tiny already and stay as they are."""
+    """Fraction of the feature maps of growing networks. The networks of MNIST-1K are tiny already and do not change."""
     lr: float = 1.0
-    """Times every learning rate: a short run of narrow networks learns little with those of a long one."""
+    """Factor on every learning rate: a short run of narrow networks learns little with the rates of a long run."""
     count: float = 1.0
-    """Of the images that metrics are measured with."""
+    """Fraction of the images that metrics are computed with."""
     resolution: int | None = None
-    """Most pixels of the shorter side."""
+    """Largest shorter side of the images [pixels]."""
     seeds: int | None = None
-    """Most runs of each row."""
+    """Number of runs per row. None: as in the paper."""
 
     def __post_init__(self) -> None:
         for name in ("kimg", "maps", "count"):
@@ -40,20 +40,20 @@ class Scale:
                 raise ConfigError(f"scale: {name} must be above 0 and at most 1, got {getattr(self, name)}")
         side = self.resolution
         if side is not None and (side < 4 or side & (side - 1)):
-            raise ConfigError(f"resolution must be a power of two from 4 on, got {side}")
+            raise ConfigError(f"resolution must be a power of two, at least 4; got {side}")
         if not 0 < self.lr <= 100:
-            raise ConfigError(f"scale: lr must be above 0 and at most 100 times that of the paper, got {self.lr}")
+            raise ConfigError(f"scale: lr must be a factor above 0 and at most 100, got {self.lr}")
         if self.seeds is not None and self.seeds < 1:
             raise ConfigError(f"seeds must be at least 1, got {self.seeds}")
 
     @property
     def run_name(self) -> str:
-        """The name without the share of images measured, which training does not depend on."""
+        """Name without the fraction of images for the metrics, on which training does not depend."""
         return self.name.partition("-count")[0]
 
     @property
     def as_paper(self) -> bool:
-        """Whether numbers may be compared with the paper's as far as this scale is concerned."""
+        """Whether this scale is that of the paper, so that results can be compared with the paper's."""
         return self.kimg == self.maps == self.lr == self.count == 1 and self.resolution is None
 
 
@@ -62,15 +62,15 @@ SCALES = {
     "small": Scale(name="small", kimg=1 / 100, maps=1 / 8, count=1 / 8, resolution=64, seeds=1),
     "paper": Scale(),
 }
-"""smoke: does it run at all, seconds for each row. small: laptop hours. paper: as it was."""
+"""Named scales: smoke only tests that everything runs, small takes hours on a laptop, paper is as published."""
 
 
 def parse_scale(text: str, **changes: Any) -> Scale:
-    """The scale of a name, or of a number: that share of the images shown, and all else as in the paper.
+    """Return the scale of a name, or of a number: that fraction of the training images, and all else as in the paper.
 
     Args:
-        text: smoke, small, paper, or a number like 0.01 or 1/100.
-        changes: other values of fields; None leaves one as it is.
+        text: "smoke", "small", "paper", or a number such as "0.01" or "1/100".
+        changes: values of fields that replace those of the scale; None keeps a field.
 
     >>> parse_scale("1/50").kimg, parse_scale("small", maps=0.25).name
     (0.02, 'small-maps0.25')
@@ -81,7 +81,7 @@ def parse_scale(text: str, **changes: Any) -> Scale:
         try:
             share = float(Fraction(text))
         except (ValueError, ZeroDivisionError, OverflowError):
-            raise ConfigError(f"scale must be {', '.join(SCALES)} or a number like 0.01, got {text!r}") from None
+            raise ConfigError(f"scale must be {', '.join(SCALES)} or a number such as 0.01, got {text!r}") from None
         scale = SCALES["paper"] if share == 1 else Scale(name=f"{share:g}", kimg=share)
     given = {name: value for name, value in changes.items() if value is not None}
     parts = [f"{name}{given[name]:g}" for name in ("maps", "lr", "resolution", "count") if name in given]
@@ -90,10 +90,10 @@ def parse_scale(text: str, **changes: Any) -> Scale:
 
 
 def scaled(config: RunConfig, scale: Scale) -> RunConfig:
-    """The run at another scale: the same value at the paper's, else with a shorter timetable and narrower networks.
+    """Scale the settings of a run: a shorter schedule and narrower networks, or no change at the paper's scale.
 
     A growing run still grows, and one that does not grow still starts at its full size. The moving average of G keeps
-    its half-life, up to a share of the run, because an average of the whole run would tell of its beginning.
+    its half-life, up to a fraction of the run, because an average over the whole run would include its beginning.
     """
     if scale.as_paper:
         return config
@@ -115,13 +115,13 @@ def scaled(config: RunConfig, scale: Scale) -> RunConfig:
 
 
 def _rates(config: RunConfig) -> dict[int, float]:
-    """Learning rates by resolution; of all of them under 0 where there is one."""
+    """Return the learning rates by resolution; a single one for all resolutions has the key 0."""
     lr = config.schedule.lr
     return lr if isinstance(lr, dict) else {0: lr}
 
 
 def images_measured(metric: str, scale: Scale, repeats: int = 1) -> tuple[int, int]:
-    """How often a metric is measured, and with how many images each time; repeats are saved on before images.
+    """Return the number of measurements and of images per measurement; repeats are reduced before images.
 
     >>> [images_measured("modes", Scale(count=count), 10) for count in (1, 0.25, 0.1, 0.01)]
     [(10, 25600), (2, 25600), (1, 25600), (1, 2560)]
@@ -132,7 +132,7 @@ def images_measured(metric: str, scale: Scale, repeats: int = 1) -> tuple[int, i
 
 
 def differences(paper: RunConfig, ours: RunConfig) -> list[str]:
-    """What a scaled run has less of than the paper's, in words; empty if they are equal."""
+    """Describe how a scaled run differs from the paper's; empty if they are equal."""
     found, a, b = [], paper.schedule, ours.schedule
     if a.total_kimg != b.total_kimg:
         found.append(
@@ -155,7 +155,7 @@ def differences(paper: RunConfig, ours: RunConfig) -> list[str]:
 
 
 def _half_life_kimg(config: RunConfig) -> float:
-    """Of the moving average of G at the end of the run [thousands of images]."""
+    """Return the half-life of the moving average of G at the end of the run [thousands of images]."""
     if config.ema_kimg is not None or config.ema_decay == 0:
         return config.ema_kimg or math.inf
     images = at_resolution(config.schedule.batch, config.schedule.resolution) * config.gan.batches_shown
@@ -163,7 +163,7 @@ def _half_life_kimg(config: RunConfig) -> float:
 
 
 def share_text(share: float) -> str:
-    """A share for people.
+    """Format a fraction for reading.
 
     >>> share_text(0.01), share_text(0.3)
     ('1/100', '0.3')

@@ -1,4 +1,4 @@
-"""Tiny random data, so that every experiment can be tried without any."""
+"""Small synthetic data set, so that every experiment can be tried without data."""
 
 import secrets
 from pathlib import Path
@@ -14,7 +14,7 @@ COUNT, SIDE, CLASSES = 128, 32, 2
 
 
 def tiny_store(folder: Path) -> Store:
-    """A store "synthetic" of smooth random RGB images of 32x32 in two classes, made in ``folder`` or found there."""
+    """Open or make the store ``folder/synthetic`` of smooth random 32x32 RGB images in two classes."""
     images = folder / "synthetic-images"
     rng = np.random.default_rng(0)
     for i in range(COUNT):
