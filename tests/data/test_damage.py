@@ -254,5 +254,5 @@ def test_arrays_of_no_images_are_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(-1, 4), (0, 4), (4, 0)])
 def test_parts_of_no_size_are_refused(size: tuple[int, int], store: Store) -> None:
-    with pytest.raises(DataError, match=rf"wanted parts of {size[0]}x{size[1]}"):
+    with pytest.raises(DataError, match=rf"a crop of {size[0]}x{size[1]} .*does not fit"):
         Loader(store, seed=0, mirror=False, size=size, load_size=16)

@@ -1,3 +1,6 @@
+import gc
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +10,7 @@ import torch
 
 from progan import draws
 from progan.data.columns import Column
-from progan.data.loader import Loader, windows
+from progan.data.loader import Loader, _copied, windows
 from progan.data.options import PrepareOptions
 from progan.data.sources import open_source
 from progan.data.store import Store, prepare
@@ -15,6 +18,7 @@ from progan.errors import DataError
 from references.image_files import noise, save
 from references.store_reference import loader_batch, one_hot
 
+CPU = torch.device("cpu")
 COUNT = 13
 RNG = np.random.default_rng(1)
 COLUMNS = (
@@ -102,6 +106,54 @@ def test_held_equals_mapped_and_only_small_levels_are_held(store: Store) -> None
         assert torch.equal(images, Loader(store, seed=4, mirror=True).images(7, 9, resolution))
 
 
+@pytest.mark.parametrize("chunk", [1, 1000, 1 << 20])
+def test_a_level_is_held_without_a_second_copy(store: Store, chunk: int, monkeypatch) -> None:
+    level = np.tile(store.level(8), (100, 1, 1, 1))
+    monkeypatch.setattr("progan.data.loader._CHUNK", chunk)
+    monkeypatch.setattr("progan.data.loader.torch.empty", counting := Counting(torch.empty))
+    tracemalloc.start()  # numpy's memory; torch's is counted
+    try:
+        held = _copied(level, CPU)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(held.numpy(), level)
+    assert counting.bytes == level.nbytes + max(chunk // level[0].nbytes, 1) * level[0].nbytes
+    assert peak < level.nbytes / 10
+
+
+class Counting:
+    """torch.empty that adds up the bytes it gives."""
+
+    def __init__(self, make: Callable[..., torch.Tensor]) -> None:
+        self.make, self.bytes = make, 0
+
+    def __call__(self, *args: object, **more: object) -> torch.Tensor:
+        tensor = self.make(*args, **more)
+        self.bytes += tensor.nbytes
+        return tensor
+
+
+def test_what_is_held_is_asked_for(store: Store, monkeypatch) -> None:
+    size = store.level(8).nbytes
+    for free, held in ((2 * size, True), (2 * size - 2, False)):
+        gc.collect()  # loaders of other tests
+        monkeypatch.setattr("progan.devices.free_bytes", lambda _, free=free: free)
+        loader = Loader(store, seed=1, mirror=False)
+        loader.images(0, 1, 8)
+        assert (loader._held is not None) == held
+        assert loader._share.held == held * size
+
+
+def test_processes_on_one_machine_share_the_memory_map(store: Store, monkeypatch) -> None:
+    for ranks, held in (("1", True), ("2", False)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+        loader = Loader(store, seed=1, mirror=False)
+        images = loader.images(0, 5, 8)
+        assert (loader._held is not None) == held
+        assert torch.equal(images, Loader(store, seed=1, mirror=False, budget_bytes=0).images(0, 5, 8))
+
+
 def test_seed_changes_order_and_mirroring(store: Store) -> None:
     a, b = (Loader(store, seed=seed, mirror=False).images(0, COUNT, 8) for seed in (1, 2))
     assert not torch.equal(a, b)
@@ -180,13 +232,11 @@ def test_parts_are_at_every_place_equally_often(tmp_path: Path) -> None:
 
 def test_parts_that_are_larger_than_the_images_are_refused(store: Store) -> None:
     for size in [(9, 4), (4, 17)]:
-        with pytest.raises(
-            DataError, match=rf"wanted parts of {size[0]}x{size[1]} .*but its images have 8x16"
-        ) as error:
+        with pytest.raises(DataError, match=rf"a crop of {size[0]}x{size[1]} .*does not fit its 8x16 images") as error:
             Loader(store, seed=1, mirror=True, load_size=8, size=size)
         assert "\n" not in str(error.value)
     loader = Loader(store, seed=1, mirror=True, size=(5, 5))
-    with pytest.raises(DataError, match="but its images have 4x8"):
+    with pytest.raises(DataError, match="does not fit its 4x8 images"):
         loader.images(0, 1, 4)
     with pytest.raises(DataError, match="no images with a shorter side of 286"):
         Loader(store, seed=1, mirror=True, load_size=286, size=(5, 5))

@@ -1,4 +1,4 @@
-"""Training images and labels, addressed by the position of their first sample."""
+"""Training images and labels, addressed by the position of the first sample."""
 
 from collections.abc import Sequence
 
@@ -10,31 +10,35 @@ from torch import Tensor
 from progan import draws
 from progan.data.columns import conditions
 from progan.data.store import Store
-from progan.devices import free_bytes
+from progan.devices import Share, ranks_here
 from progan.errors import DataError
+
+_CHUNK = 64 << 20
+"""Bytes of a level that are copied to the device at a time."""
 
 
 class Loader:
-    """The images of a store in an endless random order that is a function of (seed, source, position) alone.
+    """Images of a store in an endless random order that depends on (seed, source, position) only.
 
-    Sample position p lies in epoch p // N; every epoch shows every image once, in its own order. Nothing depends on
+    Sample position p belongs to epoch p // N. Every epoch shows every image once, in its own order. Nothing depends on
     how positions are split into batches, so a resumed run and any number of ranks see the same images.
 
-    The level in use is held on the device if it fits the budget, else rows are gathered from the memory map.
+    The level in use is held on the device if there is room for it. Otherwise its images are read from the memory map,
+    as they are for several processes that train on the CPU of the same machine: these share the map.
 
     Args:
-        store: the images.
-        seed: of the order, the parts and the mirroring.
-        mirror: whether each sample is mirrored left-right with probability 1/2.
-        device: where images and labels are wanted.
-        source: number of the source of data in the run. Orders, parts and mirroring of two sources are independent.
-        columns: of the store, which labels are made of (see ``conditions``); its classes when none is named.
-        load_size: shorter side of the level that images are taken from [pixels]; by default the resolution asked for.
-        size: height and width of the random part that is cut out of every image [pixels]; by default all of it.
-        budget_bytes: most memory for a held level; by default a quarter of what is free on the device.
+        store: store of the images.
+        seed: seed of the image order, the crops and the mirroring.
+        mirror: whether each sample is mirrored horizontally with probability 1/2.
+        device: device on which images and labels are returned.
+        source: number of the data source in the run. Order, crops and mirroring of two sources are independent.
+        columns: columns of the store to use as labels (see ``conditions``); its classes if none are given.
+        load_size: shorter side of the level that images are read from [pixels]; by default the requested resolution.
+        size: height and width of the random crop of every image [pixels]; by default the whole image.
+        budget_bytes: upper limit of the memory for a held level; by default what is left on the device (see ``Share``).
 
     Raises:
-        DataError: if the store has no such level or column, or its images are smaller than the part.
+        DataError: if the store lacks the level or a column, or if its images are smaller than the crop.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Loader:
         self._orders: dict[int, np.ndarray] = {}
         self._resolution = 0
         self._held: Tensor | None = None
+        self._share = Share(self.device)
         self._mapped = np.empty(0, np.uint8)
         if load_size is not None:
             self._check_part(store.level(load_size))
@@ -65,28 +70,28 @@ class Loader:
         self._labels = None if labels is None else torch.from_numpy(labels).to(self.device)
         whole = labels is not None and labels.ndim == 1  # classes; else attributes, or nothing
         self.classes = (store.column(columns[0]).classes if columns else store.classes) if whole else ()
-        """Names of the classes, where labels are classes."""
+        """Names of the classes if labels are classes."""
         self.attributes = 0 if labels is None or whole else labels.shape[1]
-        """Numbers of each image, where labels are attributes."""
+        """Attributes per image if labels are attributes."""
 
     def __len__(self) -> int:
-        """Images of the store."""
+        """Number of images in the store."""
         return self.store.count
 
     def images(self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1) -> Tensor:
-        """Every ``stride``-th sample from ``position + offset`` on, below ``position + count``.
+        """Return every ``stride``-th image at the positions from ``position + offset`` up to ``position + count``.
 
         Args:
-            position: first sample of the whole batch, counted from the start of training.
-            count: samples of the whole batch.
-            resolution: shorter side of the images [pixels]; of no account if there is a ``load_size``.
-            offset: of the first sample wanted of the whole batch, for ranks and micro-batches.
-            stride: between wanted samples.
+            position: position of the first sample of the whole batch, counted from the start of training.
+            count: number of samples in the whole batch.
+            resolution: shorter side of the images [pixels]; ignored if there is a ``load_size``.
+            offset: index in the whole batch of the first sample to return, for ranks and micro-batches.
+            stride: distance between the samples to return.
 
         Shape: uint8 [n, C, H, W] in channels_last memory format.
 
         Raises:
-            DataError: if the store has no such resolution.
+            DataError: if the store lacks the resolution.
         """
         self._use(self.load_size or resolution)
         rows = self._rows(position, count, offset, stride)
@@ -103,14 +108,14 @@ class Loader:
         return images.permute(0, 3, 1, 2)
 
     def labels(self, position: int, count: int, *, offset: int = 0, stride: int = 1) -> Tensor | None:
-        """Labels of the same samples, which are not loaded: int64 [n] or float32 [n, K], or None without labels."""
+        """Return the labels of the same samples, int64 [n] or float32 [n, K], or None; no image is loaded."""
         if self._labels is None:
             return None
         rows = self._rows(position, count, offset, stride)
         return self._labels.index_select(0, self._to_device(torch.from_numpy(rows)))
 
     def _rows(self, position: int, count: int, offset: int, stride: int) -> np.ndarray:
-        """Numbers of the images of some samples, int64."""
+        """Indices of the images of some samples, int64."""
         epochs, within = np.divmod(np.arange(position + offset, position + count, stride), self.store.count)
         rows = np.empty(len(epochs), np.int64)
         for epoch in range(int(epochs[0]), int(epochs[-1]) + 1) if len(epochs) else ():
@@ -119,7 +124,7 @@ class Loader:
         return rows
 
     def _order(self, epoch: int) -> np.ndarray:
-        """The order of an epoch; those of the last two epochs asked for are kept."""
+        """Order of an epoch; the last two that were used are kept."""
         if epoch not in self._orders:
             while len(self._orders) > 1:
                 del self._orders[next(iter(self._orders))]
@@ -127,28 +132,35 @@ class Loader:
         return self._orders[epoch]
 
     def _use(self, resolution: int) -> None:
-        """Hold or map another level, if it is not the one in use."""
+        """Hold or map a level, if it is not the one in use."""
         if resolution == self._resolution:
             return
         level = self.store.level(resolution)
         self._check_part(level)
         self._held = None  # free its memory first
-        budget = free_bytes(self.device) // 4 if self.budget_bytes is None else self.budget_bytes
-        if level.nbytes <= budget:
-            self._held = torch.from_numpy(np.array(level)).to(self.device)
+        self._share.hold(0)
+        if self._may_hold(level.nbytes):
+            self._held = _copied(level, self.device)
         self._mapped, self._resolution = level, resolution
 
+    def _may_hold(self, size: int) -> bool:
+        if self.budget_bytes is not None:
+            return size <= self.budget_bytes
+        if self.device.type == "cpu" and ranks_here() > 1:  # they share the pages of the memory map
+            return False
+        return self._share.hold(size)
+
     def _check_part(self, level: np.ndarray) -> None:
-        """Raise DataError if the part to cut out is larger than the images [N, H, W, C]."""
+        """Raise DataError if the crop is larger than the images [N, H, W, C]."""
         _, height, width, _ = level.shape
         if self.size is not None and not (0 < self.size[0] <= height and 0 < self.size[1] <= width):
             raise DataError(
-                f"{self.store.path}: wanted parts of {self.size[0]}x{self.size[1]} (height x width), "
-                f"but its images have {height}x{width}; take smaller parts, or prepare it with larger images"
+                f"{self.store.path}: a crop of {self.size[0]}x{self.size[1]} (height x width) does not fit its "
+                f"{height}x{width} images; use a smaller crop or prepare the store with larger images"
             )
 
     def _parts(self, rows: np.ndarray, share: np.ndarray, size: tuple[int, int]) -> Tensor:
-        """A part of every image in ``rows``, [n, *size, C]; ``share`` [n, 2] in [0, 1) says which place it has."""
+        """Crop every image in ``rows``: [n, *size, C]; ``share`` [n, 2] in [0, 1) is the position of the crop."""
         shape, strides = windows(self._mapped.shape, size)
         ys, xs = (share * shape[1:3]).astype(np.int64).T
         if self._held is not None and self.device.type != "cpu":
@@ -161,16 +173,18 @@ class Loader:
         return parts.unflatten(2, (size[1], -1))
 
     def _to_device(self, tensor: Tensor) -> Tensor:
-        """A copy that does not wait for what the GPU is doing."""
+        """Copy to the device without waiting for what the GPU is doing."""
         if self.device.type == "cuda":
+            # The temporary may be dropped at once: torch reuses pinned memory only when the copy from it is done. An
+            # Apple GPU gives no such guarantee.
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
 
     def _mirrored(self, images: Tensor, chosen: np.ndarray) -> Tensor:
-        """The images [n, H, W, C], the chosen ones of them mirrored.
+        """Mirror the chosen ones of the images [n, H, W, C].
 
-        Mirrored copies are put behind the images and picked from there: on one core this takes a quarter of the time
-        of writing into the images, and on a GPU nothing waits.
+        Mirrored copies are appended to the images and picked from there. On one core this takes a quarter of the time
+        of writing into the images, and on a GPU nothing has to wait.
         """
         picks = np.arange(len(images))
         picks[chosen] = len(images) + np.arange(len(chosen))
@@ -178,12 +192,24 @@ class Loader:
         return torch.cat([images, flipped]).index_select(0, self._to_device(torch.from_numpy(picks)))
 
 
+def _copied(level: np.ndarray, device: torch.device) -> Tensor:
+    """A level on the device, by way of one small buffer."""
+    held = torch.empty(level.shape, dtype=torch.uint8, device=device)
+    step = max(_CHUNK // max(level[0].nbytes, 1), 1)
+    buffer = torch.empty(step, *level.shape[1:], dtype=torch.uint8, pin_memory=device.type == "cuda")
+    for first in range(0, len(level), step):
+        some = level[first : first + step]
+        np.copyto(buffer.numpy()[: len(some)], some)
+        held[first : first + step].copy_(buffer[: len(some)])  # waits, since the buffer is used again
+    return held
+
+
 def windows(shape: Sequence[int], size: tuple[int, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Shape [N, Y, X, height, width * C] and strides of all parts of images, indexed by their upper left corners.
+    """Return shape [N, Y, X, height, width * C] and strides of all crops, indexed by their upper left corners.
 
     Args:
-        shape: of the images [N, H, W, C].
-        size: height and width of the parts [pixels].
+        shape: shape of the images, [N, H, W, C].
+        size: height and width of the crops [pixels].
     """
     count, height, width, channels = shape
     line = width * channels

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from progan import draws
+from progan.devices import Share
 from progan.errors import ConfigError, DataError
 from progan.metrics.base import Setup
 from progan.metrics.spool import Spool
@@ -25,7 +26,7 @@ LEAST = 16  # shorter side of the last level [pixels]
 
 MIB = 1 << 20
 _BLOCK = 128  # directions in hand at a time
-_MEMORY = 64 * MIB  # descriptors of a set that stay in memory; more go to files (CUDA: a quarter of what is free)
+_MEMORY = 64 * MIB  # descriptors of a set that stay in memory; more go to files (CUDA: what training leaves)
 _CHUNK = {"cpu": 3 * MIB, "cuda": 256 * MIB}  # float pixels in hand at a time; few enough for a processor's cache
 _ROWS = {"cpu": 2048, "cuda": 1 << 22}  # descriptors in hand at a time, likewise
 
@@ -35,7 +36,7 @@ class SlicedPatches:
 
     The neighbourhoods of image i depend on the seed, the set's name, the level and i alone. What does not fit 64 MiB
     lies in temporary files without a name, which the operating system removes with this object: for every 1,000
-    images 75 MB a level (grey: 25 MB). On CUDA it stays on the device up to a quarter of the memory free there.
+    images 75 MB a level (grey: 25 MB). On CUDA all of it stays on the device as long as training leaves room there.
 
     Args:
         setup: of the images; 1 or 3 channels.
@@ -53,7 +54,7 @@ class SlicedPatches:
         self.sizes = pyramid_sizes(setup.height, setup.width, LEAST)
         self.count = 0
         self._directory = directory or Path(tempfile.gettempdir())
-        self._memory = torch.cuda.mem_get_info(self.device)[0] // 4 if self.device.type == "cuda" else _MEMORY
+        self._share = Share(self.device)
         self._rows = [Spool(setup.channels * AREA) for _ in self.sizes]  # per level
 
     def update(self, images: Tensor, first: int | None = None) -> Self:
@@ -112,7 +113,9 @@ class SlicedPatches:
     def _append(self, rows: Spool, x: Tensor) -> None:
         try:
             rows.append(x)
-            if sum(rows.held for rows in self._rows) > self._memory:
+            held = sum(rows.held for rows in self._rows)
+            if not (self._share.hold(held) if self.device.type == "cuda" else held <= _MEMORY):
+                self._share.hold(0)
                 for level in self._rows:
                     level.spill(self._directory)
         except OSError as error:
