@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from progan import Snapshot
+from progan import Snapshot, draws
 from progan.cli import main
 from progan.data.store import Store
 
@@ -165,14 +165,25 @@ def test_the_command_generate_makes_the_same_images(name: str, tmp_path: Path) -
     assert_same_images(images.transpose(0, 3, 1, 2), name)
 
 
-def test_a_run_is_measured_as_then(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_measured_as_then(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measurements draw different latents now; with those of then, which were those of seeds, the values are equal."""
     run, old, new = stopped("fade", tmp_path), FIXTURES / "metric.json", tmp_path / "metric.json"
+    monkeypatch.setattr(Snapshot, "latents_at", latents_of_then)
     options = ["--metrics", "ms_ssim", "swd", "--count", "8", "--json", "--device", "cpu"]
     assert main(["metric", str(run.path), str(run.store), *options]) == 0
     new.write_text(capsys.readouterr().out)
     values, wanted = (measured(file) for file in (new, old))
     assert values == pytest.approx(wanted, rel=0.02)
     assert main(["metric", "compare", str(old), str(new)]) == 0
+
+
+def latents_of_then(snapshot: Snapshot, seed: int, _stream: str, first: int, count: int) -> torch.Tensor:
+    """Latents as of ``generate``: one for each seed."""
+    seeds = range((seed << 32) + first, (seed << 32) + first + count)
+    rows = [draws.normal(one, "generate", 0, 1, snapshot.latent_size) for one in seeds]
+    return torch.from_numpy(np.concatenate(rows))
 
 
 def measured(file: Path) -> dict[str, float]:

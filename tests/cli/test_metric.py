@@ -50,7 +50,18 @@ def test_measurements_are_compared(store: Store, other: Store, tmp_path: Path, c
     assert run("compare", *files[:2]) == 0
     assert "can be compared" in capsys.readouterr().out
     assert run("compare", *files[1:]) == 1
-    assert "CANNOT be compared\n  number of fakes: 20 against 10" in capsys.readouterr().out
+    assert "CANNOT be compared\n  number of generated images: 20 against 10" in capsys.readouterr().out
+
+
+def test_order_of_the_files(store: Store, other: Store, capsys) -> None:
+    values = []
+    for options in ([], ["--order", "file"], ["--order", "file", "--seed", 4]):
+        assert run(other.path, store.path, "--metrics", "ms_ssim", "--count", 20, "--json", *options) == 0
+        report = json.loads(capsys.readouterr().out)
+        wanted = "file" if options else "seed"
+        assert (report["fake"]["order"], report["real"]["order"]) == (wanted, wanted)
+        values.append(report["results"][0]["values"]["ms_ssim"])
+    assert values[0] != values[1] == values[2]
 
 
 @pytest.mark.parametrize(
@@ -61,6 +72,7 @@ def test_measurements_are_compared(store: Store, other: Store, tmp_path: Path, c
         (["{other}", "{store}", "--count", "31"], "wanted 31 of each set; say --count 30 or less"),
         (["{other}", "{store}", "--resolution", "8"], "error: swd is not defined below 16 pixels"),
         (["{other}", "nowhere"], "error: nowhere"),
+        (["{other}", "{store}", "--seed", "-1"], "error: seed must be 0 ... 2^63 - 1, got -1"),
         (["{other}", "{store}", "--metrics", "modes"], "progan metric digits"),
         (["{other}", "{store}", "--metrics", "fid", "--weights", "no.pth"], "no.pth"),
     ],

@@ -116,7 +116,8 @@ def test_real_statistics_are_gathered_once_and_found_in_the_cache() -> None:
     Measurement(a_set(2), ["fid"], count=100, mirror=True)(a_set(1))
     Measurement(a_set(2), ["fid"], count=100, seed=1)(a_set(1))
     Measurement(a_set(3), ["fid"], count=100)(a_set(1))
-    assert Blocks.images == seen + 200 + 3 * 300  # each of them needs other statistics
+    Measurement(of_array(images(2), name="set2", order="file"), ["fid"], count=100)(a_set(1))
+    assert Blocks.images == seen + 200 + 4 * 300  # each of them needs other statistics
 
 
 def test_other_weights_are_not_confused_in_the_cache(monkeypatch) -> None:

@@ -30,7 +30,7 @@ FID = replace(
     extractor_hash="abc",
     note="few",
 )
-SET = {"name": "a", "kind": "store", "hash": "1234", "resize": "", "count": 1000}
+SET = {"name": "a", "kind": "store", "hash": "1234", "resize": "", "count": 1000, "order": "seed", "labels": ""}
 REPORT = Report(
     fake=SET, real=SET | {"name": "b", "hash": "5678"}, size=(16, 16, 3), mirror=False, seed=7, results=[RESULT, FID]
 )
@@ -38,8 +38,8 @@ REPORT = Report(
 
 def test_every_line_says_what_decides_the_value() -> None:
     lines = table(REPORT).splitlines()
-    assert lines[0] == "16x16, RGB; fakes: a (1000 images, 1234)"
-    assert lines[1] == "reals: b (1000 images, 5678)"
+    assert lines[0] == "16x16, RGB; generated images: a (1000 images, 1234)"
+    assert lines[1] == "real images: b (1000 images, 5678)"
     assert lines[3].split() == ["metric", "value", "real", "fakes", "reals", "paper's", "N", "seed", "extractor"]
     assert lines[4].split() == ["swd", "12.35", "2.5", "(500)", "1000", "1000", "no,", "16384", "7", "-"]
     assert lines[5].split() == ["swd_16", "3", "1", "(500)", "1000", "1000", "no,", "16384", "7", "-"]
@@ -59,19 +59,25 @@ def test_equal_settings_can_be_compared() -> None:
 @pytest.mark.parametrize(
     ("other", "reason"),
     [
-        (replace(REPORT, results=[replace(RESULT, count=500)]), "number of fakes: 1000 against 500"),
-        (replace(REPORT, results=[replace(RESULT, real_count=500)]), "number of reals: 1000 against 500"),
+        (replace(REPORT, results=[replace(RESULT, count=500)]), "number of generated images: 1000 against 500"),
+        (replace(REPORT, results=[replace(RESULT, real_count=500)]), "number of real images: 1000 against 500"),
         (replace(REPORT, real=SET | {"name": "c", "hash": "99"}), "real set: b (5678) against c (99)"),
-        (replace(REPORT, mirror=True), "mirroring of the reals: none against at random"),
+        (replace(REPORT, mirror=True), "mirroring of the real images: none against at random"),
         (replace(REPORT, size=(32, 32, 3)), "image size: 16x16x3 against 32x32x3"),
         (
             replace(REPORT, fake=SET | {"resize": "20x20 to 16x16"}),
-            "resizing of the fakes: none against 20x20 to 16x16",
+            "resizing of the generated images: none against 20x20 to 16x16",
         ),
         (
             replace(REPORT, real=SET | {"hash": "5678", "resize": "20x20 to 16x16"}),
-            "resizing of the reals: none against 20x20 to 16x16",
+            "resizing of the real images: none against 20x20 to 16x16",
         ),
+        (replace(REPORT, fake=SET | {"order": "file"}), "order of the generated images: seed against file"),
+        (
+            replace(REPORT, real=SET | {"hash": "5678", "order": "file"}),
+            "order of the real images: seed against file",
+        ),
+        (replace(REPORT, fake=SET | {"labels": "uniform"}), "classes of the generated images: none against uniform"),
         (
             replace(REPORT, results=[replace(FID, extractor_hash="other")]),
             "extractor: inception abc against inception other",
@@ -82,11 +88,25 @@ def test_each_reason_against_a_comparison_is_named(other: Report, reason: str) -
     assert next(row[3] for row in compare(REPORT.to_dict(), other.to_dict()) if row[3]) == [reason]
 
 
+def test_files_of_version_0_1_0_had_the_order_of_the_seed_and_classes_in_turn() -> None:
+    old = replace(REPORT, fake={k: v for k, v in SET.items() if k not in ("order", "labels")}).to_dict()
+    assert not any(row[3] for row in compare(old, REPORT.to_dict()))
+    now = replace(REPORT, fake=SET | {"labels": "uniform"}).to_dict()
+    assert compare(old, now)[0][3] == ["classes of the generated images: none against uniform"]
+
+
+def test_order_and_classes_are_said_of_a_set() -> None:
+    sets = {"fake": SET | {"count": None, "labels": "uniform"}, "real": SET | {"order": "file", "resize": "8x8 to 4x4"}}
+    lines = table(replace(REPORT, **sets)).splitlines()
+    assert lines[0].endswith("generated images: a (generator, 1234, classes uniform)")
+    assert lines[1] == "real images: a (1000 images, 1234, 8x8 to 4x4, in file order)"
+
+
 def test_seed_and_version_are_remarks_only() -> None:
     other = replace(REPORT, seed=8, version="9.9")
     (_, _, _, reasons, remarks), _ = compare(REPORT.to_dict(), other.to_dict())
     assert reasons == []
-    assert remarks[0] == "seeds 7 and 8 differ, so part of the difference is chance"
+    assert remarks[0] == "seeds 7 and 8 differ, so part of the difference is due to chance"
     assert "9.9" in remarks[1]
 
 
@@ -96,7 +116,7 @@ def test_files_are_compared(tmp_path: Path) -> None:
     b.write_text(json.dumps(replace(REPORT, mirror=True).to_dict()))
     text, comparable = comparison(a, b)
     assert not comparable
-    assert f"swd: 12.35 in {a}, 12.35 in {b}: CANNOT be compared\n  mirroring of the reals" in text
+    assert f"swd: 12.35 in {a}, 12.35 in {b}: CANNOT be compared\n  mirroring of the real images" in text
     assert comparison(a, a)[1]
 
 
@@ -110,5 +130,5 @@ def test_what_is_no_measurement(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         read(tmp_path / "c")
     ours, theirs = (replace(REPORT, results=[r]).to_dict() for r in (RESULT, FID))
-    with pytest.raises(ConfigError, match="no metric is in both: one has swd, the other fid"):
+    with pytest.raises(ConfigError, match="no metric in common: one has swd, the other fid"):
         compare(ours, theirs)

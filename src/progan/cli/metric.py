@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -36,6 +36,9 @@ class Measure:
     """Images of each set. Default: the paper's number for each metric, or as many as there are."""
     seed: int = 0
     """Of the choice of images, the latents and all else that is drawn."""
+    order: Literal["seed", "file"] = "seed"
+    """Order of the images, which decides what MS-SSIM pairs and which images of a larger set are used: random, drawn by
+    the seed, or that of the files."""
     resolution: str | None = None
     """Size like 64 or 64x128 to measure at; images of another size are scaled to it. Default: FAKE's own size."""
     mirror: bool = False
@@ -64,6 +67,7 @@ class Measure:
             self.real,
             resolution=self.resolution,
             seed=self.seed,
+            order=self.order,
             device=device,
             batch=self.batch,
             inputs=self.inputs,

@@ -10,7 +10,7 @@ import numpy as np
 
 from progan.files import cache_path, replacing
 
-VERSION = 1
+VERSION = 2
 """Raised whenever a statistic is computed differently, so that older files are not found any more."""
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from progan import draws
 from progan.errors import ConfigError
 from progan.evaluation import cache
 from progan.evaluation.results import Report, Result
@@ -91,6 +92,7 @@ class Measurement:
         check_names(names, real=real is not None)
         if count is not None and count < 2:
             raise ConfigError(f"count must be at least 2, got {count}")
+        draws.check_seed(seed)
         self.names, self.count, self.seed, self.mirror, self.floor = tuple(names), count, seed, mirror, floor
         self.real = real.mirrored(seed) if real is not None and mirror else real
         self.device, self.progress = str(device), progress
@@ -101,6 +103,7 @@ class Measurement:
         """Measure a set of fakes."""
         if self.real is not None:
             check_sizes(fake, self.real)
+        fake = fake.with_classes_of(self.real)
         for name in self.names:
             check_size(name, fake.height, fake.width, fake.name)
         counts = {name: self._count(fake, name) for name in self.names}
@@ -205,6 +208,7 @@ class Measurement:
             "size": [real.height, real.width],
             "mirror": self.mirror,
             "seed": self.seed,
+            "order": real.order,
             "rows": [first, count],
             "statistic": metric.statistic.__name__,
             "on": metric.on,

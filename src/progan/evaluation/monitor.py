@@ -1,7 +1,7 @@
 """Metrics while a run trains: a row of metrics.jsonl now and then, and warnings when the numbers tell of a collapse."""
 
 from collections.abc import Callable, Sequence
-from statistics import median
+from math import isfinite, nan
 from typing import Any
 
 from torch import Tensor
@@ -18,8 +18,7 @@ SIMILARITY_RISE = 0.1
 """MS-SSIM so far above its least value, and above the real images', is a warning."""
 DISTANCE_RISE = 2.0
 """SWD so many times its best value is a warning."""
-DEAD_GRADIENT = 0.01
-"""A gradient of a network that is sampled below this share of its median is a warning."""
+TRY = "the best generator so far is in best.safetensors; try a lower learning rate (--schedule.lr) in a new run"
 
 
 class MetricMonitor:
@@ -75,21 +74,17 @@ class MetricMonitor:
     def better(self, row: Row, rows: Sequence[Row]) -> str | None:
         """Name of the metric that decides, if ``row`` is in no fade and the best of its resolution so far, or None."""
         metric = METRICS[self.names[0]]
-        if metric.higher_is_better is None or metric.key not in row or row["alpha"] < 1:
+        if metric.higher_is_better is None or row["alpha"] < 1 or not isfinite(row.get(metric.key, nan)):
             return None
         sign = 1 if metric.higher_is_better else -1
         others = [sign * other[metric.key] for other in _alike(row, rows) if metric.key in other]
         return self.names[0] if all(sign * row[metric.key] > value for value in others) else None
 
-    def alarms(self, rows: Sequence[Row], stats: Sequence[Row], networks: Sequence[str]) -> list[str]:
-        """What the newest row of metrics.jsonl and the newest of stats.jsonl warn of, in words.
-
-        ``networks`` are those that the sampler is made of.
-        """
+    def alarms(self, rows: Sequence[Row]) -> list[str]:
+        """Warnings about the newest row of metrics.jsonl, and what to try."""
         *before, now = rows
-        found = [_similarity(now, _alike(now, before)), _distance(now, _alike(now, before))]
-        found += [_saturation(stats, network) for network in networks]
-        return [warning for warning in found if warning]
+        alike = _alike(now, before)
+        return [warning for warning in (_similarity(now, alike), _distance(now, alike)) if warning]
 
     def _make(self, size: tuple[int, int]) -> Measurement | None:
         names = [name for name in self.names if name not in METRICS or METRICS[name].smallest <= min(size)]
@@ -111,7 +106,7 @@ def _similarity(now: Row, before: Sequence[Row]) -> str:
         return ""
     return (
         f"the images become alike (mode collapse?): MS-SSIM {now['ms_ssim']:.3f}, was {min(past):.3f}, "
-        f"of real images {real:.3f}"
+        f"of real images {real:.3f}; {TRY}"
     )
 
 
@@ -119,15 +114,4 @@ def _distance(now: Row, before: Sequence[Row]) -> str:
     past = [row["swd"] for row in before if "swd" in row]
     if not past or now.get("swd", 0.0) <= DISTANCE_RISE * min(past):
         return ""
-    return f"the images move away from the data: SWD {now['swd']:.2f}, was {min(past):.2f}"
-
-
-def _saturation(stats: Sequence[Row], network: str) -> str:
-    key = f"{network}/gradient_norm"
-    norms = [row[key] for row in _alike(stats[-1], stats) if key in row] if stats else []
-    if len(norms) < 5 or norms[-1] >= DEAD_GRADIENT * median(norms[:-1]):
-        return ""
-    return (
-        f"the {network} learns almost nothing (its opponent saturated?): its gradient is {norms[-1]:.2g}, "
-        f"its median so far {median(norms[:-1]):.2g}"
-    )
+    return f"the images move away from the data: SWD {now['swd']:.2f}, was {min(past):.2f}; {TRY}"

@@ -1,10 +1,11 @@
-"""Sets of images to be measured: a store, anything 'prepare' reads, or a generator that makes them."""
+"""Sets of images to be measured: a store, anything that 'progan prepare' reads, or a generator."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,12 +20,20 @@ from progan.sizes import parse_size
 from progan.snapshot import Snapshot, find
 
 ENDLESS = 2**31
-"""Count of a set that a generator makes."""
+"""Count of a set whose images a generator generates."""
+Order = Literal["seed", "file"]
+"""Order of a set's images: drawn by the seed, or that of the store or the files."""
+Labels = Callable[[int, int], Tensor | None]
+"""(first, count) -> labels of the images ``first`` ... ``first + count - 1`` of a generator."""
+
+
+def _none(_classes: Sequence[str]) -> tuple[int, ...]:
+    return ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """Images of one size in a fixed order that a seed decides; two sets with equal hashes have equal images."""
+    """Images of one size in a fixed order; two sets with equal hashes contain equal images."""
 
     name: str
     kind: str
@@ -32,23 +41,38 @@ class ImageSet:
     hash: str
     """SHA-256 of the content: of all images, or of the generator."""
     count: int
-    """Number of images; ENDLESS if they are made."""
+    """Number of images; ENDLESS if they are generated."""
     height: int
     width: int
     channels: int
-    """1 grey, 3 RGB."""
+    """1 for grayscale, 3 for RGB."""
     resize: str = ""
-    """What was done to bring them to this size; empty if they were of it."""
+    """How the images were brought to this size; empty if they already had it."""
+    order: Order = "seed"
+    labels: str = ""
+    """How the classes of generated images are chosen; empty if there are no classes."""
     read: Callable[[int, int], Tensor] = field(repr=False, compare=False)
     """(first, count) -> uint8 [count, C, H, W] of the next images in the set's order, on the CPU."""
+    class_counts: Callable[[Sequence[str]], tuple[int, ...]] = field(default=_none, repr=False, compare=False)
+    """Number of images of each of these classes; empty if unknown."""
+    relabel: Callable[["ImageSet"], "ImageSet"] | None = field(default=None, repr=False, compare=False)
+    """See ``with_classes_of``; None if there are no classes to choose."""
 
     def about(self) -> dict[str, Any]:
-        """What a result says of the set it was measured on."""
+        """Facts about the set that a result contains."""
         facts = {"name": self.name, "kind": self.kind, "hash": self.hash[:16], "resize": self.resize}
-        return facts | {"count": None if self.count == ENDLESS else self.count}
+        return facts | {
+            "count": None if self.count == ENDLESS else self.count,
+            "order": self.order,
+            "labels": self.labels,
+        }
+
+    def with_classes_of(self, real: "ImageSet | None") -> "ImageSet":
+        """The same set; a conditional generator draws each class as often as ``real`` contains it, if that is known."""
+        return self if real is None or self.relabel is None else self.relabel(real)
 
     def mirrored(self, seed: int) -> "ImageSet":
-        """The same set with each image mirrored left to right with probability 1/2, as in training."""
+        """The same set with each image mirrored horizontally with probability 1/2, as in training."""
 
         def read(first: int, count: int) -> Tensor:
             images = self.read(first, count)
@@ -63,27 +87,29 @@ def open_images(
     *,
     resolution: str | None = None,
     seed: int = 0,
+    order: Order = "seed",
     device: torch.device | str = "cpu",
     batch: int = 32,
     inputs: Path | None = None,
     direction: str | None = None,
 ) -> ImageSet:
-    """The images of a store, of any source, or of a snapshot.
+    """Open the images of a store, of any source, or of a snapshot.
 
-    A set is measured at its own size. Images of a source are never scaled unless ``resolution`` asks for it, because
-    that changes every metric; a store offers its lower levels too.
+    A set is measured at its own size. Images of a source are scaled only if ``resolution`` is given, because scaling
+    changes every metric. A store also provides its lower levels.
 
     Args:
         path: store, folder, archive, snapshot file or run directory.
-        resolution: size like 64 or 64x128 at which to measure; the set's own when not given.
-        seed: of the order of the images, and of the latents.
-        device: where a generator works.
-        batch: images that it makes at once.
-        inputs: images of the same kinds for a snapshot to translate or to reconstruct.
-        direction: of the translation, where there are several.
+        resolution: size such as 64 or 64x128 at which to measure; by default, the set's own.
+        seed: seed of the order of the images, and of latents and classes.
+        order: "seed" for a random order, "file" for the order of the store or the files.
+        device: device of a generator.
+        batch: images generated at once.
+        inputs: images, of the same kinds, that a snapshot translates or reconstructs.
+        direction: direction of the translation, if the network supports several.
 
     Raises:
-        DataError, CheckpointError, ConfigError: if there are none, or not of one size that can be measured.
+        DataError, CheckpointError, ConfigError: if there are no images, or not of one size that can be measured.
     """
     if _is_snapshot(path):
         snapshot = Snapshot.load(path, device=device)
@@ -95,27 +121,26 @@ def open_images(
             resolution=resolution,
             seed=seed,
             batch=batch,
-            inputs=None if inputs is None else open_images(inputs, resolution=size, seed=seed),
+            inputs=None if inputs is None else open_images(inputs, resolution=size, seed=seed, order=order),
             direction=direction,
         )
     if inputs is not None:
-        raise ConfigError(f"{path}: is no snapshot, so it makes nothing of {inputs}; leave out the inputs")
+        raise ConfigError(f"{path}: is not a snapshot, so it cannot use the images of {inputs}; omit the inputs")
     try:
         store = cached(path, PrepareOptions(resolution=resolution or "auto"), progress=True)
     except DataError as error:
         if "--on-error" not in str(error):
             raise
         raise DataError(f"{error}\n  (an option of 'progan prepare {path} STORE'; then measure STORE)") from error
-    images = of_store(store, name=str(path), resolution=resolution, seed=seed)
+    images = of_store(store, name=str(path), resolution=resolution, seed=seed, order=order)
     if (path / "manifest.json").is_file():
         return images
     if images.resize and resolution is None:
         sizes = store.manifest["sizes"]
-        own = f"--resolution {'x'.join(map(str, sizes['largest']))} leaves them as they are, " * (
-            sizes["distinct"] == 1
-        )
+        own = f"--resolution {'x'.join(map(str, sizes['largest']))} keeps their size, " * (sizes["distinct"] == 1)
         raise DataError(
-            f"{path}: its images cannot be measured as they are, because none is named and theirs is no power of two\n"
+            f"{path}: its images cannot be measured at their own size, which is not a power of two, "
+            f"unless --resolution is given\n"
             f"  found: {images.resize.partition(' to ')[0]}\n"
             f"  fix:   {own}--resolution {store.height} scales the images of both sets, "
             f"or progan prepare {path} STORE --crop X,Y,W,H and measure STORE"
@@ -123,36 +148,44 @@ def open_images(
     return replace(images, kind="source")
 
 
-def of_store(store: Store, *, name: str = "", resolution: str | None = None, seed: int = 0) -> ImageSet:
-    """The images of a store at one of its levels, in a random order that the seed decides.
+def of_store(
+    store: Store, *, name: str = "", resolution: str | None = None, seed: int = 0, order: Order = "seed"
+) -> ImageSet:
+    """Return the images of a store at one of its levels, in a random order drawn by the seed or in the store's order.
 
     Raises:
-        DataError: if it has no such level.
+        DataError: if the store has no such level.
     """
     shorter = min(store.height, store.width) if resolution is None else min(parse_size(resolution))
     level = store.level(shorter)
     _, height, width, _ = level.shape
     if resolution is not None and parse_size(resolution) != (height, width):
         raise DataError(f"{name or store.path}: no images of {resolution}; found: {height}x{width} at that level")
-    images = of_array(level, name=name or str(store.path), hash=store.hash, seed=seed)
+    images = of_array(level, name=name or str(store.path), hash=store.hash, seed=seed, order=order)
     halved = "" if height == store.height else f"{store.height}x{store.width} halved to {height}x{width}"
-    return replace(images, kind="store", resize=", ".join(filter(None, [_resize(store), halved])))
+    resize = ", ".join(filter(None, [_resize(store), halved]))
+    return replace(images, kind="store", resize=resize, class_counts=partial(_class_counts, store))
 
 
-def of_array(images: np.ndarray, *, name: str, hash: str = "", seed: int = 0) -> ImageSet:
-    """The images of an array uint8 [N, H, W, C], C 1, 3 or 4, in a random order that the seed decides.
+def of_array(images: np.ndarray, *, name: str, hash: str = "", seed: int = 0, order: Order = "seed") -> ImageSet:
+    """Return the images of an array uint8 [N, H, W, C] with C 1, 3 or 4.
 
     Args:
         images: may be a memory map; rows are read when they are needed.
-        name: what reports call the set.
-        hash: of the content, if it is known; else that of the bytes.
-        seed: of the order.
+        name: name of the set in reports.
+        hash: hash of the content, if it is known; by default, that of the bytes.
+        seed: seed of the order.
+        order: "seed" for a random order drawn by the seed, "file" for the order of the array.
+
+    Raises:
+        ConfigError: if the seed is not 0 ... 2^63 - 1.
     """
+    draws.check_seed(seed)
     count, height, width, channels = images.shape
-    order = draws.permutation(seed, "metric/order", 0, count)
+    rows = np.arange(count) if order == "file" else draws.permutation(seed, "metric/order", 0, count)
 
     def read(first: int, count: int) -> Tensor:
-        return opaque(torch.from_numpy(images[order[first : first + count]]).permute(0, 3, 1, 2))
+        return opaque(torch.from_numpy(images[rows[first : first + count]]).permute(0, 3, 1, 2))
 
     return ImageSet(
         name=name,
@@ -162,6 +195,7 @@ def of_array(images: np.ndarray, *, name: str, hash: str = "", seed: int = 0) ->
         height=height,
         width=width,
         channels=min(channels, 3),
+        order=order,
         read=read,
     )
 
@@ -176,43 +210,35 @@ def of_snapshot(
     batch: int = 32,
     inputs: ImageSet | None = None,
     direction: str | None = None,
-    labels: Callable[[int, int], Tensor | None] | None = None,
+    labels: Labels | None = None,
+    like: ImageSet | None = None,
 ) -> ImageSet:
-    """The images of a generator; a conditional one makes all classes in turn.
+    """Return the images of a generator; latent and class of image i are functions of the seed and of i.
 
     Args:
         inputs: images to translate, for a network of images; or to reconstruct, for one that encodes and decodes.
-        direction: of the translation, where there are several.
-        labels: (first, count) -> labels of the images, which a generator of attributes needs.
+        direction: direction of the translation, if the network supports several.
+        labels: labels of the images, which a generator of attributes requires. By default, a conditional generator's
+            classes are drawn independently, with the frequencies in ``like``.
+        like: the real images; without them, or if their classes are different ones, all classes are equally frequent.
 
     Raises:
-        ConfigError: if it makes no images of that resolution, or needs other images or labels and has none.
+        ConfigError: if it cannot generate images of that resolution, or lacks images or labels that it requires, or
+            if the seed is not 0 ... 2^63 - 1.
     """
+    draws.check_seed(seed)
     if inputs is not None:
         return _of_images(snapshot, inputs, name=name, hash=hash, batch=batch, direction=direction)
-    snapshot.latent  # noqa: B018  # says what is wanted, if it makes images of images
-    if snapshot.conditional and snapshot.spec.attributes and labels is None:
-        raise ConfigError(
-            f"{name}: makes images of {snapshot.spec.attributes} attributes, which only its training data can tell; "
-            "measure it while it trains, with --metrics"
-        )
-    sizes = {snapshot.spec.size(level): level for level in snapshot.levels}
-    level = None
-    if resolution is not None:
-        if parse_size(resolution) not in sizes:
-            there = ", ".join(f"{h}x{w}" for h, w in sizes)
-            raise ConfigError(f"{name}: makes no images of {resolution}; it makes {there}")
-        level = sizes[parse_size(resolution)]
+    snapshot.latent  # noqa: B018  # raises the error of a network of images
+    level = _level(snapshot, name, resolution)
     height, width = snapshot.spec.size(snapshot.level if level is None else level)
+    chosen, how = _labels(snapshot, name, seed, labels, like)
 
     def read(first: int, count: int) -> Tensor:
-        start = (seed << 32) + first  # seeds of different measurements do not meet
-        seeds = range(start, start + count)
-        known = None if labels is None else labels(first, count)
-        if snapshot.conditional and known is None and snapshot.spec.classes:
-            known = torch.arange(first, first + count) % snapshot.spec.classes
-        return opaque(snapshot.generate(seeds=seeds, label=known, level=level, batch=batch))
+        z = snapshot.latents_at(seed, "metric/latent", first, count)
+        return opaque(snapshot.generate(z, label=chosen(first, count), level=level, batch=batch))
 
+    again = partial(of_snapshot, snapshot, name=name, hash=hash, resolution=resolution, seed=seed, batch=batch)
     return ImageSet(
         name=name,
         kind="snapshot",
@@ -221,14 +247,60 @@ def of_snapshot(
         height=height,
         width=width,
         channels=min(snapshot.spec.channels, 3),
+        labels=how,
         read=read,
+        relabel=(lambda real: again(like=real)) if how and labels is None else None,
     )
+
+
+def _level(snapshot: Snapshot, name: str, resolution: str | None) -> int | None:
+    """The level of a resolution; None for the latest one, in whatever fade it is."""
+    if resolution is None:
+        return None
+    sizes = {snapshot.spec.size(level): level for level in snapshot.levels}
+    if parse_size(resolution) not in sizes:
+        supported = ", ".join(f"{h}x{w}" for h, w in sizes)
+        raise ConfigError(f"{name}: cannot generate images of {resolution}; supported: {supported}")
+    return sizes[parse_size(resolution)]
+
+
+def _labels(
+    snapshot: Snapshot, name: str, seed: int, labels: Labels | None, like: ImageSet | None
+) -> tuple[Labels, str]:
+    """Labels of a generator's images, and how they are chosen, in words."""
+    if not snapshot.conditional:
+        return labels or (lambda first, count: None), ""
+    if labels is not None:
+        return labels, "given"
+    if snapshot.spec.attributes:
+        raise ConfigError(
+            f"{name}: generates images of {snapshot.spec.attributes} attributes, which only its training data has; "
+            "measure it during training, with --metrics"
+        )
+    counts = like.class_counts(snapshot.classes) if like is not None and snapshot.classes else ()
+    known = like is not None and sum(counts) > 0
+    edges = np.cumsum(counts if known else [1] * snapshot.spec.classes)
+
+    def draw(first: int, count: int) -> Tensor:
+        share = draws.uniform(seed, "metric/class", first, count, 1)[:, 0]
+        return torch.from_numpy(np.searchsorted(edges, share * edges[-1], side="right"))
+
+    return draw, f"as in {like.hash[:16]}" if known else "uniform"  # type: ignore[union-attr]  # known
+
+
+def _class_counts(store: Store, classes: Sequence[str]) -> tuple[int, ...]:
+    """Number of images of each class, from the column of the store that contains these classes."""
+    for column in map(store.column, store.columns):
+        if set(classes) <= set(column.classes):
+            counts = np.bincount(column.values, minlength=len(column.classes))
+            return tuple(int(counts[column.classes.index(name)]) for name in classes)
+    return ()
 
 
 def _of_images(
     snapshot: Snapshot, inputs: ImageSet, *, name: str, hash: str, batch: int, direction: str | None
 ) -> ImageSet:
-    """What a network makes of the images of a set."""
+    """The images of a set, translated or reconstructed by a network."""
 
     def make(images: Tensor) -> Tensor:
         if snapshot.sampler.latent is None:
@@ -244,17 +316,19 @@ def _of_images(
         height=height,
         width=width,
         channels=channels,
+        order=inputs.order,
         read=lambda first, count: make(inputs.read(first, count)),
     )
 
 
 def check_sizes(fake: ImageSet, real: ImageSet) -> None:
-    """Raise ConfigError if two sets are not of one size and kind."""
+    """Raise ConfigError if two sets differ in size or channels."""
     sizes = [f"{s.height}x{s.width} with {s.channels} channel{'s' * (s.channels > 1)}" for s in (fake, real)]
     if sizes[0] != sizes[1]:
         raise ConfigError(
             f"sets of different sizes cannot be compared: {fake.name} has {sizes[0]}, {real.name} {sizes[1]}; "
-            f"prepare both alike with 'progan prepare', or say --resolution {min(fake.height, real.height)}"
+            f"prepare both with the same options of 'progan prepare', or pass --resolution "
+            f"{min(fake.height, real.height)}"
         )
 
 
@@ -268,7 +342,7 @@ def _is_snapshot(path: Path) -> bool:
 
 
 def _resize(store: Store) -> str:
-    """How the images of a store came to its size, in words; empty if they had it, or were only padded."""
+    """How the images of a store were brought to its size; empty if they had it, or were only padded."""
     sizes, options = store.manifest.get("sizes", {}), store.manifest.get("options", {})
     small, large = sizes.get("smallest"), sizes.get("largest")
     size = [store.height, store.width]
@@ -285,24 +359,22 @@ def open_pair(
     real: Path | None,
     *,
     resolution: str | None = None,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-    batch: int = 32,
     inputs: Path | None = None,
     direction: str | None = None,
+    **options: Any,
 ) -> tuple[ImageSet, ImageSet | None]:
-    """Fakes and reals; of a real store the level that has the size of the fakes. Arguments as of ``open_images``.
+    """Open generated and real images; of a real store, the level that has the size of the generated images.
+
+    Arguments are those of ``open_images``. A conditional generator draws classes as often as the real images have them.
 
     Raises:
-        DataError, CheckpointError, ConfigError: if one cannot be opened, or they differ in size.
+        DataError, CheckpointError, ConfigError: if a set cannot be opened, or the two differ in size.
     """
-    fakes = open_images(
-        fake, resolution=resolution, seed=seed, device=device, batch=batch, inputs=inputs, direction=direction
-    )
+    fakes = open_images(fake, resolution=resolution, inputs=inputs, direction=direction, **options)
     if real is None:
         return fakes, None
     if resolution is None and ((real / "manifest.json").is_file() or _is_snapshot(real)):
         resolution = f"{fakes.height}x{fakes.width}"
-    reals = open_images(real, resolution=resolution, seed=seed, device=device, batch=batch)
+    reals = open_images(real, resolution=resolution, **options)
     check_sizes(fakes, reals)
-    return fakes, reals
+    return fakes.with_classes_of(reals), reals

@@ -1,7 +1,8 @@
-"""MS-SSIM between generated images: how alike they are to one another; higher means less variety.
+"""MS-SSIM between generated images: how similar they are to each other; higher means less variety.
 
-Wang, Simoncelli and Bovik (2003) as ProGAN measures it (section 5): the 11-pixel window shrinks with images that are
-smaller, a pair's statistics are means over its pixels and channels jointly, and means below 0 count as 0.
+Wang, Simoncelli and Bovik (2003) as ProGAN measures it (section 5). In images smaller than the 11-pixel window, the
+window is as large as the image; a pair's statistics are means over its pixels and channels jointly; means below 0 count
+as 0.
 """
 
 from collections.abc import Mapping
@@ -23,10 +24,10 @@ _STRIP = 1 << 17  # of them filtered at once: what fits into a CPU's cache
 
 
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
-    """MS-SSIM of pairs of images in 0 ... 255; 1 for equal ones.
+    """Return the MS-SSIM of pairs of images with values 0 ... 255; 1 for equal images.
 
-    Calculated in float64, because the difference E[x^2] - E[x]^2 of float32 is off by more than 1e-5 in flat areas.
-    Where a scale has an odd side, its last row or column counts twice in the next one.
+    Computed in float64, because in float32 the difference E[x^2] - E[x]^2 is off by more than 1e-5 in flat areas.
+    Where a scale has an odd side, its last row or column counts twice in the next scale.
 
     Shape: a, b uint8 or float [N, C, H, W] -> float64 [N].
     """
@@ -104,7 +105,11 @@ def _blur(x: Tensor, size: int) -> Tensor:
 
 
 class PairSimilarity:
-    """MS-SSIM of images 0 and 1, 2 and 3, ... of a set; a last one without a partner waits for the next batch."""
+    """MS-SSIM of pairs of images: 0 and 1, 2 and 3, ... in the order in which they are added.
+
+    'progan metric' adds the images of a store or folder in a random order drawn by the seed, or in that of the files if
+    ``--order file`` is given. A last image without a partner waits for the next batch.
+    """
 
     def __init__(self, setup: Setup) -> None:
         self.device = "cpu" if setup.device.startswith("mps") else setup.device  # Apple GPUs have no float64
@@ -126,35 +131,35 @@ class PairSimilarity:
         return self
 
     def merge(self, other: Self) -> Self:
-        """Add the pairs of images that come after these.
+        """Add the pairs of the images that follow these.
 
         Raises:
-            ConfigError: if there is an image without a partner here, because all pairs of ``other`` would be others.
+            ConfigError: if an image here has no partner, because all pairs of ``other`` would then be different ones.
         """
         if len(self._left) and other.count:
-            raise ConfigError(f"MS-SSIM: only an even number of images can be merged with others, got {self.count}")
+            raise ConfigError(f"MS-SSIM: only an even number of images can be merged with more, got {self.count}")
         self.values = np.concatenate([self.values, other.values])
         self._left = torch.cat([self._left, other._left])
         return self
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """MS-SSIM of every pair, and the image without a partner if there is one."""
+        """Return the MS-SSIM of every pair, and the image without a partner if there is one."""
         return {"values": self.values, "left": self._left.numpy()}
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> Self:
-        """Take over what ``arrays`` of another one gave."""
+        """Restore the state that ``arrays`` returned."""
         self.values, self._left = np.array(arrays["values"]), torch.from_numpy(np.array(arrays["left"]))
         return self
 
 
 def mean_similarity(fake: PairSimilarity, *, seed: int = 0) -> dict[str, float]:
-    """Mean MS-SSIM of all pairs and its standard error (NaN for a single pair); nothing is drawn, whatever the seed.
+    """Return the mean MS-SSIM of all pairs and its standard error (NaN for a single pair); ``seed`` is not used.
 
     Raises:
         ConfigError: if there are fewer than two images.
     """
     pairs = len(fake.values)
     if not pairs:
-        raise ConfigError(f"MS-SSIM compares pairs: at least 2 images are needed, got {fake.count}")
+        raise ConfigError(f"MS-SSIM compares pairs: it requires at least 2 images, got {fake.count}")
     spread = float(fake.values.std(ddof=1)) if pairs > 1 else float("nan")
     return {"ms_ssim": float(fake.values.mean()), "ms_ssim_std_error": spread / pairs**0.5}

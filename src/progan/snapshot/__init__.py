@@ -102,15 +102,19 @@ class Snapshot:
         """One latent for each seed, float32 [N, latent_size]; a seed gives the same latent everywhere."""
         if len(seeds) == 0 or min(seeds) < 0 or max(seeds) >= 2**63:
             raise ConfigError(f"seeds must be at least one number from 0 to 2^63 - 1, got {list(seeds)[:4]}")
+        return torch.cat([self.latents_at(seed, "generate", 0, 1) for seed in seeds])
+
+    def latents_at(self, seed: int, stream: str, first: int, count: int) -> Tensor:
+        """Latents ``first`` ... ``first + count - 1`` of a stream of one seed, float32 [count, latent_size]."""
 
         def drawn(make: Callable[..., np.ndarray]) -> Draw:
             def draw(stream: str, *shape: int) -> Tensor:
-                rows = [make(seed, stream, 0, 1, math.prod(shape)).astype(np.float32) for seed in seeds]
-                return torch.from_numpy(np.concatenate(rows)).unflatten(1, shape)
+                rows = make(seed, stream, first, count, math.prod(shape)).astype(np.float32)
+                return torch.from_numpy(rows).unflatten(1, shape)
 
             return draw
 
-        return self.latent.draw(drawn(draws.normal), drawn(draws.uniform), "generate")
+        return self.latent.draw(drawn(draws.normal), drawn(draws.uniform), stream)
 
     def generate(
         self,
