@@ -60,7 +60,7 @@ def test_store_of_the_command_equals_that_of_one_process(tmp_path, monkeypatch, 
 def test_broken_image_is_one_line(tmp_path, threads, capsys) -> None:
     (make_images(tmp_path / "images") / "a" / "0.png").write_bytes(b"nothing")
     assert main(["prepare", str(tmp_path / "images"), str(tmp_path / "store"), "--dask", threads]) == 2
-    assert "found: a/0.png: not an image of" in capsys.readouterr().err
+    assert "found: a/0.png: not an image in a supported format" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["images"]
 
 
@@ -80,7 +80,7 @@ def test_cluster_that_cannot_do_it_is_told(tmp_path, monkeypatch, threads) -> No
     monkeypatch.setattr(cluster, "os", SimpleNamespace(path=SimpleNamespace(isdir=lambda path: False)))
     assert "1 of 1 workers cannot see this folder\n" in refusal(threads, tmp_path)
     monkeypatch.setattr(cluster, "version", lambda _: secrets.token_hex(4))  # another one whenever it is asked
-    assert "1 of 1 workers are without progan" in refusal(threads)
+    assert "1 of 1 workers do not have progan" in refusal(threads)
     monkeypatch.setitem(sys.modules, "dask.distributed", None)
     assert refusal(threads).endswith("fix:   pip install 'progan[dask]'")
 
@@ -91,7 +91,9 @@ def test_cluster_without_workers_is_told(monkeypatch) -> None:
         distributed.Client, "wait_for_workers", lambda client, count, timeout: wait(client, count, 0.01)
     )
     with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as local:
-        assert refusal(local.scheduler_address).endswith(f"fix:   dask worker {local.scheduler_address}")
+        assert refusal(local.scheduler_address).endswith(
+            f"fix:   start some with 'dask worker {local.scheduler_address}'"
+        )
 
 
 @pytest.mark.parametrize("what", ["workers", "scheduler"])
@@ -111,9 +113,9 @@ def test_cluster_that_goes_away_is_told(what, monkeypatch) -> None:
 
         with pytest.raises(DataError) as caught:
             work()
-    found = "no workers for 0.3 s" if what == "workers" else "the scheduler does not answer any more"
+    found = "no workers for 0.3 s" if what == "workers" else "the scheduler no longer answers"
     assert str(caught.value).splitlines()[:2] == [f"{address}: the cluster was lost", f"  found: {found}"]
-    assert str(caught.value).endswith("type the same command, which goes on with what is finished")
+    assert str(caught.value).endswith("then run the same command again to resume")
 
 
 def test_job_that_kills_its_workers_is_told(threads) -> None:
@@ -121,7 +123,7 @@ def test_job_that_kills_its_workers_is_told(threads) -> None:
         with dask_workers(threads):
             raise distributed.KilledWorker("make_chunk-1", SimpleNamespace(address="tcp://10.0.0.2:3"), 3)
 
-    with pytest.raises(DataError, match=r"the cluster was lost\n  found: 4 workers died over the same images"):
+    with pytest.raises(DataError, match=r"the cluster was lost\n  found: 4 workers died decoding the same images"):
         work()
 
 

@@ -1,5 +1,6 @@
 """Damaged stores of format 2: one line that names the file, never a traceback; 'prepare' repairs them."""
 
+import errno
 import json
 import os
 import pickle
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from progan.cli.prepare import summary
 from progan.data.loader import Loader
@@ -229,7 +231,7 @@ def test_prepare_makes_a_store_of_damaged_facts_anew(change: tuple, store: Store
 
 def test_no_images_are_one_line(tmp_path: Path, pets: dict) -> None:
     nothing = Source(description="made", names=[], read=lambda _: iter([]))
-    with pytest.raises(DataError, match=r"^\S*pets: no images inside\n  found: made"):
+    with pytest.raises(DataError, match=r"^\S*pets: contains no images\n  found: made"):
         prepare(tmp_path / "pets", tmp_path / "store", source=nothing)
     assert not (tmp_path / "store").exists()
 
@@ -242,7 +244,7 @@ def test_a_parquet_of_no_rows_is_one_line(tmp_path: Path) -> None:
     table = pa.table({"image": image, "age": pa.array([], pa.int64()), "who": pa.array([], pa.string())})
     pq.write_table(table, tmp_path / "empty.parquet")
     for read in (lambda: open_source(tmp_path / "empty.parquet"), lambda: prepare(tmp_path / "empty.parquet", "s")):
-        with pytest.raises(DataError, match=r"empty.parquet: no images inside\n"):
+        with pytest.raises(DataError, match=r"empty.parquet: contains no images\n"):
             read()
 
 
@@ -256,3 +258,46 @@ def test_arrays_of_no_images_are_one_line(tmp_path: Path) -> None:
 def test_parts_of_no_size_are_refused(size: tuple[int, int], store: Store) -> None:
     with pytest.raises(DataError, match=rf"a crop of {size[0]}x{size[1]} .*does not fit"):
         Loader(store, seed=0, mirror=False, size=size, load_size=16)
+
+
+def test_a_store_deleted_while_it_is_in_use_is_one_line(store: Store) -> None:
+    loader = Loader(store, seed=0, mirror=False, budget_bytes=0)
+    before = loader.images(0, 6, 4)
+    shutil.rmtree(store.path)
+    assert torch.equal(loader.images(0, 6, 4), before)  # what is mapped stays readable
+    gone = (
+        rf"^{store.path}/8x8.npy: missing; .* moved or deleted\n  found: no such folder\n  fix: .*progan prepare SOURCE"
+    )
+    with pytest.raises(DataError, match=gone):
+        loader.images(0, 6, 8)
+    with pytest.raises(DataError, match=r"labels.npy: missing; "):
+        store.labels()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (Path.unlink, r"names.txt: missing; .*\n  found: the folder of the store without this file"),
+        (lambda file: file.write_bytes(b""), r"names.txt: this file of the store cannot be read \(cannot mmap"),
+    ],
+)
+def test_names_deleted_while_a_store_is_open_are_one_line(spoil: Callable, message: str, store: Store) -> None:
+    spoil(store.path / "names.txt")
+    with pytest.raises(DataError, match=message):
+        _ = store.names[0]
+
+
+@pytest.mark.parametrize(("number", "fix"), [(errno.ESTALE, "disk is mounted"), (errno.EACCES, "chmod u.r")])
+def test_a_level_on_a_disk_that_is_gone_is_one_line(
+    number: int, fix: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.stat
+
+    def stat(path: Path, **how: Any) -> os.stat_result:
+        if path.name == "8x8.npy":
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, **how)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(DataError, match=rf"8x8.npy: this file of the store cannot be read \(.*\)\n  fix: .*{fix}"):
+        store.level(8)

@@ -70,9 +70,9 @@ def test_digits_need_no_padding(tmp_path: Path, mnist: Path) -> None:
 
 def test_a_level_that_is_missing_is_explained(tmp_path: Path, path: Path) -> None:
     store = prepare(path, tmp_path / "store", PrepareOptions(resolution="6"), source=made())
-    with pytest.raises(DataError, match=r"shorter side of 4\n  found: 6x6 \(smaller ones come with powers of two only"):
+    with pytest.raises(DataError, match=r"shorter side of 4\n  found: 6x6 \(only powers of two have smaller levels"):
         store.level(4)
-    with pytest.raises(DataError, match=r"no images of 3x3\n  found: 6x6\n  fix: .*--resolution 3x3"):
+    with pytest.raises(DataError, match=r"no 3x3 images\n  found: 6x6\n  fix: .*--resolution 3x3"):
         cached(tmp_path / "store", PrepareOptions(resolution="3x3"))
 
 
@@ -126,20 +126,20 @@ def test_a_column_may_be_called_label_if_there_are_no_classes(tmp_path: Path, pa
     column = Column("label", np.arange(6, dtype=np.float32))
     assert prepare(path, tmp_path / "store", source=made(columns=(column,))).column("label").values.tolist()[5] == 5
     source = made(columns=(column,), labels=[0, 1] * 3, classes=("a", "b"))
-    with pytest.raises(DataError, match="two columns are called 'label'"):
+    with pytest.raises(DataError, match="two columns are named 'label'"):
         prepare(path, tmp_path / "other", source=source)
 
 
 @pytest.mark.parametrize(
     ("values", "classes", "message"),
     [
-        (np.zeros(5, np.int64), (), "5 rows, wanted 6"),
-        (np.zeros(6), (), r"float64 of shape \[6\], wanted int64 or float32"),
+        (np.zeros(5, np.int64), (), "5 rows, expected 6"),
+        (np.zeros(6), (), r"float64 of shape \[6\], expected int64 or float32"),
         (np.zeros((6, 2, 2), np.int64), (), r"int64 of shape \[6, 2, 2\]"),
         (np.zeros((6, 0), np.int64), (), r"int64 of shape \[6, 0\]"),
         (np.zeros(6, np.float32), ("a",), "float32 for 1 classes"),
-        (np.arange(6), ("a", "b", "c", "d", "e"), r"numbers 0 \.\.\. 5 for 5 classes"),
-        (np.arange(6) - 1, tuple("abcdefg"), r"numbers -1 \.\.\. 4 for 7 classes"),
+        (np.arange(6), ("a", "b", "c", "d", "e"), r"class numbers 0 \.\.\. 5 for 5 classes"),
+        (np.arange(6) - 1, tuple("abcdefg"), r"class numbers -1 \.\.\. 4 for 7 classes"),
     ],
 )
 def test_columns_that_do_not_go_with_the_images_are_refused(tmp_path, path, values, classes, message) -> None:

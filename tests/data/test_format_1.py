@@ -62,9 +62,9 @@ def test_format_1_with_alpha_warns_once_and_is_mended(tmp_path, capsys, size, fr
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == warns
     if warns:
-        assert lines[0].startswith(f"warning: {tmp_path / 'store'}: colors are too dark where")
+        assert lines[0].startswith(f"warning: {tmp_path / 'store'}: partly transparent colors are too dark")
         flags = f"--resolution {size} --filter box --channels 4 --on-error skip"
-        assert f"progan prepare SOURCE {tmp_path / 'store'} {flags} makes it anew" in lines[0]
+        assert f"progan prepare SOURCE {tmp_path / 'store'} {flags}" in lines[0]
     store = prepare(source, tmp_path / "store", options)
     assert (store.manifest["version"], store.hash) == (2, hash_2)
     assert not capsys.readouterr().err
@@ -92,7 +92,10 @@ def test_prepare_makes_a_store_of_format_1_anew_for_names_and_columns(tmp_path: 
     as_format_1(tmp_path / "store")
     assert "made anew" not in capsys.readouterr().err
     assert list(prepare(tmp_path / "pets", tmp_path / "store", progress=True).names) == list(pets)
-    assert "store: has these images without their names and columns, so it is made anew" in capsys.readouterr().err
+    assert (
+        "store: an older version wrote these images without names and columns; preparing them again"
+        in capsys.readouterr().err
+    )
 
 
 OLD_OPTIONS = ("auto", "none", "auto", "lanczos", False, "auto", "auto", "fail", "train")

@@ -139,11 +139,11 @@ def test_truncated_jpeg_fails_or_is_skipped_and_is_named(tmp_path: Path, pets: d
 
 def test_nothing_usable_and_missing_labels_are_errors(tmp_path: Path) -> None:
     save(tmp_path / "source" / "1.png", noise(8, 8))
-    with pytest.raises(DataError, match=r"1.png: its part to use has 8x8 pixels"):
+    with pytest.raises(DataError, match=r"1.png: its usable area is 8x8 pixels"):
         prepare(tmp_path / "source", tmp_path / "store", PrepareOptions(resolution="16"))
     with pytest.raises(DataError, match=r"none of the 1 images can be used\n  found: 1.png"):
         prepare(tmp_path / "source", tmp_path / "store", PrepareOptions(resolution="16", on_error="skip"))
-    with pytest.raises(DataError, match="no labels, but --labels folder asks for them"):
+    with pytest.raises(DataError, match="no labels, but --labels folder requires them"):
         prepare(tmp_path / "source", tmp_path / "store", PrepareOptions(labels="folder"))
     assert not leftovers(tmp_path)
 
@@ -275,7 +275,7 @@ def test_store_that_was_moved_aside_comes_back(tmp_path: Path, pets: dict) -> No
 
 
 def test_opening_what_is_no_store_says_what_it_is(tmp_path: Path, pets: dict) -> None:
-    with pytest.raises(DataError, match=r"pets: not a store\n  found: .*cat, dog.*\n  fix:   progan prepare"):
+    with pytest.raises(DataError, match=r"pets: not a store\n  found: .*cat, dog.*\n  fix:   .*progan prepare"):
         Store.open(tmp_path / "pets")
     with pytest.raises(DataError, match="no such file or folder"):
         Store.open(tmp_path / "pest")
@@ -288,15 +288,15 @@ def test_damaged_stores_are_named(tmp_path: Path, pets: dict) -> None:
     prepare(tmp_path / "pets", path)
     manifest = json.loads((path / "manifest.json").read_text())
     os.truncate(path / "8x8.npy", 1000)
-    with pytest.raises(DataError, match=r"8x8.npy: truncated or damaged\n  found: 1000 bytes, wanted 1280"):
+    with pytest.raises(DataError, match=r"8x8.npy: truncated or damaged\n  found: 1000 bytes, expected 1280"):
         Store.open(path)
     (path / "8x8.npy").unlink()
     with pytest.raises(DataError, match=r"8x8.npy: missing"):
         Store.open(path)
     for text, message in [
-        (json.dumps(manifest | {"version": 99}), r"unknown version\n  found: version 99, wanted 2 or older"),
+        (json.dumps(manifest | {"version": 99}), r"unknown version\n  found: version 99, expected 2 or older"),
         ("{", "manifest.json: damaged"),
-        (json.dumps({k: v for k, v in manifest.items() if k != "count"}), r"damaged \('count'\)"),
+        (json.dumps({k: v for k, v in manifest.items() if k != "count"}), r"damaged \(missing entry: 'count'\)"),
     ]:
         (path / "manifest.json").write_text(text)
         with pytest.raises(DataError, match=message):
@@ -326,7 +326,7 @@ def test_cached_opens_a_store_that_is_large_enough(tmp_path: Path, pets: dict) -
     assert cached(tmp_path / "store") == store
     assert cached(tmp_path / "store", PrepareOptions(resolution="8")) == store
     for resolution in ("32", "8x16"):
-        with pytest.raises(DataError, match=r"no images of .*\n  found: 16x16, 8x8, 4x4\n"):
+        with pytest.raises(DataError, match=r"no .* images\n  found: 16x16, 8x8, 4x4\n"):
             cached(tmp_path / "store", PrepareOptions(resolution=resolution))
-    with pytest.raises(DataError, match="is a store already"):
+    with pytest.raises(DataError, match="is already a store"):
         prepare(tmp_path / "store", tmp_path / "store2")

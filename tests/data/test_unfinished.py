@@ -160,7 +160,7 @@ def test_goes_on_after_a_full_disk_in_every_way_of_working(tmp_path, source, rea
     wanted = prepare(source, tmp_path / "whole", SKIP)
     with monkeypatch.context() as patch:
         fill_disk(patch, after=11)
-        with pytest.raises(DataError, match=r"No space left.*\n  found: .* free .*\n  fix:   make room"):
+        with pytest.raises(DataError, match=r"No space left.*\n  found: .* free .*\n  fix:   free some space"):
             prepare(source, tmp_path / "store", SKIP)
     done = done_in(tmp_path)
     assert done == 3 * CHUNK
@@ -236,7 +236,7 @@ def test_other_options_or_a_changed_source_start_anew(tmp_path, source, read, mo
         read.clear()
         prepare(source, interrupted, options, progress=True)
         assert len(read) == COUNT
-        assert re.search(r"store\.\w+\.partial: 0 MB of interrupted work .*rm -r it", capsys.readouterr().err)
+        assert re.search(r"store\.\w+\.partial: 0 MB of interrupted work .*delete it now", capsys.readouterr().err)
         assert not partials(interrupted.parent)  # the store is complete
     assert partial.exists()
     assert other.count == COUNT - 1
@@ -246,10 +246,12 @@ def test_broken_image_costs_nothing_that_was_made_before(tmp_path, source, read,
     command = ["prepare", str(source), str(tmp_path / "store"), "--workers", "0", "--resolution", "8"]
     assert main(command) == 2
     told = capsys.readouterr().err
-    assert re.search(r"store: 3 of 20 images are kept in \S+\.partial; the same command goes on with them, rm -r", told)
+    assert re.search(
+        r"store: 3 of 20 images are kept in \S+\.partial; run the same command again to resume, or delete", told
+    )
     read.clear()
     assert main([*command, "--on-error", "skip"]) == 0
-    assert "store: goes on after 3 of 20 images" in capsys.readouterr().err
+    assert "store: resuming after 3 of 20 images" in capsys.readouterr().err
     assert len(read) == COUNT - CHUNK
 
 
@@ -273,7 +275,7 @@ def test_second_call_waits_and_opens_what_the_first_made(tmp_path, source, read,
         stores = list(threads.map(lambda _: prepare(source, tmp_path / "store", SKIP, progress=True), range(2)))
     assert stores[0] == stores[1]
     assert len(read) == COUNT
-    assert "store: another process is making it; waiting for that" in capsys.readouterr().err
+    assert "store: waiting for another process that is writing it" in capsys.readouterr().err
     assert not partials(tmp_path)
 
 

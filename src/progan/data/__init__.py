@@ -1,4 +1,4 @@
-"""Training images: sources are read once into a store, and a loader gives batches of it at any position.
+"""Training images: a source is read once into a store, and a loader returns batches from any position in it.
 
 Nothing is imported here, so that worker processes of 'prepare' start without torch.
 """

@@ -1,4 +1,4 @@
-"""Stores of format 1 with alpha: version 1 averaged colors without it."""
+"""Stores of format 1 that have alpha: version 1 averaged their colors without it."""
 
 import dataclasses
 import os
@@ -17,7 +17,7 @@ _told: set[Path] = set()
 
 
 def counts_alpha(manifest: dict[str, Any]) -> bool:
-    """Whether the pixels are those that this version would make."""
+    """Return whether the pixels of a store are those that this version would write."""
     if manifest["version"] > 1 or manifest["channels"] != 4:
         return True
     sizes, crop = manifest.get("sizes", {}), manifest.get("options", {}).get("crop", "none")
@@ -27,11 +27,13 @@ def counts_alpha(manifest: dict[str, Any]) -> bool:
 
 
 def warn_of_alpha(path: Path, manifest: dict[str, Any], smallest: np.ndarray) -> None:
-    """Say once of a store, and in the first process alone, that they are not, if anything is transparent.
+    """Warn that the colors of a store are too dark if anything in it is transparent.
+
+    The warning appears once per store, and only in the first process.
 
     Args:
-        path: of the store.
-        manifest: of the store.
+        path: folder of the store.
+        manifest: manifest of the store.
         smallest: images of the smallest level, [N, H, W, 4].
     """
     if path in _told or os.environ.get("RANK", "0") not in ("", "0"):
@@ -41,14 +43,14 @@ def warn_of_alpha(path: Path, manifest: dict[str, Any], smallest: np.ndarray) ->
         return
     options = manifest.get("options", {}) | {"channels": 4}
     tqdm.write(
-        f"warning: {path}: colors are too dark where they are partly transparent, because an older version averaged "
-        f"them without alpha; progan prepare SOURCE {shlex.quote(str(path))} {_flags(options)} makes it anew",
+        f"warning: {path}: partly transparent colors are too dark, because an older version averaged them without "
+        f"alpha; to correct them, run: progan prepare SOURCE {shlex.quote(str(path))} {_flags(options)}",
         file=sys.stderr,
     )
 
 
 def _flags(options: dict[str, Any]) -> str:
-    """What to type for options that are not the defaults.
+    """Return the command-line flags of all options that are not the defaults.
 
     >>> _flags({"resolution": "8x16", "on_error": "skip", "upscale": True, "crop": "none"})
     '--resolution 8x16 --upscale --on-error skip'

@@ -1,4 +1,4 @@
-"""Decoding on the workers of a Dask cluster."""
+"""Image decoding on the workers of a Dask cluster."""
 
 import contextlib
 import logging
@@ -22,23 +22,24 @@ _GONE_S, _LOOK_S = 30, 2  # without any worker until it is given up (a lost one 
 
 @contextlib.contextmanager
 def dask_workers(address: str, path: Path | None = None) -> Generator[tuple[Executor, int], None, None]:
-    """The workers of a Dask cluster as an executor, and how many threads they have; both are for ``prepare``.
+    """Yield the workers of a Dask cluster as an executor and their number of threads, both for ``prepare``.
 
-    Images of a folder are read by the workers, those of an archive by this process, which sends them their bytes.
+    The workers read the images of a folder themselves; this process reads those of an archive and sends their bytes.
 
     Args:
-        address: of the scheduler, like tcp://10.0.0.1:8786.
-        path: of the images; if it is a folder, all workers must see it.
+        address: address of the scheduler, such as tcp://10.0.0.1:8786.
+        path: path of the images; if it is a folder, all workers must see it.
 
     Raises:
-        DataError: if Dask is not installed, nobody answers, or the workers cannot do it or get lost on the way.
+        DataError: if Dask is not installed, no scheduler answers, the workers cannot decode the images, or the cluster
+            is lost during the work.
     """
     try:
         from dask.distributed import Client
         from distributed import KilledWorker
         from distributed.comm import CommClosedError, get_address_host_port, parse_address
     except ImportError as error:
-        raise DataError(f"--dask needs Dask ({error})\n  fix:   pip install 'progan[dask]'") from error
+        raise DataError(f"--dask requires Dask ({error})\n  fix:   pip install 'progan[dask]'") from error
     try:
         # Asked first, because a client that could not connect can block the next one when it is collected as garbage.
         if parse_address(address)[0] in ("tcp", "tls"):
@@ -48,7 +49,7 @@ def dask_workers(address: str, path: Path | None = None) -> Generator[tuple[Exec
         raise DataError(
             f"no Dask scheduler answers at {address!r}\n"
             f"  found: {error}\n"
-            f"  fix:   name the address that 'dask scheduler' prints, like tcp://10.0.0.1:8786"
+            f"  fix:   use the address that 'dask scheduler' prints, such as tcp://10.0.0.1:8786"
         ) from error
     with client, warnings.catch_warnings(), _silent("distributed.client"):  # what it logs, the error below says
         warnings.filterwarnings("ignore", "Sending large graph", UserWarning)  # images of archives, sent on purpose
@@ -63,27 +64,27 @@ def dask_workers(address: str, path: Path | None = None) -> Generator[tuple[Exec
 
 
 class _Workers(Executor):
-    """Workers behind Dask's own futures; those of ``Client.get_executor`` can wait for ever after a worker was lost."""
+    """Executor on Dask's own futures; those of ``Client.get_executor`` can wait forever after a worker was lost."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
         self._futures: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """A future of one call. Equal calls are not looked for, which would hash all their bytes."""
+        """Return the future of one call. Identical calls are not merged, which would require hashing all bytes."""
         future = self.client.submit(fn, *args, pure=False, **kwargs)
         self._futures.add(future)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Cancel what is under way if asked to; the client outlives it."""
+        """Cancel pending calls if ``cancel_futures`` is set; the client stays open."""
         if cancel_futures:
             self.client.cancel(list(self._futures))
 
 
 @contextlib.contextmanager
 def _watched(executor: _Workers) -> Generator[threading.Event, None, None]:
-    """Cancel all work when there has been no worker for a while, because Dask waits for new ones for ever."""
+    """Cancel all work if there has been no worker for a while, because Dask waits forever for new ones."""
     gone, over = threading.Event(), threading.Event()
 
     def watch() -> None:
@@ -108,15 +109,15 @@ def _watched(executor: _Workers) -> Generator[threading.Event, None, None]:
 
 
 def _lost(address: str, *, deaths: int, gone: bool) -> DataError:
-    """What happened to a cluster that broke off, and how to go on."""
-    again = "and type the same command, which goes on with what is finished"
+    """Return the error for a lost cluster: what happened and how to resume."""
+    again = "then run the same command again to resume"
     if deaths:
-        found, fix = f"{deaths} workers died over the same images", f"see their logs, give them more memory {again}"
+        found, fix = f"{deaths} workers died decoding the same images", "read their logs and give them more memory"
     elif gone:
-        found, fix = f"no workers for {_GONE_S} s", f"dask worker {address}, {again}"
+        found, fix = f"no workers for {_GONE_S} s", f"start workers with 'dask worker {address}'"
     else:
-        found, fix = "the scheduler does not answer any more", f"start it and its workers again, {again}"
-    return DataError(f"{address}: the cluster was lost\n  found: {found}\n  fix:   {fix}")
+        found, fix = "the scheduler no longer answers", "restart it and its workers"
+    return DataError(f"{address}: the cluster was lost\n  found: {found}\n  fix:   {fix}, {again}")
 
 
 @contextlib.contextmanager
@@ -131,20 +132,21 @@ def _silent(name: str) -> Generator[None, None, None]:
 
 
 def _check(client: Any, address: str, path: Path | None) -> None:
-    """Whether there are workers, with this version of progan, and the images where they are here."""
+    """Check that there are workers, that they have this version of progan, and that they see the images."""
     try:
         client.wait_for_workers(1, timeout=_WAIT_S)
     except TimeoutError as error:
-        raise DataError(f"{address}: the cluster has no workers\n  fix:   dask worker {address}") from error
+        fix = f"start some with 'dask worker {address}'"
+        raise DataError(f"{address}: the cluster has no workers\n  fix:   {fix}") from error
     found = client.run(version, "progan", on_error="return")
     wanted = version("progan")
     others = {name: what for name, what in found.items() if what != wanted}
     if others:
         name, what = next(iter(others.items()))
         raise DataError(
-            f"{address}: {len(others)} of {len(found)} workers are without progan {wanted}\n"
-            f"  found: {name} has {what!r}\n"
-            f"  fix:   pip install progan=={wanted} there"
+            f"{address}: {len(others)} of {len(found)} workers do not have progan {wanted}\n"
+            f"  found: {what!r} on {name}\n"
+            f"  fix:   run 'pip install progan=={wanted}' on each of them"
         )
     if path is None or not path.is_dir():
         return
@@ -153,5 +155,5 @@ def _check(client: Any, address: str, path: Path | None) -> None:
         raise DataError(
             f"{path}: {len(blind)} of {len(found)} workers cannot see this folder\n"
             f"  found: nothing at {path.absolute()} on {blind[0]}\n"
-            f"  fix:   put it on a file system that all share, or pack it into a tar, which is read here"
+            f"  fix:   move it to a shared file system, or pack it into a tar, which this process reads"
         )

@@ -1,4 +1,4 @@
-"""From any colors and bit depths of image files to 8 bits of sRGB."""
+"""Conversion of all color spaces and bit depths of image files to 8-bit sRGB."""
 
 import functools
 import io
@@ -9,7 +9,7 @@ from PIL import Image, ImageCms
 from progan.errors import DataError
 
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
-"""Pillow's modes that are grey."""
+"""Pillow's grayscale modes."""
 _SAME_COLOR = 2  # profiles of sRGB differ by this much in rounding [of 255]
 
 
@@ -17,13 +17,14 @@ _BITS, _PHOTOMETRIC, _MAXIMUM = 258, 262, 281  # numbers of TIFF's tags
 
 
 def grey_range(image: Image.Image) -> tuple[int, int]:
-    """Black and white of an opened image, if it is grey of more than 8 bits: 0 and 65535, unless TIFF's tags differ.
+    """Return the black and white levels of an opened grayscale image of more than 8 bits.
 
-    White is that of BitsPerSample, or MaxSampleValue if it is 2^k - 1 for fewer bits k, as cameras of 10 to 14 bits
-    write it; other maxima are statistics. Black and white change places where white is zero.
+    They are 0 and 65535 unless TIFF tags say otherwise. White is the maximum of BitsPerSample, or MaxSampleValue if
+    that is 2^k - 1 for fewer bits k, as written by cameras of 10 to 14 bits; other maxima are mere statistics. Black
+    and white are swapped if zero means white.
 
     Raises:
-        DataError: if a color image has fewer bits than its samples, because only their upper bytes are read.
+        DataError: if a color image uses fewer bits than its samples have, because only their upper bytes are read.
     """
     tags = getattr(image, "tag_v2", {})
     bits, maximum = (min(np.ravel(tags[tag]).tolist()) if tags.get(tag) else 16 for tag in (_BITS, _MAXIMUM))
@@ -31,19 +32,19 @@ def grey_range(image: Image.Image) -> tuple[int, int]:
     if 255 <= maximum < white and maximum & (maximum + 1) == 0:
         white = maximum
         if bits > 8 and image.mode not in GREY_MODES:
-            raise DataError(f"colors of {bits} bits that only reach {maximum}; save it with 8 or 16 bits")
+            raise DataError(f"{bits}-bit colors with a maximum of only {maximum}; save it with 8 or 16 bits")
     return (white, 0) if tags.get(_PHOTOMETRIC) == 0 else (0, white)
 
 
 def to_srgb(image: Image.Image, ends: tuple[int, int] = (0, 65535)) -> Image.Image:
-    """An image of mode L, LA, RGB or RGBA with 8 bits per channel, converted if its color profile is not sRGB's.
+    """Convert an image to mode L, LA, RGB or RGBA with 8 bits per channel, in the colors of sRGB.
 
     Args:
-        image: of any mode, loaded.
-        ends: black and white of grey images of more than 8 bits.
+        image: loaded image of any mode.
+        ends: black and white levels of a grayscale image of more than 8 bits.
 
     Raises:
-        DataError: if its pixels have no fixed range.
+        DataError: if the range of the pixels is not defined.
     """
     profile = image.info.get("icc_profile")
     if image.mode != "CMYK":
@@ -60,7 +61,10 @@ def to_srgb(image: Image.Image, ends: tuple[int, int] = (0, 65535)) -> Image.Ima
 
 @functools.lru_cache(maxsize=16)  # the pictures of one camera or program share their profile
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """From a color profile to sRGB; None if it is broken, not for this mode, or changes next to nothing."""
+    """Return the transform from a color profile to sRGB.
+
+    None if the profile is broken, does not apply to this mode, or changes the colors by no more than rounding.
+    """
     try:
         source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
         transform = ImageCms.buildTransform(source, target, mode, "RGBA" if mode == "RGBA" else "RGB")
@@ -91,15 +95,15 @@ def _to_simple_mode(image: Image.Image, ends: tuple[int, int]) -> Image.Image:
     if image.mode.startswith("I"):
         return _to_8_bit(image, *ends)
     if image.mode == "F":
-        raise DataError("floating-point pixels have no fixed range; save it with 8 or 16 bits")
+        raise DataError("floating-point pixels, whose range is not defined; save it with 8 or 16 bits")
     return image.convert("RGB")
 
 
 def _to_8_bit(image: Image.Image, black: int, white: int) -> Image.Image:
-    """Grey of more than 8 bits to the nearest of 0 ... 255; what is beyond white is white."""
+    """Scale grayscale of more than 8 bits to the nearest of 0 ... 255; values beyond white become white."""
     pixels = np.asarray(image).astype(np.int64)
     if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 65535:
-        raise DataError("pixels of more than 16 bits have no fixed range; save it with 8 or 16 bits")
+        raise DataError("pixels of more than 16 bits, whose range is not defined; save it with 8 or 16 bits")
     most = max(black, white)
     pixels = pixels.clip(max=most) if white else most - pixels.clip(max=most)
     return Image.fromarray(((pixels * 255 + most // 2) // most).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""What is in a data source: sizes, channels, broken files, duplicates, classes, and what to do with it."""
+"""Inspection of a data source: sizes, channels, broken files, duplicates, classes, and a suggestion for 'prepare'."""
 
 import contextlib
 import hashlib
@@ -21,9 +21,9 @@ from progan.errors import DataError
 from progan.processes import usable_cpus
 
 NEAR_BITS = 3
-"""Most bits of 64 in which the hashes of near duplicates differ; with 4 bands at least one band is equal then."""
+"""Largest number of 64 bits in which the hashes of near duplicates differ; at least one of 4 bands is then equal."""
 NEAR_LEVELS = 4.0
-"""Most by which their 8x9 grey thumbnails differ on average, apart from brightness [levels of 255]."""
+"""Largest mean difference of the 8x9 grayscale thumbnails of near duplicates, apart from brightness [levels of 255]."""
 _NEIGHBOURS = 32  # images with an equal band that each one is compared with; more would not be linear time
 _PART = 64  # images examined at a time
 _BYTES = 16 << 20  # of a store at a time
@@ -31,28 +31,29 @@ _BYTES = 16 << 20  # of a store at a time
 
 @dataclass
 class Findings:
-    """Facts of some consecutive images; those of two parts of a source add up."""
+    """Facts about some consecutive images; ``add`` joins those of two parts of a source."""
 
     names: list[str] = field(default_factory=list)
     labels: list[int | None] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
-    """Height and width of each [pixels]."""
+    """Height and width of each image [pixels]."""
     modes: list[str] = field(default_factory=list)
-    """L, LA, RGB or RGBA."""
+    """Mode of each image: L, LA, RGB or RGBA."""
     digests: list[bytes] = field(default_factory=list)
-    """SHA-256 of mode, size and decoded pixels."""
+    """SHA-256 of the mode, size and decoded pixels of each image."""
     thumbs: list[np.ndarray] = field(default_factory=list)
-    """Grey uint8 [8, 9] box means of the whole image."""
+    """Grayscale thumbnails of the whole images, uint8 [8, 9] box means."""
     broken: list[str] = field(default_factory=list)
-    """Name and reason."""
+    """Name and reason for each image that cannot be read."""
 
     def add(self, other: "Findings") -> None:
+        """Append the facts of the images that follow."""
         for key, values in vars(other).items():
             getattr(self, key).extend(values)
 
 
 def examine(records: Sequence[Record]) -> Findings:
-    """Decode some images to their end; the part that worker processes run."""
+    """Decode some images completely and return the facts about them; worker threads run this."""
     found = Findings()
     for record in records:
         try:
@@ -72,7 +73,7 @@ def examine(records: Sequence[Record]) -> Findings:
 
 
 def difference_hash(thumbs: np.ndarray) -> np.ndarray:
-    """64 bits for each image: whether a pixel is brighter than the one to its left.
+    """Return 64 bits for each image: whether each pixel is brighter than the one to its left.
 
     Shape: uint8 [N, 8, 9] -> uint64 [N].
     """
@@ -81,10 +82,10 @@ def difference_hash(thumbs: np.ndarray) -> np.ndarray:
 
 
 def near_groups(thumbs: np.ndarray) -> np.ndarray:
-    """Number of the first image of every image's group of near duplicates, int64 [N]; its own if it has none.
+    """Return, for every image, the number of the first image in its group of near duplicates, int64 [N].
 
-    Linear time: images are sorted by each of the four bands of 16 bits of their hashes in turn, and compared with
-    the next few of an equal band. Groups are transitive.
+    An image without duplicates has its own number. Groups are transitive. The time is linear: images are sorted by
+    each of the four 16-bit bands of their hashes in turn, and compared with the next few that have an equal band.
     """
     hashes, flat = difference_hash(thumbs), thumbs.reshape(len(thumbs), -1)
     parent = np.arange(len(thumbs))
@@ -105,7 +106,7 @@ def near_groups(thumbs: np.ndarray) -> np.ndarray:
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Mean absolute difference of thumbnails [N, 72] after the mean is taken off: [N]."""
+    """Mean absolute difference of thumbnails [N, 72] after subtracting the mean difference: [N]."""
     difference = a.astype(np.float32) - b
     return np.abs(difference - difference.mean(1, keepdims=True)).mean(1)
 
@@ -119,7 +120,7 @@ def _bit_count(x: np.ndarray) -> np.ndarray:
 
 
 def _join(parent: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
-    """Make a and b members of one group, in place; every image points at the first of its group."""
+    """Put a and b into one group, in place; every image points to the first one of its group."""
     while len(a := a[(apart := parent[a] != parent[b])]):
         b = b[apart]
         low, high = np.minimum(parent[a], parent[b]), np.maximum(parent[a], parent[b])
@@ -129,7 +130,7 @@ def _join(parent: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
 
 
 def groups_of(keys: Iterable) -> list[list[int]]:
-    """Positions with equal keys, for every key that occurs more than once."""
+    """Return the positions of each key that occurs more than once."""
     places: dict = defaultdict(list)
     for i, key in enumerate(keys):
         places[key].append(i)
@@ -138,20 +139,20 @@ def groups_of(keys: Iterable) -> list[list[int]]:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What ``inspect`` found in a source."""
+    """Result of ``inspect``."""
 
     source: Source
     findings: Findings
     exact: list[list[str]]
-    """Names of images with equal decoded pixels."""
+    """Groups of names of images with identical decoded pixels."""
     near: list[list[str]]
-    """Names of images that look alike, of equal ones the first alone."""
+    """Groups of names of images that look alike; only the first of identical images is included."""
     plan: Plan | None
-    """What 'prepare' would do by default; None if nothing can be opened."""
+    """Plan that 'prepare' would follow by default; None if no image can be opened."""
 
     @property
     def store_bytes(self) -> int:
-        """Size of the suggested store."""
+        """Size of the suggested store [bytes]."""
         if self.plan is None:
             return 0
         pixels = sum(height * width for height, width in level_sizes(self.plan.height, self.plan.width))
@@ -159,13 +160,13 @@ class Inspection:
 
     @property
     def too_small(self) -> int:
-        """Images that would have to be enlarged to the suggested size."""
+        """Number of images that are smaller than the suggested size."""
         if self.plan is None or self.plan.fit == "pad":
             return 0
         return sum(min(size) < min(self.plan.height, self.plan.width) for size in self.findings.sizes)
 
     def class_counts(self) -> dict[str, int]:
-        """Images of each class; empty without labels."""
+        """Return the number of images of each class; empty without labels."""
         counts = Counter(self.findings.labels)
         return {name: counts[i] for i, name in enumerate(self.source.classes)}
 
@@ -173,13 +174,13 @@ class Inspection:
 def inspect(
     source: Source, options: PrepareOptions, *, workers: int | None = None, progress: bool = False
 ) -> Inspection:
-    """Decode every image of a source and tell what is in it.
+    """Decode every image of a source and collect facts about them.
 
     Args:
-        source: the images.
-        options: what the suggestion starts from.
-        workers: threads; by default one for each usable CPU. Decoding and hashing run outside Python's lock.
-        progress: whether to show a progress bar, if a terminal is there to show it.
+        source: images to inspect.
+        options: settings on which the suggestion is based.
+        workers: number of threads; by default one per usable CPU. Decoding and hashing run outside Python's lock.
+        progress: whether to show a progress bar on a terminal.
 
     Raises:
         DataError: if the source itself is broken.
@@ -218,7 +219,10 @@ def _examine_all(source: Source, workers: int) -> Iterator[Findings]:
 
 
 def store_duplicates(store: Store) -> tuple[int, int]:
-    """Groups of equal and of near images in a store, looked for at 32 pixels or the level that comes next to it."""
+    """Count the groups of identical and of similar images in a store.
+
+    Images are compared at the largest level of at most 32 pixels, or else at the smallest level.
+    """
     level = store.level(_at_most(store, 32))
     digests, thumbs, part = [], [], max(1, _BYTES // level[0].nbytes)
     for i in range(0, len(level), part):
@@ -231,7 +235,7 @@ def store_duplicates(store: Store) -> tuple[int, int]:
 
 
 def _at_most(store: Store, side: int) -> int:
-    """Shorter side of the largest level that is no larger, or else of the smallest [pixels]."""
+    """Shorter side of the largest level that is at most ``side``, or else of the smallest [pixels]."""
     return max((found for found in store.resolutions if found <= side), default=min(store.resolutions))
 
 
@@ -242,14 +246,16 @@ def _shrink(grey: np.ndarray) -> np.ndarray:
 
 
 def _box_weights(size: int, n: int) -> np.ndarray:
-    """How much each of ``size`` pixels counts in each of ``n`` equal parts of a line, [n, size]."""
+    """Weight of each of ``size`` pixels in each of ``n`` equal parts of a line, [n, size]."""
     edges = np.arange(n + 1)[:, None] * (size / n)
     covered = np.clip(edges - np.arange(size), 0, 1)  # of each pixel, left of each edge
     return np.diff(covered, axis=0) * (n / size)
 
 
 def contact_sheet(images: Source | Store, plan: Plan | None = None, count: int = 100) -> np.ndarray:
-    """At most ``count`` images evenly spread over a source or a store, whole; of a source, on squares of black.
+    """Return thumbnails of at most ``count`` whole images, evenly spread over a source or a store.
+
+    Images of a source are centered on black squares.
 
     Shape: uint8 [N, H, W, 3].
     """
@@ -269,6 +275,6 @@ def contact_sheet(images: Source | Store, plan: Plan | None = None, count: int =
 
 
 def _plan(height: int, width: int, *, fit: str) -> Plan:
-    """Whole images in RGB, white where they are transparent."""
+    """Plan for whole images in RGB, white where they are transparent."""
     how = {"box": None, "center": False, "filter": "lanczos", "upscale": True}
     return Plan(height=height, width=width, channels=3, fit=fit, **how)

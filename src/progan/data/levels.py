@@ -1,4 +1,4 @@
-"""The levels of a store: the images themselves, and box means of them in every size that a growing network shows."""
+"""Levels of a store: the images themselves, and their box means in every smaller size that a growing network uses."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from progan.sizes import growable
 
 
 def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
-    """Heights and widths of all levels, largest first; a size that networks cannot grow to is the only one.
+    """Return heights and widths of all levels, largest first; a size that networks cannot grow to is the only level.
 
     >>> level_sizes(8, 16), level_sizes(28, 28)
     ([(8, 16), (4, 8)], [(28, 28)])
@@ -16,11 +16,10 @@ def level_sizes(height: int, width: int) -> list[tuple[int, int]]:
 
 
 def box_levels(top: np.ndarray) -> list[np.ndarray]:
-    """The level itself and its 2x2 box means down to a shorter side of 4, if networks can grow to its size.
+    """Return a level and, if networks can grow to its size, its 2x2 box means down to a shorter side of 4.
 
-    Every mean is taken from exact integer sums of the top level and rounded once, ties to even. With alpha it is the
-    mean of the colors by their alpha, so that what cannot be seen does not count; where all of alpha is 0, the plain
-    mean.
+    Every mean is computed from exact integer sums of the top level and rounded once, ties to even. With alpha, colors
+    are weighted by alpha, so that invisible pixels do not count; where alpha is 0 everywhere, the mean is unweighted.
 
     Shape: uint8 [..., H, W, C] -> uint8 [..., H / 2^k, W / 2^k, C] for k = 0, 1, ...; C is 1, 3, or 4 with alpha.
 
@@ -43,7 +42,7 @@ def box_levels(top: np.ndarray) -> list[np.ndarray]:
 
 
 def _weigh(levels: list[np.ndarray]) -> None:
-    """Put means of color by alpha in place of the plain ones in all levels below the top."""
+    """Replace the plain color means in all levels below the top by means weighted by alpha."""
     alpha = levels[0][..., 3].astype(np.uint16)
     planes = [*(levels[0][..., c] * alpha for c in range(3)), alpha]  # up to 255^2, which fits 16 bits
     for k, level in enumerate(levels[1:], 1):

@@ -1,4 +1,4 @@
-"""What a store says of itself in its manifest.json, and whether its files are what it says."""
+"""The manifest.json of a store, and checks that the files of the store agree with it."""
 
 import json
 import re
@@ -13,26 +13,30 @@ from progan.data.sources import missing
 from progan.errors import DataError
 
 FORMAT, VERSION = "progan store", 2
-"""Version 1 had neither names nor columns, only sizes that networks can grow to, and averaged color without alpha."""
+"""Name and version of the format.
+
+Version 1 had neither names nor columns, only sizes that networks can grow to, and averaged colors without alpha.
+"""
 _MOST = 1 << 48
-"""Above all numbers of images, pixels and bytes."""
+"""Upper bound of all numbers of images, pixels and bytes."""
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """Everything in the manifest.json of a store, all of it of the types that it should have.
+    """Read and check the manifest.json of a store.
 
-    The files are there, and as long as they should be; arrays are of their type and shape, classes are among those
-    that there are.
+    All entries have the expected types. All files exist and have the expected length, arrays have the expected type
+    and shape, and all class numbers are valid.
 
     Raises:
-        DataError: if there is no store, or it is damaged or of another version.
+        DataError: if there is no store, or it is damaged or has an unsupported version.
     """
     manifest = _read(path)
     try:
         _check(manifest)
     except (KeyError, ValueError) as error:
-        raise DataError(f"{path}/manifest.json: damaged ({error})\n  fix:   prepare the store again") from error
+        what = f"invalid entry: {error}" if isinstance(error, ValueError) else f"missing entry: {error}"
+        raise DataError(f"{path}/manifest.json: damaged ({what})\n  fix:   prepare the store again") from error
     for level in manifest["levels"]:
         mapped(path, level_array(level))
     if manifest["labels"]:
@@ -46,27 +50,28 @@ def read_manifest(path: Path) -> dict[str, Any]:
         check_length(path / names["file"], names["bytes"])
         offsets = mapped(path, offset_array(manifest))
         if (first_last := (int(offsets[0]), int(offsets[-1]))) != (0, names["bytes"]):
-            raise damaged(path / names["offsets"], f"first and last offset {first_last}, wanted {(0, names['bytes'])}")
+            expected = (0, names["bytes"])
+            raise damaged(path / names["offsets"], f"first and last offset {first_last}, expected {expected}")
     return manifest
 
 
 def level_array(level: Mapping[str, Any]) -> Array:
-    """Where the images of a level lie."""
+    """Return the file, type and shape of the images of a level."""
     return level["file"], "|u1", level["shape"]
 
 
 def label_array(manifest: Mapping[str, Any]) -> Array:
-    """Where the classes of the images lie."""
+    """Return the file, type and shape of the class numbers."""
     return manifest["labels"], "<i8", [manifest["count"]]
 
 
 def column_array(column: Mapping[str, Any]) -> Array:
-    """Where the values of a column lie."""
+    """Return the file, type and shape of the values of a column."""
     return column["file"], column["dtype"], column["shape"]
 
 
 def offset_array(manifest: Mapping[str, Any]) -> Array:
-    """Where the beginnings of the names lie."""
+    """Return the file, type and shape of the offsets of the names."""
     return manifest["names"]["offsets"], "<i8", [manifest["count"] + 1]
 
 
@@ -74,11 +79,11 @@ def _check_classes(path: Path, array: Array, count: int) -> None:
     values = mapped(path, array)
     low, high = int(values.min()), int(values.max())
     if low < 0 or high >= count:
-        raise damaged(path / array[0], f"numbers {low} ... {high} for {count} classes")
+        raise damaged(path / array[0], f"class numbers {low} ... {high} for {count} classes")
 
 
 def _check(manifest: dict[str, Any]) -> None:
-    """Raise KeyError for what is missing, or ValueError that says what is wrong."""
+    """Raise KeyError if an entry is missing, or ValueError that names an invalid one."""
     for key in ("height", "width", "channels", "count"):
         _need(_whole(manifest[key]), key)
     _need(manifest["channels"] in (1, 3, 4), "channels")
@@ -96,7 +101,7 @@ def _check(manifest: dict[str, Any]) -> None:
         files += [column["file"] for column in manifest["columns"]] + [names["file"], names["offsets"]]
     for file in files:
         _need(_text(file) and _FILE.fullmatch(file), "file name")
-        _need(files.count(file) == 1, f"{file} has two meanings")
+        _need(files.count(file) == 1, f"{file} is used twice")
     _check_origin(manifest)
 
 
@@ -105,7 +110,8 @@ def _check_levels(manifest: dict[str, Any]) -> None:
     _need(isinstance(levels, list) and levels, "levels")
     for level in levels:
         shape = [manifest["count"], *size, manifest["channels"]]
-        _need(_wholes(_record(level, "level")["shape"]) and level["shape"] == shape, f"level that is not of {shape}")
+        right = _wholes(_record(level, "level")["shape"]) and level["shape"] == shape
+        _need(right, f"level without shape {shape}")
         size = [side // 2 for side in size]
 
 
@@ -116,7 +122,7 @@ def _check_columns(manifest: dict[str, Any]) -> None:
     for column in columns:
         name, shape = _record(column, "column")["name"], column["shape"]
         _need(_text(name), "name of a column")
-        _need(name not in taken, f"two columns {printable(name)!r}")
+        _need(name not in taken, f"two columns named {printable(name)!r}")
         taken.append(name)
         _need(_text(column["dtype"]) and column["dtype"] in ("<i8", "<f4"), "dtype of a column")
         _need(_wholes(shape) and len(shape) in (1, 2) and shape[0] == manifest["count"], "shape of a column")
@@ -125,7 +131,7 @@ def _check_columns(manifest: dict[str, Any]) -> None:
 
 
 def _check_origin(manifest: dict[str, Any]) -> None:
-    """Of what version 1 wrote, some may be missing."""
+    """Check the entries about the source; those of version 1 may be incomplete."""
     if manifest["version"] > 1 and (missed := {"source", "sizes", "skipped", "options"} - manifest.keys()):
         raise KeyError(min(missed))
     _need(_text(manifest.get("source", "")), "source")
@@ -173,7 +179,8 @@ def _read(path: Path) -> dict[str, Any]:
     if not file.is_file():
         inside = sorted(p.name for p in path.iterdir())[:5] if path.is_dir() else []
         found = ", ".join(inside) or ("an empty folder" if path.is_dir() else f"a file of {path.stat().st_size} bytes")
-        raise DataError(f"{path}: not a store\n  found: {found}\n  fix:   progan prepare {path} STORE")
+        fix = f"to make a store of these images, run: progan prepare {path} STORE"
+        raise DataError(f"{path}: not a store\n  found: {found}\n  fix:   {fix}")
     try:
         manifest = json.loads(file.read_bytes())
     except RecursionError as error:
@@ -181,20 +188,25 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: damaged ({error})\n  fix:   prepare the store again") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise DataError(f"{path}: not a store\n  found: a manifest.json of something else\n  fix:   name a store")
+        found = "a manifest.json of a different format"
+        raise DataError(f"{path}: not a store\n  found: {found}\n  fix:   pass the folder of a store")
     version = manifest.get("version")
     if type(version) is not int or version not in range(1, VERSION + 1):
-        found = version if type(version) is int and version < _MOST else "that is no number"
+        found = f"version {version}" if type(version) is int and version < _MOST else "a version that is not a number"
         raise DataError(
             f"{path}: store of an unknown version\n"
-            f"  found: version {found}, wanted {VERSION} or older\n"
-            f"  fix:   prepare it again, or use the progan that wrote it"
+            f"  found: {found}, expected {VERSION} or older\n"
+            f"  fix:   prepare it again, or use the version of progan that wrote it"
         )
     return manifest
 
 
 def check_target(path: Path) -> None:
-    """Only a store may be replaced."""
+    """Check that a path is free, an empty folder, or a store, because nothing else may be replaced.
+
+    Raises:
+        DataError: if it is anything else.
+    """
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     try:
@@ -207,5 +219,5 @@ def check_target(path: Path) -> None:
         raise DataError(
             f"{path}: will not be overwritten, because it is not a store\n"
             f"  {found}\n"
-            f"  fix:   choose a new folder for the store, or delete this one"
+            f"  fix:   choose another folder for the store, or delete this one"
         ) from error

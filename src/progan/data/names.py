@@ -1,4 +1,4 @@
-"""Names of millions of images in a file: one after the other, each with a line end, and where each one begins."""
+"""Names of millions of images in one file, each followed by a line end, and a second file of where each one begins."""
 
 import functools
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from progan.data.arrays import damaged, mapped
+from progan.data.arrays import damaged, mapped, unreadable
 from progan.data.records import Names
 
 NAMES, OFFSETS = "names.txt", "names.npy"
@@ -15,7 +15,7 @@ _END = b"\n"  # for people who look at the file; a name may hold any characters
 
 
 class _Reader:
-    """Reads the name of a number; the two files are opened with the first one, and in every process anew."""
+    """Reads the name of an image by its number; each process opens the two files with the first name it reads."""
 
     def __init__(self, count: int, text: Path, offsets: Path) -> None:
         self._facts = count, text, offsets
@@ -27,9 +27,13 @@ class _Reader:
     def files(self) -> tuple[np.ndarray, np.ndarray]:
         """The offsets, int64 [N + 1], and the bytes of the names."""
         count, text, file = self._facts
-        offsets, names = mapped(file.parent, (file.name, "<i8", [count + 1])), np.memmap(text, np.uint8, "r")
+        offsets = mapped(file.parent, (file.name, "<i8", [count + 1]))
+        try:
+            names = np.memmap(text, np.uint8, "r")
+        except (OSError, ValueError) as error:
+            raise unreadable(text, error) from error
         if offsets[0] != 0 or offsets[-1] != len(names) or (offsets[1:] <= offsets[:-1]).any():
-            raise damaged(file, "offsets that do not ascend")
+            raise damaged(file, "offsets that are not ascending")
         return offsets, names
 
     def __call__(self, number: int) -> str:
@@ -41,14 +45,14 @@ class _Reader:
                 return name[: -len(_END)].decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
             pass
-        raise damaged(self._facts[1], f"no name of image {number} from byte {start} on")
+        raise damaged(self._facts[1], f"no name for image {number} at byte {start}")
 
 
 def check_names(count: int, text: Path, offsets: Path) -> None:
-    """Read all names in two files, some hundred megabytes a second.
+    """Check all names in the two files, at several hundred megabytes per second.
 
     Raises:
-        DataError: if there is one that cannot be read.
+        DataError: if a name cannot be read.
     """
     reader = _Reader(count, text, offsets)
     starts, names = reader.files
@@ -64,10 +68,10 @@ def check_names(count: int, text: Path, offsets: Path) -> None:
 
 
 def stored_names(count: int, text: Path, offsets: Path) -> Names:
-    """The names in two files, read when they are asked for."""
+    """Return the names in the two files, which are read on demand."""
     return Names(count, _Reader(count, text, offsets))
 
 
 def encoded(names: Iterable[str]) -> Iterator[bytes]:
-    """What the file of names holds of each name."""
+    """Return the bytes that the file of names contains for each name."""
     return (name.encode("utf-8", "surrogatepass") + _END for name in names)

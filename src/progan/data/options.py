@@ -1,4 +1,4 @@
-"""Settings of 'prepare', and the plan that follows from them and a source."""
+"""Settings of 'prepare', and the plan that results from them for a source."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -17,50 +17,53 @@ _SAMPLE = 200  # images whose sizes decide about resolution 'auto'
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How the images of a source become those of a store.
+    """How the images of a source are converted for a store.
 
-    Channels: 'auto' is 1 if every image is grey, else 3. Alpha is composited over white unless 4 channels are asked
-    for. Palette images count as their RGB(A) colors, so as color even if all their colors are grey. Grey of 16 bits
-    is scaled to 8, of color the upper byte is taken; floating-point pixels are refused. CMYK and the like become RGB.
-    Colors are converted to sRGB if the file has another profile; a broken profile is ignored. Images are turned
-    upright as their EXIF data say. Of several frames or pages the first one counts.
+    Alpha is composited over white unless 4 channels are requested. Palette images count as color, even if all their
+    colors are gray. 16-bit grayscale is scaled to 8 bits, and 16-bit color is reduced to its upper byte;
+    floating-point pixels are rejected. CMYK and similar modes are converted to RGB. Colors are converted to sRGB if
+    the file has a different profile; a broken profile is ignored. Images are rotated upright according to their EXIF
+    data. Only the first of several frames or pages is used.
 
     Raises:
         ConfigError: if a setting cannot be used.
     """
 
     resolution: str = "auto"
-    """Size [pixels]: a side like 64 or 28, or HEIGHTxWIDTH like 64x96.
-    Smaller levels, for networks that grow, are made if the
-    shorter side is a power of two and the longer a multiple.
-    'auto' is the largest power of two not above the median
-    shorter side of a sample (for padded idx files: not below)."""
+    """Size of the stored images [pixels]: one side, such as 64 or 28,
+    or HEIGHTxWIDTH, such as 64x96. Smaller levels, for growing networks,
+    are added if the shorter side is a power of two and the longer side
+    a multiple of it. 'auto' is the largest power of two not above the
+    median shorter side of a sample (for padded idx files, the smallest
+    one not below it)."""
     crop: str = "none"
-    """Part of every image to use: 'none' (all of it),
-    'center' (the largest centered part of the store's aspect
-    ratio) or X,Y,W,H, a box in pixels of the upright original."""
+    """Area of every image to use: 'none' (the whole image), 'center'
+    (the largest centered crop with the store's aspect ratio), or
+    X,Y,W,H (a box in pixels of the upright original)."""
     fit: Literal["auto", "crop", "pad", "stretch"] = "auto"
-    """How that part gets the store's aspect ratio: 'crop' cuts
-    borders off, 'pad' centers it on black, 'stretch' distorts it.
-    'auto' is 'pad' for idx files (28x28 to 32x32), else 'crop'."""
+    """How images are fitted to the store's aspect ratio: 'crop' cuts
+    off borders, 'pad' centers the image on black, and 'stretch' distorts
+    it. 'auto' is 'pad' for idx files (28x28 to 32x32), otherwise 'crop'."""
     filter: Literal["lanczos", "box"] = "lanczos"
     """Filter for resizing to the full resolution.
-    Lower levels are always 2x2 box means."""
+    Smaller levels are always 2x2 box means."""
     upscale: bool = False
-    """Enlarge images that are smaller than the resolution.
-    Without it they cannot be used, except with --fit pad."""
+    """Enlarge images that are smaller than the resolution. Otherwise
+    such images cannot be used, except with --fit pad."""
     channels: Literal["auto", 1, 3, 4] = "auto"
-    """1 grey, 3 RGB, 4 RGBA; 'auto' is 1 if every image is grey, else 3."""
+    """Number of channels: 1 (grayscale), 3 (RGB) or 4 (RGBA).
+    'auto' is 1 if every image is grayscale, otherwise 3."""
     labels: str = "auto"
-    """'auto' keeps labels where there are any (dataset.json, .cls
-    files, else sub-folders), 'folder' insists on sub-folders,
-    'none' drops them; or a CSV of file,label, a dataset.json, or
-    FILE:COLUMN, like list_attr_celeba.txt:Male."""
+    """Where labels come from: 'auto' (dataset.json or .cls files if
+    present, otherwise subfolders, if any), 'folder' (subfolders, which are
+    then required), 'none' (no labels), or a file: a CSV of file,label,
+    a dataset.json, or FILE:COLUMN, such as list_attr_celeba.txt:Male."""
     on_error: Literal["fail", "skip"] = "fail"
-    """What to do about images that cannot be used: stop, or
-    leave them out and list them."""
+    """What to do about images that cannot be used: 'fail' stops at the
+    first one, 'skip' omits and lists them."""
     split: Literal["train", "test", "all"] = "train"
-    """Part of a source that has parts, like MNIST, CIFAR-10, parquet and LSUN."""
+    """Split to use of a source that has splits, such as MNIST, CIFAR-10,
+    parquet and LSUN."""
 
     def __post_init__(self) -> None:
         if self.resolution != "auto":
@@ -80,7 +83,7 @@ def _one_of(setting: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def _parse_box(text: str) -> tuple[int, int, int, int] | None:
-    """X, Y, W, H of a crop, or None if it is none of that form.
+    """Parse X,Y,W,H of a crop; None for 'none' and 'center'.
 
     >>> _parse_box("12,28,64,64"), _parse_box("none")
     ((12, 28, 64, 64), None)
@@ -89,15 +92,16 @@ def _parse_box(text: str) -> tuple[int, int, int, int] | None:
         return None
     match = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", text.replace(" ", ""))
     if not match or not int(match[3]) or not int(match[4]):
-        raise ConfigError(f"crop must be none, center or X,Y,W,H in pixels like 12,28,64,64; got {text!r}")
+        form = "X,Y,W,H in pixels, such as 12,28,64,64, with W and H at least 1"
+        raise ConfigError(f"crop must be none, center or {form}; got {text!r}")
     return int(match[1]), int(match[2]), int(match[3]), int(match[4])
 
 
 def make_plan(source: Source, options: PrepareOptions) -> Plan:
-    """What becomes of the images of a source.
+    """Return the plan for the images of a source.
 
     Raises:
-        DataError: if a size has to be found out and no sampled image can be opened.
+        DataError: if the resolution is 'auto' and no sampled image can be opened, or the images are too small for it.
     """
     box = _parse_box(options.crop)
     fit = source.default_fit if options.fit == "auto" else options.fit
@@ -118,7 +122,7 @@ def make_plan(source: Source, options: PrepareOptions) -> Plan:
 
 
 def _auto_side(source: Source, box: tuple[int, int, int, int] | None, *, round_up: bool) -> int:
-    """A power of two near the median shorter side."""
+    """Choose a power of two near the median shorter side."""
     if box:
         median = min(box[2:])
     else:
@@ -126,30 +130,41 @@ def _auto_side(source: Source, box: tuple[int, int, int, int] | None, *, round_u
         sides = [min(size) for _, size in kinds]
         if not sides:
             raise DataError(
-                f"{source.description}: none of the sampled images can be opened\n"
-                f"  found: {', '.join(source.names[:3])}, ...\n"
-                f"  fix:   open one of them in a viewer, and replace what is broken"
+                f"{source.description}: no image of a sample of up to {_SAMPLE} can be opened\n"
+                f"  found: {_first_error(source)}\n"
+                f"  fix:   repair or replace the images"
             )
         median = int(np.median(sides))
     if round_up:
         return max(4, 1 << (median - 1).bit_length())
     if median < 4:
         raise DataError(
-            f"{source.description}: images of {median} pixels are too small to choose a power of two from 4 on\n"
-            f"  fix:   name a size, like --resolution {median}"
+            f"{source.description}: the images are too small for --resolution auto, which requires at least 4 pixels\n"
+            f"  found: a median shorter side of {median}\n"
+            f"  fix:   choose a size, such as --resolution {median}"
         )
     return 1 << (median.bit_length() - 1)
 
 
 def _auto_channels(source: Source) -> int:
-    """1 if every image is grey; stops reading at the first colored one."""
+    """Return 1 if every image is grayscale, else 3; reading stops at the first color image."""
     return 1 if all(grey for grey, _ in ([source.alike] if source.alike else _peek_all(source))) else 3
 
 
 def _peek_all(records: Iterable[Record]) -> Iterator[tuple[bool, tuple[int, int]]]:
-    """Kind and size of every image that can be opened."""
+    """Yield whether it is grayscale, and its size, for every image that can be opened."""
     for record in records:
         try:
             yield peek(record.data)
         except DataError:  # reported, or skipped, when its turn comes
             continue
+
+
+def _first_error(source: Source) -> str:
+    """Name and reason of the first sampled image that cannot be opened."""
+    for record in source.sample(_SAMPLE):
+        try:
+            peek(record.data)
+        except DataError as error:
+            return f"{record.name}: {error}"
+    return "no error"

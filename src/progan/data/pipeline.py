@@ -1,4 +1,4 @@
-"""Decoding in parallel: chunks of records go to workers, finished chunks come back in order."""
+"""Parallel decoding: chunks of records are sent to workers, and finished chunks come back in order."""
 
 import contextlib
 import functools
@@ -35,19 +35,19 @@ def make_chunks(
     workers: int | None = None,
     executor: Executor | None = None,
 ) -> Generator[Chunk, None, None]:
-    """All images of a source from ``start`` on, finished and in order.
+    """Yield all images of a source from position ``start``, converted and in order.
 
     Args:
-        source: the images.
-        plan: what becomes of them.
-        start: position of the first one.
-        skip: leave out what cannot be used, instead of failing.
-        workers: processes; 0 or 1 works in this one. By default one for each CPU if that pays, as the first
-            chunk tells.
-        executor: used instead of own processes if given, and not shut down; ``workers`` then says how many it has.
+        source: images to convert.
+        plan: how each image is converted.
+        start: position of the first image.
+        skip: whether to omit images that cannot be used, instead of failing.
+        workers: number of processes; 0 or 1 decodes in this process. By default one per CPU if the time of the first
+            chunk shows that this pays off.
+        executor: executor to use instead of new processes. It is not shut down, and ``workers`` is its size.
 
     Raises:
-        DataError: if an image cannot be used, or the workers die.
+        DataError: if an image cannot be used, or a worker dies.
     """
     limit = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (plan.height * plan.width * plan.channels)))
     positions = range(start, len(source))
@@ -76,13 +76,13 @@ def make_chunks(
         except BrokenExecutor as error:
             raise DataError(
                 f"a worker process died ({error})\n"
-                f"  found: {count} workers; memory ran out, or a script calls without 'if __name__ == \"__main__\"'\n"
-                f"  fix:   --workers 0 works in one process and says more"
+                f"  found: {count} workers; either memory ran out, or a script lacks 'if __name__ == \"__main__\"'\n"
+                f"  fix:   use --workers 0, which decodes in the main process and shows the cause"
             ) from error
 
 
 def _split(records: Iterable[Record], limit: int) -> Iterator[list[Record]]:
-    """Chunks of at most ``limit`` records that do not hold too many bytes."""
+    """Yield chunks of at most ``limit`` records with a bounded number of bytes."""
     chunk: list[Record] = []
     size = 0
     for record in records:
@@ -97,7 +97,7 @@ def _split(records: Iterable[Record], limit: int) -> Iterator[list[Record]]:
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
-    """Fresh processes: a fork of a process that runs torch's threads could hang."""
+    """Return a pool of fresh processes, because a fork of a process that runs torch's threads could hang."""
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     context.set_forkserver_preload(["progan.data.pixels"])  # loaded once for all; it needs no torch
@@ -105,6 +105,6 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and do not outlive it."""
+    """Leave Ctrl-C to the parent process, and exit with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     after_parent(lambda: os._exit(1))

@@ -1,4 +1,4 @@
-"""From an encoded image to the uint8 pixels of every level; the part of 'prepare' that worker processes run.
+"""Conversion of an encoded image to the uint8 pixels of every level, which the worker processes of 'prepare' run.
 
 It must not import torch, or every worker would take seconds to start.
 """
@@ -30,45 +30,45 @@ class ImageError(DataError):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What becomes of every image: ``PrepareOptions`` with nothing left on 'auto'."""
+    """How every image is converted: ``PrepareOptions`` with all 'auto' settings resolved."""
 
     height: int
     width: int
     channels: int
-    """1 grey, 3 RGB, 4 RGBA."""
+    """Number of channels: 1 (grayscale), 3 (RGB) or 4 (RGBA)."""
     box: tuple[int, int, int, int] | None
-    """X, Y, W, H of the part to take first [pixels]."""
+    """X, Y, W, H of the box to crop first, or None [pixels]."""
     center: bool
-    """Whether the centre at the aspect ratio of the store is taken next."""
+    """Whether to crop the center with the aspect ratio of the store next."""
     fit: str
-    """'crop', 'pad' or 'stretch'."""
+    """How the aspect ratio is reached: 'crop', 'pad' or 'stretch'."""
     filter: str
-    """'lanczos' or 'box'."""
+    """Resize filter: 'lanczos' or 'box'."""
     upscale: bool
 
 
 @dataclass
 class Chunk:
-    """Some consecutive images of a source, finished."""
+    """Some consecutive images of a source, converted."""
 
     levels: list[np.ndarray]
-    """uint8 [N, H, W, C] for each level, largest first."""
+    """Images of each level, largest first; uint8 [N, H, W, C]."""
     labels: list[int | None] = field(default_factory=list)
     sizes: list[tuple[int, int]] = field(default_factory=list)
     """Height and width of each original [pixels]."""
     skipped: list[str] = field(default_factory=list)
-    """Name and reason of each image left out."""
+    """Name and reason of each skipped image."""
     left_out: list[int] = field(default_factory=list)
-    """Positions of these among the records that the chunk was made of."""
+    """Positions of the skipped images among the records of the chunk."""
 
 
 def make_chunk(records: Sequence[Record], plan: Plan, skip: bool) -> Chunk:
-    """All levels of some images.
+    """Convert some images to all levels.
 
     Args:
-        records: the images.
-        plan: what becomes of them.
-        skip: leave out what cannot be used, instead of failing.
+        records: images to convert.
+        plan: how each image is converted.
+        skip: whether to omit images that cannot be used, instead of failing.
 
     Raises:
         ImageError: if an image cannot be used.
@@ -92,9 +92,9 @@ def make_chunk(records: Sequence[Record], plan: Plan, skip: bool) -> Chunk:
 
 
 def peek(data: Payload) -> tuple[bool, tuple[int, int]]:
-    """Whether an image is grey, and its height and width [pixels], from its header alone.
+    """Return whether an image is grayscale, and its height and width [pixels], from its header alone.
 
-    Palette images count as colour.
+    Palette images count as color.
 
     Raises:
         DataError: if it cannot be read.
@@ -106,12 +106,12 @@ def peek(data: Payload) -> tuple[bool, tuple[int, int]]:
 
 
 def decode(data: Payload) -> Image.Image:
-    """An upright image of mode L, LA, RGB or RGBA with 8 bits per channel, in the colors of sRGB.
+    """Decode an image, upright, to mode L, LA, RGB or RGBA with 8 bits per channel in the colors of sRGB.
 
-    Of several pages or frames it is the first.
+    Only the first of several pages or frames is used.
 
     Raises:
-        DataError: if it cannot be read to its end.
+        DataError: if the image cannot be read completely.
     """
     with _open(data) as image:
         try:
@@ -134,17 +134,18 @@ def _open(data: Payload) -> Image.Image:
             return Image.open(data if isinstance(data, Path) else io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError:
         empty = not (data.stat().st_size if isinstance(data, Path) else len(data))
-        raise DataError("an empty file" if empty else f"not an image of {', '.join(_FORMATS)}") from None
+        known = ", ".join(_FORMATS)
+        raise DataError("an empty file" if empty else f"not an image in a supported format ({known})") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"too large to be opened: {error} Shrink it to fewer pixels") from None
+        raise DataError(f"too large to be opened: {error} Reduce its number of pixels") from None
     except PermissionError:
-        raise DataError("may not be read by this user; chmod u+r, or ask its owner") from None
+        raise DataError("permission denied; run chmod u+r on it, or ask its owner") from None
     except Exception as error:  # a broken header makes Pillow raise almost anything
         raise DataError(f"cannot be opened ({error})") from None
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The image turned as its camera says; metadata that cannot be read are as good as none."""
+    """Rotate an image according to its EXIF data; unreadable metadata is ignored."""
     try:
         return ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
     except (OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, struct.error):
@@ -152,7 +153,7 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def to_pixels(image: Image.Image, plan: Plan) -> np.ndarray:
-    """The image cropped, converted and fitted as planned.
+    """Crop, convert and fit a decoded image as planned.
 
     Shape: a decoded image -> uint8 [H, W, C].
 
@@ -173,14 +174,14 @@ def _crop_box(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image
     x, y, width, height = box
     if x + width > image.width or y + height > image.height:
         raise DataError(
-            f"has {image.height}x{image.width} pixels (height x width), "
-            f"but --crop {x},{y},{width},{height} needs at least {y + height}x{x + width}"
+            f"only {image.height}x{image.width} pixels (height x width), "
+            f"but --crop {x},{y},{width},{height} requires at least {y + height}x{x + width}"
         )
     return image.crop((x, y, x + width, y + height))
 
 
 def _crop_center(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The largest centred part with the aspect ratio of height x width."""
+    """Crop the largest centered area with the aspect ratio of height x width."""
     part_width = min(image.width, (2 * image.height * width + height) // (2 * height))  # nearest whole number
     part_height = min(image.height, (2 * image.width * height + width) // (2 * width))
     if (part_width, part_height) == image.size:
@@ -190,7 +191,7 @@ def _crop_center(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:
-    """The image as grey (1), RGB (3) or RGBA (4); where that drops alpha, it stands before white."""
+    """Convert an image to grayscale (1), RGB (3) or RGBA (4); alpha that is dropped is composited over white."""
     if channels == 4:
         return image.convert("RGBA")
     if image.mode in ("LA", "RGBA"):
@@ -204,14 +205,14 @@ def to_channels(image: Image.Image, channels: int) -> Image.Image:
 def _resize(image: Image.Image, size: tuple[int, int], plan: Plan) -> Image.Image:
     if not plan.upscale and (image.width < size[0] or image.height < size[1]):
         raise DataError(
-            f"its part to use has {image.height}x{image.width} pixels (height x width), "
-            f"fewer than the wanted {plan.height}x{plan.width}; add --upscale or lower --resolution"
+            f"its usable area is {image.height}x{image.width} pixels (height x width), "
+            f"smaller than the requested {plan.height}x{plan.width}; add --upscale or lower --resolution"
         )
     return _scaled(image, size, plan)
 
 
 def _pad(image: Image.Image, plan: Plan) -> Image.Image:
-    """The whole image, shrunk only if it is too large, in the middle of black."""
+    """Center the whole image on black; it is reduced only if it is too large."""
     scale = min(plan.height / image.height, plan.width / image.width)
     if scale < 1 or plan.upscale:
         size = (round(image.width * scale) or 1, round(image.height * scale) or 1)
@@ -222,9 +223,10 @@ def _pad(image: Image.Image, plan: Plan) -> Image.Image:
 
 
 def _scaled(image: Image.Image, size: tuple[int, int], plan: Plan) -> Image.Image:
-    """The image of another width and height. Colors count by their alpha; where nothing is to be seen, alike.
+    """Resize an image to another width and height. Colors are weighted by alpha, or equally where alpha is 0.
 
-    Pillow does that to RGBA with 8 bits for color times alpha, which is off by up to 255 / (2 alpha); we take floats.
+    Pillow does this for RGBA with 8 bits for color times alpha, which is off by up to 255 / (2 alpha); this function
+    uses floats.
     """
     resample = _FILTERS[plan.filter]
     if image.mode != "RGBA" or image.getchannel("A").getextrema()[0] == 255:

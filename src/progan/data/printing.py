@@ -1,8 +1,8 @@
-"""Names and texts of others in one short line."""
+"""Names and texts from data sets, printed safely on one short line."""
 
 
 def printable(text: str, most: int = 100) -> str:
-    r"""A text with its unusual characters as escapes, and cut off behind ``most`` characters.
+    r"""Escape unprintable characters of a text and truncate it to ``most`` characters.
 
     >>> printable("a\n\udcff.png"), printable("caption", 6)
     ('a\\n\\udcff.png', 'cap...')

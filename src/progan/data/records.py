@@ -1,4 +1,4 @@
-"""What every data source is made of: records with their labels, one source or several in a row."""
+"""Building blocks of every data source: records with their labels, and sources that can be concatenated."""
 
 import bisect
 import itertools
@@ -13,13 +13,13 @@ from progan.data.columns import Column
 from progan.errors import DataError
 
 Payload = Path | bytes | np.ndarray | DataError
-"""A file to open, an encoded image, uint8 pixels [H, W] or [H, W, 3 or 4], or why a member cannot be read."""
+"""A file to open, an encoded image, uint8 pixels [H, W] or [H, W, 3 or 4], or the reason why it cannot be read."""
 Reader = Callable[[Sequence[int]], Iterator[Payload]]
-"""Payloads of the images at ascending positions."""
+"""Function that yields the payloads of the images at ascending positions."""
 
 
 def image_kind(shape: Sequence[int]) -> tuple[bool, tuple[int, int]]:
-    """Whether pixels [H, W] or [H, W, C] are grey, and their height and width.
+    """Return whether pixels [H, W] or [H, W, C] are grayscale, and their height and width.
 
     >>> image_kind((4, 6)), image_kind((4, 6, 3))
     ((True, (4, 6)), (False, (4, 6)))
@@ -35,10 +35,11 @@ class Record:
     """Path inside the source, with forward slashes."""
     data: Payload
     label: int | None
+    """Number of its class, or None without labels."""
 
 
 class Names(Sequence[str]):
-    """Names that are made when they are asked for, so that those of millions of images need no memory."""
+    """Sequence of names that are computed on demand, so that those of millions of images need no memory."""
 
     def __init__(self, count: int, name: Callable[[int], str]) -> None:
         self._positions, self._name = range(count), name
@@ -58,18 +59,18 @@ class Names(Sequence[str]):
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """What a file says of images that it names."""
+    """Contents of a label file."""
 
     files: Sequence[str]
-    """The images, none of them twice."""
+    """Names of the images, without duplicates."""
     labels: Sequence[str | int] | None = None
-    """Name or number of the class of each, or None if it does not tell."""
+    """Name or number of the class of each image, or None if the file contains no classes."""
     classes: tuple[str, ...] = ()
-    """The classes in their order, if it is not that of their names or numbers."""
+    """Classes in order, if that is not the order of their names or numbers."""
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    """More cells for each, by name: text, numbers, lists of numbers, or None where one is missing."""
+    """Further cells of each image, by column: text, numbers, lists of numbers, or None if missing."""
     by_the_way: bool = False
-    """Whether images that are not named are good as well, and names of other files are ignored."""
+    """Whether the file may omit images of the source and list files that are not in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ class Source:
     """Images in one fixed order, read on demand."""
 
     description: str
-    """Kind and name, for people."""
+    """Kind and name of the source, for messages."""
     names: Sequence[str]
     """Path of every image inside the source."""
     labels: Sequence[int] | None = None
@@ -85,15 +86,15 @@ class Source:
     classes: tuple[str, ...] = ()
     """Names of the classes; empty without labels."""
     columns: tuple[Column, ...] = ()
-    """What else is known of the images: a row for each of them, in their order."""
+    """Further attributes of the images, one row for each image in the same order."""
     default_fit: str = "crop"
-    """How images come to the wanted size when the user does not say: 'crop' or 'pad'."""
+    """How images are fitted to the requested size if the user does not choose: 'crop' or 'pad'."""
     read: Reader
-    """Payloads of the images at the given ascending positions."""
+    """Yields the payloads of the images at the given ascending positions."""
     alike: tuple[bool, tuple[int, int]] | None = None
-    """Whether the images are grey, and their height and width, if that is known of all of them without reading."""
+    """Whether the images are grayscale, and their height and width, if these are known to be the same for all."""
     own_labels: Callable[[], Table | None] | None = None
-    """Reads the labels that lie beside the images; it gives None if there are none."""
+    """Reads the labels stored with the images; returns None if there are none."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -102,12 +103,12 @@ class Source:
         return self.records(range(len(self)))
 
     def records(self, positions: Sequence[int]) -> Iterator[Record]:
-        """The images at ``positions`` (ascending)."""
+        """Yield the images at ``positions`` (ascending)."""
         for i, data in zip(positions, self.read(positions), strict=True):
             yield Record(self.names[i], data, None if self.labels is None else int(self.labels[i]))
 
     def first(self, count: int) -> "Source":
-        """The same with no more than ``count`` images."""
+        """Return a source of the first ``count`` images, or of all if there are fewer."""
         if len(self) <= count:
             return self
         labels = None if self.labels is None else self.labels[:count]
@@ -120,18 +121,18 @@ class Source:
         )
 
     def sample(self, count: int) -> Iterator[Record]:
-        """At most ``count`` images, evenly spread."""
+        """Yield at most ``count`` images, evenly spread over the source."""
         positions = np.unique(np.linspace(0, len(self) - 1, count).round().astype(int))
         return self.records(positions.tolist())
 
 
 def numbered(file: str, count: int, read: Reader, *, first: int = 0, **facts: Any) -> Source:
-    """Images whose names are their positions in a file, beginning at ``first``: FILE[0], FILE[1] and so on."""
+    """Return a source of images named by their positions in a file, from ``first``: FILE[0], FILE[1] and so on."""
     return Source(description=file, names=Names(count, lambda i: f"{file}[{first + i}]"), read=read, **facts)
 
 
 def within(folder: str, source: Source) -> Source:
-    """The same with a folder in front of all names."""
+    """Return the source with a folder prepended to all names."""
     own = source.own_labels
     return replace(
         source,
@@ -145,12 +146,12 @@ def _moved(folder: str, table: Table | None) -> Table | None:
 
 
 def categories(description: str, parts: Sequence[tuple[str, str, Source]]) -> Source:
-    """Several sources one after the other, as classes.
+    """Concatenate several sources, each of which is a class.
 
     Args:
-        description: kind and name.
-        parts: the folder in front of the names, the class, and the images of each; of one class there may be several,
-            and if all are of one class there are no labels.
+        description: kind and name of the result.
+        parts: folder to prepend to the names, class, and images of each source. Several sources may have the same
+            class; if all have the same class, the result has no labels.
     """
     several = len({kind for _, kind, _ in parts}) > 1
 
@@ -162,11 +163,11 @@ def categories(description: str, parts: Sequence[tuple[str, str, Source]]) -> So
 
 
 def joined(description: str, parts: Sequence[Source]) -> Source:
-    """Several sources one after the other. Of labels and columns it has those that all of them have."""
+    """Concatenate several sources, keeping the labels and columns that all of them have."""
     ends = [0, *itertools.accumulate(map(len, parts))]
 
     def place(i: int) -> tuple[int, int]:
-        """The part that an image is in, and its position there."""
+        """Return the part that contains an image, and the position of the image in it."""
         part = bisect.bisect_right(ends, i) - 1
         return part, i - ends[part]
 
@@ -204,7 +205,7 @@ def _joined_labels(parts: Sequence[Source]) -> list[int] | None:
 
 
 def _joined_own(parts: Sequence[Source]) -> Table | None:
-    """What lies beside the images of all parts; None if nothing does."""
+    """Read the labels stored with the images of all parts; None if there are none."""
     found = [part.own_labels() for part in parts if part.own_labels]
     tables = [table for table in found if table is not None]
     if not tables:
@@ -224,7 +225,7 @@ def _cells(table: Table, name: str) -> Sequence[Any]:
 
 
 def _joined_columns(parts: Sequence[Sequence[Column]]) -> tuple[Column, ...]:
-    """The columns that all parts have, of one kind in all of them."""
+    """Concatenate the columns that all parts have, with the same type in each."""
     joined = []
     for first in parts[0] if parts else ():
         same = [next((column for column in part if column.name == first.name), None) for part in parts]
@@ -239,7 +240,9 @@ def _joined_columns(parts: Sequence[Sequence[Column]]) -> tuple[Column, ...]:
 
 
 def common_classes(parts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The classes of all parts: those of the longest if the others begin like it, as numbers do; else by name.
+    """Return the classes of all parts.
+
+    They are the longest list if all others are a beginning of it, as with numbers, and are otherwise sorted by name.
 
     >>> common_classes([("0", "1"), ("0", "1", "2")]), common_classes([("cat", "dog"), ("bird", "cat")])
     (('0', '1', '2'), ('bird', 'cat', 'dog'))
@@ -251,7 +254,7 @@ def common_classes(parts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def renumbered(values: np.ndarray, classes: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
-    """Numbers of classes as numbers of other classes, among which they are."""
+    """Convert class numbers in ``classes`` to class numbers in ``wanted``, which contains all of them."""
     if wanted[: len(classes)] == classes:
         return values
     number = {name: i for i, name in enumerate(wanted)}

@@ -1,4 +1,4 @@
-"""The words of 'progan prepare --inspect'."""
+"""The report of 'progan prepare --inspect'."""
 
 import re
 from collections import Counter
@@ -13,7 +13,13 @@ _MOST = 20  # lines of a list
 
 
 def report(found: Inspection, path: str, *, given: str = "") -> str:
-    """Everything found in a source at ``path``, or of that name with files ``given``, and the commands to type next."""
+    """Return a report of everything found in a source, and the commands to run next.
+
+    Args:
+        found: result of the inspection.
+        path: path of the source, or the name of a known data set.
+        given: value of --from, the files of a known data set.
+    """
     facts, total = found.findings, len(found.source)
     modes = ", ".join(f"{mode} {count}" for mode, count in Counter(facts.modes).most_common())
     lines = [
@@ -23,10 +29,8 @@ def report(found: Inspection, path: str, *, given: str = "") -> str:
         "sizes        (height x width)",
         *(f"  {line}" for line in histogram(facts.sizes)),
         *_listed("broken", facts.broken),
-        *_listed("equal", [" = ".join(group) for group in found.exact], "groups with equal decoded pixels (SHA-256)"),
-        *_listed(
-            "near", [" ~ ".join(group) for group in found.near], "groups that look alike (64-bit difference hash)"
-        ),
+        *_listed("identical", [" = ".join(group) for group in found.exact], "group with the same decoded pixels"),
+        *_listed("similar", [" ~ ".join(group) for group in found.near], "group that looks alike (difference hash)"),
     ]
     counts = found.class_counts()
     lines.append(f"classes      {len(counts) or 'none'}")
@@ -37,7 +41,7 @@ def report(found: Inspection, path: str, *, given: str = "") -> str:
 
 
 def histogram(sizes: Sequence[tuple[int, int]]) -> list[str]:
-    """Bars of the most frequent sizes, or of ranges of the shorter side if there are many sizes."""
+    """Return bars of all sizes, or of ranges of the shorter side if there are more than 10 sizes."""
     counts = Counter(sizes)
     if len(counts) <= 10:
         return bars([(f"{height}x{width}", n) for (height, width), n in sorted(counts.items())])
@@ -46,7 +50,7 @@ def histogram(sizes: Sequence[tuple[int, int]]) -> list[str]:
 
 
 def bars(counts: Sequence[tuple[str, int]]) -> list[str]:
-    """A line with a bar for each count, the longest one ``_BAR`` characters.
+    """Return a line with a bar for each count; the longest bar has ``_BAR`` characters.
 
     >>> bars([("a", 80), ("bb", 1)])
     ['a  ######################################## 80', 'bb # 1']
@@ -56,6 +60,7 @@ def bars(counts: Sequence[tuple[str, int]]) -> list[str]:
 
 
 def _listed(title: str, items: Sequence[str], what: str = "") -> list[str]:
+    what = what if len(items) == 1 else what.replace("group", "groups", 1).replace("looks", "look")
     short = [printable(item, 200) for item in items[:_MOST]]
     more = [f"... and {len(items) - _MOST} more"] if len(items) > _MOST else []
     return [f"{title:<12} {len(items)} {what}".rstrip(), *(f"  {line}" for line in short + more)]
@@ -64,9 +69,9 @@ def _listed(title: str, items: Sequence[str], what: str = "") -> list[str]:
 def _suggestion(found: Inspection, path: str, given: str) -> list[str]:
     plan = found.plan
     if plan is None:
-        return ["suggestion   repair the files above; nothing can be used"]
+        return ["suggestion   no image can be used; repair or replace the files listed above"]
     size = str(plan.height) if plan.height == plan.width else f"{plan.height}x{plan.width}"
-    kind = {1: "grey", 3: "RGB", 4: "RGBA"}[plan.channels]
+    kind = {1: "grayscale", 3: "RGB", 4: "RGBA"}[plan.channels]
     store = f"{re.split('[.@:]', Path(path).name)[0]}_{size}"
     unusable = len(found.findings.broken) + found.too_small
     options = (f" --from {given}" if given else "") + (" --on-error skip" if unusable else "")
@@ -75,10 +80,10 @@ def _suggestion(found: Inspection, path: str, given: str) -> list[str]:
     lines = [
         f"suggestion   {plan.height}x{plan.width} {kind}, a store of {found.store_bytes / 1e6:.1f} MB",
         *(
-            [f"             {found.too_small} smaller images are left out; --upscale enlarges them"]
+            [f"             smaller images skipped: {found.too_small}; to use them, add --upscale"]
             * (found.too_small > 0)
         ),
-        f"type         {command}",
+        f"run          {command}",
         f"             progan train auto {store} --dry-run",
         f"             progan train auto {store}",
     ]

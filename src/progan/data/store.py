@@ -1,6 +1,6 @@
-"""Stores: all images of a data set as uint8 arrays, one for each resolution a growing network passes through.
+"""Stores: all images of a data set as uint8 arrays, one for each resolution that a growing network passes through.
 
-docs/data.md has the layout on the disk.
+docs/data.md describes the layout on disk.
 """
 
 import contextlib
@@ -46,29 +46,30 @@ class Store:
     """
 
     path: Path
+    """Folder of the store."""
     height: int
-    """Of the largest level [pixels]."""
+    """Height of the largest level [pixels]."""
     width: int
-    """Of the largest level [pixels]."""
+    """Width of the largest level [pixels]."""
     channels: int
-    """1 grey, 3 RGB, 4 RGBA."""
+    """Number of channels: 1 (grayscale), 3 (RGB) or 4 (RGBA)."""
     count: int
     """Number of images."""
     classes: tuple[str, ...]
     """Names of the classes; empty without labels."""
     hash: str
-    """SHA-256 of the largest level and the classes of the images; equal content has an equal hash wherever it lies."""
+    """SHA-256 of the largest level and the classes of the images; it depends on the content only, not on the path."""
     columns_hash: str = ""
-    """SHA-256 of the further columns; empty without any."""
+    """SHA-256 of the further columns; empty if there are none."""
     manifest: dict[str, Any] = field(repr=False, compare=False)
-    """Everything in manifest.json, with where the images came from."""
+    """Contents of manifest.json, including where the images came from."""
 
     @classmethod
     def open(cls, path: str | Path) -> "Store":
-        """The store in a folder, of this format or an older one.
+        """Open the store in a folder, in the current format or an older one.
 
         Raises:
-            DataError: if there is none, or it is damaged or of another version.
+            DataError: if there is no store, or it is damaged or has an unsupported version.
         """
         store = _open(Path(path))
         if not counts_alpha(store.manifest):
@@ -86,31 +87,35 @@ class Store:
         return tuple(sorted(map(min, self.sizes)))
 
     def level(self, short: int) -> np.ndarray:
-        """The images whose shorter side has ``short`` pixels, as a read-only memory map.
+        """Return the images whose shorter side has ``short`` pixels, as a read-only memory map.
 
         Shape: uint8 [N, H, W, C].
 
         Raises:
-            DataError: if there is no such level.
+            DataError: if there is no such level, or its file has disappeared or can no longer be read.
         """
         for level in self.manifest["levels"]:
             if min(level["shape"][1:3]) == short:
                 return mapped(self.path, level_array(level))
         found = ", ".join(f"{h}x{w}" for h, w in self.sizes)
-        why = "" if growable(self.height, self.width) else " (smaller ones come with powers of two only)"
+        why = "" if growable(self.height, self.width) else " (only powers of two have smaller levels)"
         raise DataError(
             f"{self.path}: no images with a shorter side of {short}\n"
             f"  found: {found}{why}\n"
-            f"  fix:   progan prepare SOURCE {self.path} --resolution {short}"
+            f"  fix:   run 'progan prepare SOURCE {self.path} --resolution {short}'"
         )
 
     def labels(self) -> np.ndarray | None:
-        """Number of every image's class, int64 [N], or None without labels."""
+        """Return the class number of every image, int64 [N], or None without labels.
+
+        Raises:
+            DataError: if their file has disappeared or can no longer be read.
+        """
         return np.array(mapped(self.path, label_array(self.manifest))) if self.manifest["labels"] else None
 
     @functools.cached_property
     def names(self) -> Sequence[str]:
-        """Where every image came from, a path inside the source; of format 1, which did not keep it, just a number."""
+        """Path of every image inside its source; for format 1, which did not store it, a number."""
         known = self.manifest.get("names")
         if not known:
             return Names(self.count, "{:06d}".format)
@@ -118,33 +123,33 @@ class Store:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of all that is known of every image: ``label``, the class, if there are classes, and others."""
+        """Names of all columns: ``label`` if there are classes, then the further columns."""
         own = (LABEL,) if self.manifest["labels"] else ()
         return own + tuple(column["name"] for column in self.manifest.get("columns", ()))
 
     def column(self, name: str) -> Column:
-        """What is known of every image under a name; its values are a read-only memory map.
+        """Return the column of a name; its values are a read-only memory map.
 
         Raises:
-            DataError: if there is no such column.
+            DataError: if there is no such column, or its file has disappeared or can no longer be read.
         """
         if name == LABEL and self.manifest["labels"]:
             return Column(LABEL, mapped(self.path, label_array(self.manifest)), self.classes)
         for column in self.manifest.get("columns", ()):
             if column["name"] == name:
                 return Column(name, mapped(self.path, column_array(column)), tuple(column["classes"]))
-        fix = "name one of these, or prepare the store again from a source that has it"
+        fix = "use one of these, or prepare the store again from a source that has this column"
         if self.manifest["version"] == 1:
-            fix = "an older version made this store without further columns; delete it and prepare it again"
+            fix = "an older version wrote this store without further columns; delete it and prepare it again"
         raise DataError(
             f"{self.path}: no column {name!r}\n"
-            f"  found: {', '.join(map(printable, self.columns)) or 'no columns at all'}\n"
+            f"  found: {', '.join(map(printable, self.columns)) or 'no columns'}\n"
             f"  fix:   {fix}"
         )
 
 
 def _open(path: Path) -> Store:
-    """A store, nothing said of it."""
+    """Open a store without warnings."""
     manifest = read_manifest(path)
     facts = {key: manifest[key] for key in ("height", "width", "channels", "count", "hash")}
     facts["columns_hash"] = manifest.get("columns_hash", "")
@@ -161,24 +166,25 @@ def prepare(
     source: Source | None = None,
     progress: bool = False,
 ) -> Store:
-    """Read a source into a store, or open the store if it was made from the same files with the same options.
+    """Write the images of a source to a store, or open the store if it has the same files and options already.
 
-    A store of an older format is made anew.
+    A store of an older format is replaced. Work that was interrupted is resumed.
 
     Args:
-        source_path: whatever ``open_source`` reads.
-        store_path: folder of the store; a store that is there already is replaced when the new one is complete.
-        options: how images are brought to one size.
-        workers: processes that decode; 0 or 1 works in this one.
-        executor: used instead of own processes if given; ``workers`` then says how many it has. Some 50 MB are under
-            way for each. If they are on other machines, ``source_path`` is absolute.
-        source: images made from those at ``source_path``; its description must tell all they depend on besides.
-        progress: whether to show a progress bar, if a terminal is there to show it.
+        source_path: any source that ``open_source`` reads.
+        store_path: folder of the store. An existing store is replaced once the new one is complete.
+        options: how images are converted.
+        workers: number of processes that decode; 0 or 1 decodes in this process.
+        executor: executor to use instead of new processes; ``workers`` is then its size. About 50 MB are in transit
+            for each worker. If the workers are on other machines, ``source_path`` must be absolute.
+        source: images derived from those at ``source_path``; its description must contain everything else they
+            depend on.
+        progress: whether to show a progress bar on a terminal.
 
     Raises:
-        DataError: if the source or an image of it cannot be used, or the store cannot be written. The old store is as
-            it was then, and finished images of the new one wait beside it, as after a kill, for the same call to go
-            on with them.
+        DataError: if the source or one of its images cannot be used, or the store cannot be written. An existing
+            store is then unchanged. The images finished so far are kept next to it, as after a kill, and the same
+            call resumes from them.
     """
     source_path, store_path = Path(source_path), Path(store_path)
     mark = _mark(source_path, options, but=store_path) + (f" {source.description}" if source else "")
@@ -188,7 +194,7 @@ def prepare(
         return same
     say = sayer(progress)
     if _open_same(store_path, options, mark, oldest=1):
-        say(f"{store_path}: has these images without their names and columns, so it is made anew")
+        say(f"{store_path}: an older version wrote these images without names and columns; preparing them again")
     skip = options.on_error == "skip"
     if source is None:
         source = open_source(source_path, split=options.split, labels=options.labels, skip=skip)
@@ -219,20 +225,20 @@ def cached(
     workers: int | None = None,
     progress: bool = False,
 ) -> Store:
-    """A store is opened; any other source is prepared into a cache, or found there.
+    """Open a store, or prepare any other source in a cache, unless it is there already.
 
-    What an older version put there is used as long as it has all columns that are wanted.
+    A cached store of an older version is used if it has all the requested columns.
 
     Args:
-        source_path: a store, or whatever ``open_source`` reads.
-        options: how images are brought to one size; of a store only the resolution is looked at.
-        cache_dir: by default ``$PROGAN_CACHE/stores`` or ``~/.cache/progan/stores``.
-        columns: that will be asked for.
-        workers: processes that decode; 0 or 1 works in this one.
-        progress: whether to show a progress bar.
+        source_path: a store, or any source that ``open_source`` reads.
+        options: how images are converted; for a store, only the resolution is checked.
+        cache_dir: folder of the cache; by default ``$PROGAN_CACHE/stores`` or ``~/.cache/progan/stores``.
+        columns: names of the columns that will be used.
+        workers: number of processes that decode; 0 or 1 decodes in this process.
+        progress: whether to show a progress bar on a terminal.
 
     Raises:
-        DataError: as ``prepare``, or if a store has smaller images than wanted or another aspect ratio.
+        DataError: as ``prepare``, or if a store does not contain the requested resolution.
     """
     path = Path(source_path)
     if (path / "manifest.json").is_file():
@@ -251,21 +257,21 @@ def cached(
 
 
 def _told(options: PrepareOptions) -> tuple:
-    """All options of the first version, and what differs from the defaults among those that came later."""
+    """Return all options of the first version, and those added later that differ from their defaults."""
     first = tuple(getattr(options, name) for name in _FIRST_OPTIONS)
     changed = sorted(dataclasses.asdict(options).items() - dataclasses.asdict(PrepareOptions()).items())
     return first + tuple(pair for pair in changed if pair[0] not in _FIRST_OPTIONS)
 
 
 def _mark(path: Path, options: PrepareOptions, *, but: Path | None = None) -> str:
-    """Changes with the files of a source and its file of labels; ``but`` is a store that may lie inside."""
+    """Return a fingerprint of a source and its label file; ``but`` is a store that may be inside the source."""
     return " ".join(fingerprint(file, but=but) for file in (path, *label_files(options.labels)))
 
 
 def _fill(
     partial: PartialStore, chunks: Generator[Chunk, None, None], path: Path, *, skip: bool, progress: bool
 ) -> dict[str, Any]:
-    """Write all images; returns the sizes of the originals and what was skipped."""
+    """Write all images; return the sizes of the originals and the skipped images."""
     how: dict[str, Any] = {"unit": " images", "desc": "prepare", "disable": None if progress else True}
     with contextlib.closing(chunks), tqdm(total=partial.expected, initial=partial.done, **how) as bar:
         try:
@@ -275,13 +281,13 @@ def _fill(
                 partial.append(chunk)
                 bar.update(len(chunk.sizes) + len(chunk.skipped))
         except ImageError as error:
-            hint = "  fix:   repair or remove it, or leave such images out with --on-error skip"
+            hint = "  fix:   repair or remove it, or omit such images with --on-error skip"
             raise DataError(f"{path}: an image cannot be used\n  found: {error}\n{hint}") from error
     if not partial.count:
         raise DataError(
             f"{path}: none of the {partial.expected} images can be used\n"
             f"  found: {partial.skipped[0]}\n"
-            f"  fix:   --on-error fail stops at the first one; --upscale admits small ones"
+            f"  fix:   repair or replace the images; if they are too small, add --upscale"
         )
     by_area = sorted(partial.originals, key=lambda size: (size[0] * size[1], size))
     extent = {"smallest": list(by_area[0]), "largest": list(by_area[-1]), "distinct": len(by_area)}
@@ -289,9 +295,9 @@ def _fill(
 
 
 def _open_same(path: Path, options: PrepareOptions, mark: str, *, oldest: int = VERSION) -> Store | None:
-    """The store at a path, if it is sound and was made from the same files with the same options.
+    """Open the store at a path if it is intact and was made from the same files with the same options.
 
-    One of an older version, from ``oldest`` on, must have the same pixels. It lacks names and columns.
+    A store of an older version, down to ``oldest``, is accepted if it has the same pixels; it has no names or columns.
     """
     try:
         store = _open(path)
@@ -311,7 +317,7 @@ def _check_resolution(store: Store, resolution: str) -> None:
     if parse_size(resolution) not in store.sizes:
         height, width = parse_size(resolution)
         raise DataError(
-            f"{store.path}: no images of {height}x{width}\n"
+            f"{store.path}: no {height}x{width} images\n"
             f"  found: {', '.join(f'{h}x{w}' for h, w in store.sizes)}\n"
-            f"  fix:   progan prepare SOURCE {store.path} --resolution {resolution}"
+            f"  fix:   run 'progan prepare SOURCE {store.path} --resolution {resolution}'"
         )

@@ -1,4 +1,4 @@
-"""The folder of a piece of work that may be interrupted, with a log of what is done, so that it can be gone on with."""
+"""Folder of a piece of work that may be interrupted, with a log of what is done, so that it can be resumed."""
 
 import contextlib
 import errno
@@ -18,28 +18,28 @@ from tqdm import tqdm
 from progan.files import hold, sync_folder
 
 _LOG, _OLD = "progress.jsonl", "old"
-_GOES_ON = os.name == "posix"  # Windows does not move folders of open files; what was interrupted starts anew there
+_GOES_ON = os.name == "posix"  # Windows cannot move folders of open files, so interrupted work starts over there
 
 
 def quiet(_: str) -> None:
-    """Say nothing."""
+    """Discard a message."""
 
 
 def sayer(progress: bool) -> Callable[[str], object]:
-    """What says a line on stderr, above a progress bar if there is one, or nothing without ``progress``."""
+    """Return a function that prints a line to stderr, above any progress bar, or nothing without ``progress``."""
     return functools.partial(tqdm.write, file=sys.stderr) if progress else quiet
 
 
 class Unfinished:
-    """The folder ``TARGET.KEY.partial``, where a folder is made before it moves to its target.
+    """The folder ``TARGET.KEY.partial``, in which a folder is built before it moves to its target.
 
-    One process holds it at a time, at most as long as it lives. The next one with the same key goes on where the log
-    ends. Where files cannot be locked every process has a folder of its own, and nobody goes on.
+    One process holds it at a time, at most as long as it lives. The next process with the same key resumes where the
+    log ends. Where files cannot be locked, every process has its own folder, and nothing is resumed.
 
     Args:
-        target: the folder that is made.
-        key: of everything that the work depends on; "" for work that nobody goes on with.
-        say: told, in one line each, of waiting for another process and of what others left.
+        target: folder to build.
+        key: hash of everything that the work depends on; "" for work that is never resumed.
+        say: receives one-line messages, about waiting for another process and about interrupted work of others.
 
     Raises:
         OSError: if the folder cannot be made.
@@ -51,7 +51,7 @@ class Unfinished:
         try:
             self._held.enter_context(_lock(self.path))
         except BlockingIOError:
-            say(f"{target}: another process is making it; waiting for that")
+            say(f"{target}: waiting for another process that is writing it")
             self._held.enter_context(_lock(self.path, wait=True))
         except OSError:  # no locks here
             self.path, self._kept = _folder(target, ""), False
@@ -61,11 +61,11 @@ class Unfinished:
         for other in _folders(target, but=self.path):
             with contextlib.suppress(OSError), _lock(other):
                 _bring_back(other, target)
-                say(f"{other}: {_megabytes(other):.0f} MB of interrupted work with other images or settings, "
-                    f"removed when {target.name} is complete; rm -r it if it is in the way")  # fmt: skip
+                say(f"{other}: {_megabytes(other):.0f} MB of interrupted work with different images or settings; it "
+                    f"will be removed when {target.name} is complete, or delete it now to free the space")  # fmt: skip
 
     def go_on(self, take: Callable[[Any], bool]) -> None:
-        """Give the values that were logged to ``take``, until one is not whole or is refused; the rest is forgotten."""
+        """Pass the logged values to ``take`` until one is incomplete or rejected; the rest is removed from the log."""
         self._log.seek(0)
         end = 0
         for line in self._log.readlines():
@@ -78,11 +78,11 @@ class Unfinished:
         self._log.truncate(end)
 
     def log(self, value: Any) -> None:
-        """Note something as done, after it was written."""
+        """Record a value in the log, after the work it stands for was written."""
         write_all(self._log, json.dumps(value).encode() + b"\n")
 
     def put(self, made: Path) -> None:
-        """Move a finished folder from here to the target; what was there comes back if that fails."""
+        """Move a finished folder to the target; if that fails, what was there before is restored."""
         if self.target.exists():
             self.target.rename(self.path / _OLD)
         try:
@@ -95,7 +95,7 @@ class Unfinished:
         remove_abandoned(self.target, but=self.path)
 
     def close(self, *, keep: bool = True) -> bool:
-        """Let go of the folder; whether it is kept to be gone on with, as it is if wanted and if anything is done."""
+        """Release the folder, and return whether it is kept for resuming: if ``keep`` is set and anything is done."""
         kept = keep and self._kept and os.fstat(self._log.fileno()).st_size > 0
         self._log.close()
         if not kept:
@@ -105,14 +105,14 @@ class Unfinished:
 
 
 def remove_abandoned(target: Path, *, but: Path | None = None) -> None:
-    """Remove what interrupted work on a target left, once the target is complete; what somebody holds stays."""
+    """Remove the folders of interrupted work on a complete target, except those that another process holds."""
     for folder in _folders(target, but=but):
         with contextlib.suppress(OSError), _lock(folder):
             _discard(folder)
 
 
 def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
-    """Write every byte; an unbuffered file may take fewer at a time."""
+    """Write all bytes; one write to an unbuffered file may write only some of them."""
     rest = memoryview(data).cast("B") if len(data) else memoryview(b"")
     while rest:
         rest = rest[file.write(rest) :]
@@ -123,27 +123,27 @@ def _folder(target: Path, key: str) -> Path:
 
 
 def _folders(target: Path, *, but: Path | None) -> list[Path]:
-    """Those of work on a target, one of them left out."""
+    """Return the folders of work on a target, except ``but``."""
     name = re.compile(re.escape(target.name) + r"\.[0-9a-f]+\.partial")
     return [p for p in sorted(target.parent.iterdir()) if name.fullmatch(p.name) and p != but and p.is_dir()]
 
 
 def _lock(folder: Path, *, wait: bool = False) -> contextlib.AbstractContextManager[None]:
-    """Hold a folder, which is made, by its log, as ``files.hold``."""
+    """Create a folder and hold it by its log, as ``files.hold`` does."""
     if not _GOES_ON:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
     return hold(folder / _LOG, wait=wait)
 
 
 def _bring_back(folder: Path, target: Path) -> None:
-    """What was moved aside goes back to the target if nothing took its place; else it is removed."""
+    """Move what was set aside back to the target if nothing has taken its place, else remove it."""
     if (folder / _OLD).exists() and not target.exists():
         (folder / _OLD).rename(target)
     shutil.rmtree(folder / _OLD, ignore_errors=True)
 
 
 def _discard(folder: Path) -> None:
-    """Remove a folder that we hold, under another name, so that whoever comes next makes a new one."""
+    """Rename a folder that this process holds and remove it, so that the next process creates a new one."""
     gone = folder.with_name(f"{folder.name.rsplit('.', 2)[0]}.{secrets.token_hex(8)}.partial")
     with contextlib.suppress(OSError):
         folder = folder.rename(gone)

@@ -1,6 +1,7 @@
-"""The folder in which a store is written: it takes its place whole, and what is written of it survives a kill."""
+"""The folder in which a store is written: it moves to its place once complete, and what is written survives a kill."""
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import json
@@ -26,21 +27,21 @@ _NAMES_AT_ONCE = 4096
 
 
 class PartialStore:
-    """A store under way, in a folder of its own beside the place where it will be.
+    """A store that is being written, in its own folder next to its final place.
 
-    Files are written with ordinary writes and not through memory maps, so that a full disk is an error and not a
-    signal. Use it in a ``with`` block. With a key, images that were written stay when the block ends before
-    ``commit``, and the next store with that key begins with them. Checksums are compared first, so that what a power
-    loss took is made again. Without a key nothing stays.
+    Files are written with ordinary writes instead of memory maps, so that a full disk is an error and not a signal.
+    Use it in a ``with`` block. With a key, the images written so far are kept if the block ends before ``commit``, and
+    the next store with that key resumes from them. Their checksums are compared first, so that images lost in a power
+    failure are written again. Without a key, nothing is kept.
 
     Args:
         target: folder of the finished store.
-        height: of the largest level [pixels].
-        width: of the largest level [pixels].
-        channels: of every level.
-        expected: images to come, for messages.
-        key: of everything that the images depend on, hexadecimal.
-        say: told in one line what the user may want to know.
+        height: height of the largest level [pixels].
+        width: width of the largest level [pixels].
+        channels: number of channels of every level.
+        expected: number of images in the source, for messages.
+        key: hexadecimal hash of everything that the images depend on.
+        say: receives one-line messages for the user.
     """
 
     def __init__(
@@ -58,25 +59,25 @@ class PartialStore:
         self.sizes = level_sizes(height, width)
         self.labels: list[int | None] = []
         self.skipped: list[str] = []
-        """Name and reason of each image left out."""
+        """Name and reason of each skipped image."""
         self.left_out: list[int] = []
-        """Positions in the source of these."""
+        """Positions of the skipped images in the source."""
         self.originals: set[tuple[int, int]] = set()
         """Heights and widths of the images of the source [pixels]."""
         self.hash = hashlib.sha256()
-        """Of the largest level and the labels, as in format 1."""
+        """SHA-256 of the largest level and the labels, as in format 1."""
         self.columns_hash = hashlib.sha256()
         self._key, self._say = key, say
         self._files: list[BinaryIO] = []
 
     @property
     def count(self) -> int:
-        """Images written."""
+        """Number of images written."""
         return len(self.labels)
 
     @property
     def done(self) -> int:
-        """Images of the source that are written or left out."""
+        """Number of images of the source that are written or skipped."""
         return len(self.labels) + len(self.skipped)
 
     def __enter__(self) -> "PartialStore":
@@ -100,7 +101,7 @@ class PartialStore:
                 raise self._failed(error) from error
             raise
         if self.done:
-            self._say(f"{self.target}: goes on after {self.done} of {self.expected} images")
+            self._say(f"{self.target}: resuming after {self.done} of {self.expected} images")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,11 +114,11 @@ class PartialStore:
         if self._work.close(keep=keep):
             self._say(
                 f"{self.target}: {self.done} of {self.expected} images are kept in {self._work.path}; "
-                f"the same command goes on with them, rm -r forgets them"
+                f"run the same command again to resume, or delete that folder to start over"
             )
 
     def append(self, chunk: Chunk) -> None:
-        """Write some images at the end of every level, then note them as done.
+        """Append some images to every level, then record them as done.
 
         Raises:
             DataError: if the disk is full or cannot be written.
@@ -134,7 +135,7 @@ class PartialStore:
         self._count(entry, levels[0])
 
     def _take(self, entry: dict[str, Any]) -> bool:
-        """Count images that were written earlier, if every level of them is as it was then."""
+        """Accept images that were written earlier, if all their levels are still intact."""
         levels = [file.read(item * len(entry["labels"])) for file, item in zip(self._files, self._items(), strict=True)]
         if [zlib.crc32(level) for level in levels] != entry["crc32"]:
             return False
@@ -152,19 +153,19 @@ class PartialStore:
         return [f"{height}x{width}.npy" for height, width in self.sizes]
 
     def _items(self) -> list[int]:
-        """Bytes of an image of each level."""
+        """Number of bytes of one image of each level."""
         return [height * width * self.channels for height, width in self.sizes]
 
     def commit(
         self, manifest: dict[str, Any], *, with_labels: bool, names: Sequence[str], columns: Sequence[Column] = ()
     ) -> None:
-        """Complete the files, make sure that they are on the disk, and move the folder to its place.
+        """Complete the files, flush them to disk, and move the folder to its place.
 
         Args:
-            manifest: what is known about the store beside what the files tell.
-            with_labels: whether the labels of the images are kept.
-            names: of all images of the source, those that were left out too.
-            columns: more that is known of them.
+            manifest: facts about the store that its files do not contain.
+            with_labels: whether to store the labels of the images.
+            names: names of all images of the source, including skipped ones.
+            columns: further columns of all images of the source.
 
         Raises:
             DataError: if the disk is full or cannot be written.
@@ -225,7 +226,7 @@ class PartialStore:
         return self._write(name, [npy_header(values.dtype.str, values.shape), values.data])
 
     def _write(self, name: str, parts: Iterable[bytes | memoryview]) -> str:
-        """A whole file; returns its name."""
+        """Write a complete file; return its name."""
         with (self.path / name).open("wb") as file:
             for part in parts:
                 write_all(file, part)
@@ -233,7 +234,7 @@ class PartialStore:
         return name
 
     def _content_hash(self) -> str:
-        """Of the largest level, labels and shape."""
+        """SHA-256 of the largest level, the labels and the shape."""
         self.hash.update(repr((self.count, *self.sizes[0], self.channels)).encode())
         return self.hash.hexdigest()
 
@@ -244,10 +245,13 @@ class PartialStore:
             free = f"{shutil.disk_usage(folder).free / 1e9:.2f} GB free"
         except OSError:
             free = "unknown free space"
+        fix = "check that you may write there, or choose another folder"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            fix = "free some space and run the same command again, choose another folder, or lower --resolution"
         return DataError(
             f"{self.target}: cannot write the store ({error.strerror or error})\n"
-            f"  found: {free} in {folder}; the whole store needs about {needed / 1e9:.2f} GB\n"
-            f"  fix:   make room and type the same again, choose another place for it, or lower --resolution"
+            f"  found: {free} in {folder}; the store requires about {needed / 1e9:.2f} GB in total\n"
+            f"  fix:   {fix}"
         )
 
 

@@ -188,7 +188,7 @@ def test_lists_without_classes_in_dataset_json_need_not_fit(images: Path, tmp_pa
     (images / "dataset.json").write_text(json.dumps({"labels": labels, "authors": [["Bob", "x"]]}))
     assert found(images) == {}
     assert len(prepare(images, tmp_path / "store").names) == 3
-    with pytest.raises(DataError, match="no labels inside"):
+    with pytest.raises(DataError, match="contains no labels"):
         open_source(images, labels=str(images / "dataset.json"))
     (images / "dataset.json").write_text(json.dumps({"labels": labels, "mood": [["a.png", "x"], ["b.png", "y"]]}))
     assert found(images) == {"mood": ("int64", [1, 2, 0], ("", "x", "y"))}
@@ -197,7 +197,7 @@ def test_lists_without_classes_in_dataset_json_need_not_fit(images: Path, tmp_pa
 @pytest.mark.parametrize("labels", [3, [None], [["a.png"]], [["a.png", None], ["b.png", 3]], [["a.png", {}]]])
 def test_what_is_no_list_of_labels_in_dataset_json_is_named(images: Path, labels: object) -> None:
     (images / "dataset.json").write_text(json.dumps({"labels": labels}))
-    with pytest.raises(DataError, match="not labels of classes"):
+    with pytest.raises(DataError, match="invalid entry in its labels"):
         open_source(images)
 
 

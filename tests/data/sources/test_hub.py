@@ -58,7 +58,7 @@ def test_folders_of_save_to_disk_are_read_without_the_library(saved: Path, monke
 
 def test_damaged_folders_of_save_to_disk_are_named(saved: Path, monkeypatch) -> None:
     (saved / "test" / "state.json").unlink()
-    with pytest.raises(DataError, match=r"saved: not a whole folder of save_to_disk \(.*state.json"):
+    with pytest.raises(DataError, match=r"saved: incomplete folder of save_to_disk \(.*state.json"):
         open_source(saved)
     file = saved / "train" / "data-00001-of-00002.arrow"
     for size in (0, 10, 500):
@@ -69,7 +69,7 @@ def test_damaged_folders_of_save_to_disk_are_named(saved: Path, monkeypatch) -> 
     with pytest.raises(DataError, match=r"data-00001-of-00002.arrow: not a readable Arrow file"):
         open_source(saved / "train")
     made(range(0)).save_to_disk(saved / "none")
-    with pytest.raises(DataError, match=r"Arrow none: no images\n  found: no rows"):
+    with pytest.raises(DataError, match=r"Arrow none: contains no images\n  found: 0 rows"):
         open_source(saved / "none")
     made(range(2)).save_to_disk(saved / "two")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -140,11 +140,11 @@ def test_names_of_the_hub_are_downloaded_and_nothing_of_it_is_run(tmp_path: Path
     assert found["two:b"] == ["Hugging Face hf:me/two:b, train", *labels]
     assert found["files"] == ["Hugging Face hf:me/files, train", 2, [0, 1], ["cat", "dog"]]
     assert "Please pick one among the available configs: ['a', 'b']" in found["two"]
-    assert found["two"].endswith("  fix:   hf:me/two:CONFIG")
+    assert found["two"].endswith("  fix:   use hf:me/two:CONFIG with one of its configurations")
     assert "no column of encoded images\n  found: a int64, b int64" in found["text"]
     assert "Dataset scripts are no longer supported" in found["script"]
     assert not mark.exists()
-    assert "fix:   look for the right name at https://huggingface.co/datasets/me/nothing" in found["nothing"]
+    assert "fix:   check the name at https://huggingface.co/datasets/me/nothing" in found["nothing"]
 
 
 class Split:
@@ -181,11 +181,11 @@ def test_stores_of_the_hub_take_other_labels(hub: dict, tmp_path: Path) -> None:
 
 def test_mistakes_about_the_hub(tmp_path: Path, monkeypatch) -> None:
     for name in ("hf:", "hf:a/b/c", "hf:/etc", "hf:../x y", "hf:a/b:"):
-        with pytest.raises(DataError, match="not the name of a data set of the hub"):
+        with pytest.raises(DataError, match="not the name of a data set on the Hugging Face Hub"):
             hub_source(name, "train")
     monkeypatch.chdir(tmp_path)
     Path("a/b").mkdir(parents=True)
-    with pytest.raises(DataError, match="hf:a/b: there is also a folder a/b here"):
+    with pytest.raises(DataError, match="hf:a/b: the local folder a/b has the same name"):
         hub_source("hf:a/b", "train")
 
     def unreachable(*args: object, **options: object) -> None:
@@ -193,11 +193,13 @@ def test_mistakes_about_the_hub(tmp_path: Path, monkeypatch) -> None:
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     with pytest.raises(
-        DataError, match=r"Couldn't reach 'c/d' on the Hub x{100,190}\.\.\.\n .*again when there is a con"
+        DataError, match=r"Couldn't reach 'c/d' on the Hub x{100,190}\.\.\.\n .*run this again when https:"
     ):
         hub_source("hf:c/d", "train")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(DataError, match=r"hf:c/d: needs one more package\n  fix:   pip install 'progan\[hf\]'"):
+    with pytest.raises(
+        DataError, match=r"hf:c/d: reading it requires another package\n  fix:   pip install 'progan\[hf\]'"
+    ):
         hub_source("hf:c/d", "train")
 
 

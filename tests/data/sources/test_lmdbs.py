@@ -102,7 +102,7 @@ def test_file_without_a_header_is_named(lsun: Path, size: int) -> None:
 def test_cut_off_file_is_named_and_does_not_kill_the_process(lsun: Path, pages: int) -> None:
     data = (lsun / "data.mdb").read_bytes()
     (lsun / "data.mdb").write_bytes(data[: pages * 4096])
-    with pytest.raises(DataError, match=rf"cut off\n  found: {pages * 4096} bytes, wanted at least \d+"):
+    with pytest.raises(DataError, match=rf"truncated\n  found: {pages * 4096} bytes, expected at least \d+"):
         open_source(lsun)
 
 
@@ -110,13 +110,13 @@ def test_damaged_pages_are_named(lsun: Path) -> None:
     data = bytearray((lsun / "data.mdb").read_bytes())
     data[8192:] = bytes(len(data) - 8192)
     (lsun / "data.mdb").write_bytes(data)
-    with pytest.raises(DataError, match=r"damaged LMDB \(.*\)\n  found: 0 keys in front of the damage"):
+    with pytest.raises(DataError, match=r"damaged LMDB \(.*\)\n  found: 0 keys before the damage"):
         open_source(lsun)
 
 
 def test_foreign_and_empty_databases_are_named(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"wanted an LMDB of encoded images.*\n  found: .* of 2 keys, 'a': not an image"
+        DataError, match=r"expected an LMDB of encoded images.*\n  found: .* of 2 keys, 'a': not an image"
     ):
         open_source(write(tmp_path / "caffe", {b"a": b"\x08\x03\x10", b"b": b"x"}))
     with pytest.raises(DataError, match="an empty LMDB"):
@@ -125,7 +125,7 @@ def test_foreign_and_empty_databases_are_named(tmp_path: Path) -> None:
 
 def test_missing_package_is_named(lsun: Path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "lmdb", None)
-    with pytest.raises(DataError, match=r"needs one more package\n  fix:   pip install 'progan\[lmdb\]'"):
+    with pytest.raises(DataError, match=r"reading an LMDB requires lmdb\n  fix:   pip install 'progan\[lmdb\]'"):
         open_source(lsun)
 
 

@@ -68,7 +68,7 @@ def test_one_file_is_a_source_whatever_it_is_called(hub: Path, tmp_path: Path) -
 def test_store_of_parquet_skips_what_is_not_there(tmp_path: Path) -> None:
     images = [{"bytes": IMAGES[0]}, {"bytes": None, "path": "/etc/hostname"}, None, {"bytes": b"junk"}]
     pq.write_table(pa.table({"image": pa.array(images, IMAGE)}), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"a.parquet\[1\]: has no bytes in the file; paths .* are not followed"):
+    with pytest.raises(DataError, match=r"a.parquet\[1\]: no image bytes in this row; paths .* are not followed"):
         prepare(tmp_path / "a.parquet", tmp_path / "store")
     assert prepare(tmp_path / "a.parquet", tmp_path / "store", PrepareOptions(on_error="skip")).count == 1
 
@@ -101,7 +101,7 @@ def test_secret_labels_are_none_and_lacking_ones_are_named(tmp_path: Path) -> No
     with pytest.raises(DataError, match=r"have no label in 'kind'\n  found: 1 of 3, the first is image 2"):
         open_source(tmp_path)
     pq.write_table(table(range(3), [0, 1, 3]), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"label 3 in 'kind', but only 3 classes"):
+    with pytest.raises(DataError, match=r"label 3 in column 'kind', but only 3 classes"):
         open_source(tmp_path)
 
 
@@ -129,7 +129,7 @@ def test_missing_columns_split_and_package_are_named(tmp_path: Path, hub: Path, 
     with pytest.raises(DataError, match=r"no column of encoded images\n  found: text string, n int64"):
         open_source(tmp_path / "a.parquet")
     (hub / "data" / "test-00000-of-00001.parquet").unlink()
-    with pytest.raises(DataError, match=r"no parquet files of the split 'test'\n.*\n  fix:   --split train"):
+    with pytest.raises(DataError, match=r"no parquet files of the split 'test'\n.*\n  fix:   use --split train"):
         open_source(hub, split="test")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(DataError, match=r"pip install 'progan\[parquet\]'"):

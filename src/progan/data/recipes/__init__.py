@@ -1,6 +1,6 @@
 """Known data sets by name: where their files are, their checksums, and how the paper crops them.
 
-All SHA-256 sums are of the official files; a mirror that serves anything else is refused.
+All SHA-256 sums are those of the official files; a mirror that serves anything else is rejected.
 """
 
 from collections.abc import Sequence
@@ -24,21 +24,21 @@ class Recipe:
     """How to get one data set."""
 
     about: str
-    """What it is, for people."""
+    """Short description."""
     mirrors: tuple[str, ...] = ()
-    """URLs of folders that hold the files, tried in turn."""
+    """URLs of folders that contain the files, tried in turn."""
     files: dict[str, str] = field(default_factory=dict)
-    """SHA-256 by file name; the folder of all of them is the source, one file alone is it itself."""
+    """SHA-256 by file name. The source is the folder of these files, or the file itself if there is only one."""
     by_hand: str = ""
-    """Where to get it, if it is too large or not free enough to be downloaded without asking."""
+    """How to get it, if it is too large or its license too restrictive for an automatic download."""
     options: dict[str, Any] = field(default_factory=dict)
     """Settings of 'prepare' that differ from the defaults."""
     folder: str = ""
-    """Folder of the cache, where several data sets share files; by default the data set's name."""
+    """Folder in the cache, for data sets that share files; by default the name of the data set."""
     most: int | None = None
-    """Images from the start that are taken, where the paper did not take all."""
+    """Number of images to use, from the first, if the paper did not use all; None for all."""
     attributes: tuple[str, ...] = ()
-    """Names of the file of labels that --labels ATTRIBUTE is looked up in."""
+    """Possible names of the label file in which --labels ATTRIBUTE is looked up."""
 
 
 _MNIST = {
@@ -117,23 +117,23 @@ RECIPES = {
     **{f"lsun_{name}": _lsun(name, f"scenes/{name}_train_lmdb.zip") for name in _SCENES},
     **{f"lsun_{name.replace('-', '_')}": _lsun(name, f"objects/{name}.zip") for name in _OBJECTS},
 }
-"""Every data set that 'progan prepare' knows by name."""
+"""All data sets that 'progan prepare' accepts by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A known data set, found and ready to be prepared or looked at."""
+    """A known data set, ready to be prepared or inspected."""
 
     path: Path
-    """Its files."""
+    """Path of its files."""
     options: PrepareOptions
-    """Those of the user and of the recipe."""
+    """Settings of the user, completed by those of the recipe."""
     source: Source | None
-    """Its images, where they are not just those of ``open_source(path)``."""
+    """Its images, or None if they are those of ``open_source(path)``."""
 
 
 def is_known(name: str) -> bool:
-    """Whether this is the name of a data set, of a recipe or of the hub, and not a path."""
+    """Return whether this is the name of a recipe or of a data set on the Hub, rather than a path."""
     return name in RECIPES or is_hub_name(name)
 
 
@@ -148,14 +148,14 @@ def open_recipe(
     """Find a data set by its name, or download it.
 
     Args:
-        name: one of ``RECIPES``, or hf:OWNER/NAME for one of the Hugging Face hub.
-        options: settings that differ from the defaults win over those of the recipe.
-        given: its files, instead of a download.
-        count: images of mnist_rgb; other data sets have as many as they have.
-        seed: of the digits that mnist_rgb joins.
+        name: one of ``RECIPES``, or hf:OWNER/NAME for one on the Hugging Face Hub.
+        options: settings; those that differ from the defaults override those of the recipe.
+        given: local copy of its files, instead of a download.
+        count: number of images to compose for mnist_rgb; ignored for other data sets.
+        seed: seed of the choice of digits for mnist_rgb.
 
     Raises:
-        DataError: if there are no files and none can be downloaded: says which, and where they go.
+        DataError: if its files are not there and cannot be downloaded; the message says which, and where they belong.
     """
     skip = options.on_error == "skip"
     if is_hub_name(name):
@@ -186,17 +186,17 @@ def prepare_recipe(
     seed: int = 0,
     **how: Any,
 ) -> Store:
-    """Prepare a data set by its name: ``open_recipe``, then ``progan.data.store.prepare``, which takes ``how``.
+    """Prepare a data set by its name: ``open_recipe``, then ``progan.data.store.prepare`` with the arguments ``how``.
 
     Raises:
-        DataError: as these two.
+        DataError: as in these two functions.
     """
     found = open_recipe(name, options, given=given, count=count, seed=seed)
     return prepare(found.path, store_path, found.options, source=found.source, **how)
 
 
 def _attribute(path: Path, names: Sequence[str], labels: str) -> str:
-    """FILE:ATTRIBUTE for the bare name of an attribute, if the file of attributes lies in the usual places."""
+    """Return FILE:ATTRIBUTE for the name of an attribute, if the attribute file is in one of the usual places."""
     if labels in KEYWORDS or ":" in labels or Path(labels).exists():
         return labels
     places = [folder / inner / name for folder in (path, path.parent) for inner in ("", "Anno") for name in names]
@@ -204,17 +204,17 @@ def _attribute(path: Path, names: Sequence[str], labels: str) -> str:
     if file := next((place for place in places if place.is_file()), None):
         return f"{file}:{labels}"
     raise DataError(
-        f"labels {labels!r}: no file of attributes\n"
-        f"  found: no {' or '.join(names)} in or beside {path}\n"
-        f"  fix:   put it there, or --labels FILE:{labels}"
+        f"labels {labels!r}: no attribute file\n"
+        f"  found: no {' or '.join(names)} in or next to {path}\n"
+        f"  fix:   put it there, or use --labels FILE:{labels}"
     )
 
 
 def _download(name: str, recipe: Recipe) -> Path:
-    """The folder or the file of a data set in the cache, downloaded unless it is there."""
+    """Return the folder or file of a data set in the cache, downloaded unless it is there."""
     command = f"progan prepare {name} STORE --from PATH"
     if recipe.by_hand:
-        raise DataError(f"{name}: is not downloaded automatically\n  fix:   {recipe.by_hand}, then {command}")
+        raise DataError(f"{name}: is not downloaded automatically\n  fix:   {recipe.by_hand}, then run '{command}'")
     folder = f"data/{recipe.folder or name}"
     try:
         paths = [
@@ -222,5 +222,5 @@ def _download(name: str, recipe: Recipe) -> Path:
             for file, sha256 in recipe.files.items()
         ]
     except DataError as error:
-        raise DataError(f"{error}, or {command} with files that you have") from error
+        raise DataError(f"{error}, or run '{command}' with a local copy of its files") from error
     return paths[0] if len(paths) == 1 else paths[0].parent

@@ -14,26 +14,26 @@ _BLOCK = 4096  # images whose digits are drawn at a time
 
 
 def mnist_rgb_source(path: Path, split: str, *, count: int, seed: int) -> Source:
-    """Images of three random digits as R, G and B, each drawn with replacement; image i depends on (seed, i) alone.
+    """Return images of three random digits as R, G and B, drawn with replacement; image i depends on (seed, i) only.
 
-    The label is d0 + 10 d1 + 100 d2, with the red digit d0; so class '123' is a blue 1, a green 2 and a red 3.
+    The label is d0 + 10 d1 + 100 d2, with the red digit d0, so class '123' is a blue 1, a green 2 and a red 3.
 
     Args:
-        path: MNIST's idx files, with their labels.
+        path: idx files of MNIST, with their labels.
         split: 'train', 'test' or 'all' of MNIST.
-        count: images to make.
-        seed: of the draws.
+        count: number of images to compose.
+        seed: seed of the choice of digits.
 
     Raises:
-        ConfigError: if there is nothing to make.
-        DataError: if there are no grey digits with labels.
+        ConfigError: if ``count`` is less than 1.
+        DataError: if there are no grayscale digits with labels.
     """
     if count < 1:
         raise ConfigError(f"count must be at least 1, got {count}")
     pixels, numbers = _digits(path, split)
 
     def chosen(first: int, n: int) -> np.ndarray:
-        """Which digits make the images ``first`` ... ``first + n - 1``, int [n, 3]."""
+        """Return the digits of the images ``first`` ... ``first + n - 1``, int [n, 3]."""
         return (draws.uniform(seed, "mnist_rgb", first, n, 3) * len(pixels)).astype(np.int64)
 
     def read(positions: Sequence[int]) -> Iterator[np.ndarray]:
@@ -59,13 +59,13 @@ def mnist_rgb_source(path: Path, split: str, *, count: int, seed: int) -> Source
 
 
 def _digits(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Grey digits uint8 [N, H, W] and what they are, int64 [N]."""
+    """Return the grayscale digits uint8 [N, H, W] and their classes, int64 [N]."""
     source = open_source(path, split=split)
     pixels = [x for x in source.read(range(len(source))) if isinstance(x, np.ndarray) and x.ndim == 2]
     if len(pixels) < len(source) or source.labels is None or len(source.classes) != 10:
         raise DataError(
             f"{path}: not MNIST with its labels\n"
-            f"  found: {source.description}, {len(source)} images of {len(source.classes) or 'no'} classes\n"
-            f"  fix:   name the folder that holds train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz"
+            f"  found: {source.description}, {len(source)} images, {len(source.classes) or 'no'} classes\n"
+            f"  fix:   pass the folder that contains train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz"
         )
     return np.stack(pixels), np.array(source.labels)

@@ -1,4 +1,4 @@
-"""Sources of every kind, recognised by what is in them."""
+"""Data sources of every kind, recognized by their content."""
 
 import difflib
 import hashlib
@@ -36,19 +36,19 @@ SPLITS = ("train", "test", "all")
 
 
 def open_source(path: str | Path, *, split: str = "train", labels: str = "auto", skip: bool = False) -> Source:
-    """The images of a source of any kind (see docs/data.md) in a fixed order, with labels where there are any.
+    """Return the images of a source of any kind (see docs/data.md) in a fixed order, with labels if there are any.
 
-    Labels of a folder or an archive are its first level of sub-folders, if every image lies in one and there are at
-    least two of them; a folder around everything in an archive does not count.
+    The labels of a folder or archive are its first level of subfolders, if every image is in one and there are at
+    least two of them; a single folder around everything in an archive does not count.
 
     Args:
-        path: a folder or file of one of these kinds.
+        path: folder or file of a supported kind.
         split: 'train', 'test' or 'all' of MNIST, CIFAR, SVHN, parquet and .npz; other sources have no splits.
-        labels: which labels the images get, and
-        skip: what becomes of images without one; as for ``labels.label``.
+        labels: where the labels come from, as for ``labels.label``.
+        skip: whether to skip images without a label, as for ``labels.label``.
 
     Raises:
-        DataError: if there is nothing to read, or it is broken.
+        DataError: if the source does not exist, is empty or broken, or is of an unknown kind.
     """
     path = Path(path)
     if split not in SPLITS:
@@ -62,20 +62,20 @@ def open_source(path: str | Path, *, split: str = "train", labels: str = "auto",
     except (OSError, DataError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, PermissionError):
-            fix = "chmod u+r (of folders u+rx), or ask its owner"
-            raise DataError(f"{cause.filename or path}: may not be read by this user\n  fix:   {fix}") from cause
+            fix = "run chmod u+r on it (u+rx on folders), or ask its owner"
+            raise DataError(f"{cause.filename or path}: permission denied\n  fix:   {fix}") from cause
         raise
 
 
 def check_not_empty(source: Source, path: Path) -> None:
-    """Refuse a source without images.
+    """Check that a source has images.
 
     Raises:
-        DataError: if it is one.
+        DataError: if it has none.
     """
     if not len(source):
         found = printable(source.description, 200)
-        raise DataError(f"{path}: no images inside\n  found: {found}, 0 images\n  fix:   name {_KINDS}")
+        raise DataError(f"{path}: contains no images\n  found: {found}, 0 images\n  fix:   use {_KINDS}")
 
 
 def _open(path: Path, split: str) -> Source:
@@ -100,7 +100,7 @@ def _open(path: Path, split: str) -> Source:
 def _open_folder(path: Path, split: str) -> Source:
     if (path / "manifest.json").is_file() and list(path.glob("*x*.npy")):
         raise DataError(
-            f"{path}: wanted images, but this is a store already\n  fix:   give it to 'progan train' as it is"
+            f"{path}: expected images, but this is already a store\n  fix:   pass it directly to 'progan train'"
         )
     if files := idx_files(path):
         return idx_source(path, files, split)
@@ -125,9 +125,9 @@ def _open_folder(path: Path, split: str) -> Source:
     def own() -> Table | None:
         file = path / "dataset.json"
         try:
-            return dataset_json(file.read_bytes()) if file.is_file() else None
+            return dataset_json(file.read_bytes(), where=str(file)) if file.is_file() else None
         except (OSError, ValueError) as error:
-            raise DataError(f"{file}: cannot be read ({error})\n  fix:   repair it, or --labels folder") from error
+            raise DataError(f"{file}: cannot be read ({error})\n  fix:   repair it, or use --labels folder") from error
 
     facts = {"names": names, "labels": labels, "classes": classes, "own_labels": own}
     return Source(description=f"folder {path.resolve().name}", read=read, **facts)
@@ -147,16 +147,16 @@ def _open_file(path: Path, split: str) -> Source:
             return cifar_source(path, readers, split)
         return tar_source(path, members)
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise DataError(f"{path}: not a data source\n  found: a single image\n  fix:   name its folder {path.parent}")
+        raise DataError(f"{path}: not a data source\n  found: a single image\n  fix:   use its folder, {path.parent}")
     raise DataError(
         f"{path}: not a data source\n"
         f"  found: a file of {path.stat().st_size} bytes of an unknown kind\n"
-        f"  fix:   name {_KINDS}"
+        f"  fix:   use {_KINDS}"
     )
 
 
 def walk(folder: Path) -> Iterator[str]:
-    """The files below a folder, as sorted names relative to it with forward slashes; links to folders are followed."""
+    """Yield all files below a folder, as sorted relative names with forward slashes; links to folders are followed."""
     seen: set[str] = set()
     for parent, children, files in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(parent)
@@ -169,19 +169,20 @@ def walk(folder: Path) -> Iterator[str]:
 
 
 def _refuse(error: OSError) -> None:
-    """A folder that may not be listed is not the same as an empty one."""
-    raise DataError(f"{error.filename}: cannot be listed ({error.strerror})\n  fix:   chmod u+rx, or ask its owner")
+    """Raise DataError for a folder that cannot be listed, which must not pass for an empty one."""
+    fix = "run chmod u+rx on it, or ask its owner"
+    raise DataError(f"{error.filename}: cannot be listed ({error.strerror})\n  fix:   {fix}")
 
 
 def fingerprint(path: Path, *, but: Path | None = None) -> str:
-    """A hash of the names, sizes and times of the files of a source, to know it again without reading it.
+    """Return a hash of the names, sizes and times of the files of a source, to recognize it without reading it.
 
     Args:
-        path: the source.
-        but: a folder, perhaps inside of the source, that does not count, nor does ``BUT.anything`` beside it.
+        path: path of the source.
+        but: folder to ignore if it is inside the source, as well as ``BUT.anything`` next to it.
 
     Raises:
-        DataError: if there is no such path.
+        DataError: if the path does not exist.
     """
     if not path.exists():
         raise missing(path)
@@ -202,13 +203,13 @@ def fingerprint(path: Path, *, but: Path | None = None) -> str:
 
 
 def missing(path: Path) -> DataError:
-    """The error for a path that does not exist, with the names that come nearest."""
+    """Return the error for a path that does not exist, with the most similar names."""
     parent = path.parent
     while not parent.is_dir() and parent != parent.parent:
         parent = parent.parent
     wanted = path.relative_to(parent).parts[0] if path != parent else path.name
     names = sorted(child.name for child in parent.iterdir() if not child.name.startswith("."))
     near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.6)
-    found = ", ".join(near or names[:5]) or "nothing"
-    fix = f"name {parent / near[0]}" if near else f"name {_KINDS}"
+    found = ", ".join(near or names[:5]) + (", ..." if len(names) > 5 and not near else "") or "nothing"
+    fix = f"use {parent / near[0]}" if near else f"use {_KINDS}"
     return DataError(f"{path}: no such file or folder\n  found: in {parent}: {found}\n  fix:   {fix}")

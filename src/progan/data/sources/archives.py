@@ -1,4 +1,4 @@
-"""Images inside zip and tar files and WebDataset shards, read in place: nothing is extracted to disk."""
+"""Images in zip and tar files and WebDataset shards, read in place: nothing is extracted to disk."""
 
 import itertools
 import json
@@ -19,21 +19,25 @@ from progan.data.sources.names import folder_labels, is_hidden, pick_images, str
 from progan.errors import DataError
 
 HELD_BYTES = 2 << 30
-"""Most memory for members of a compressed tar that come before their turn [bytes]."""
+"""Maximum memory for members of a compressed tar that are read before their turn [bytes]."""
 
 MEMBER_BYTES = 512 << 20
-"""Most bytes of one file of an archive; more marks a bomb."""
+"""Maximum size of one unpacked file of an archive [bytes]; anything larger is taken for a decompression bomb."""
 _HEADER_BYTES = 1 << 20  # of a long name or extended header of a tar
 _HEADERS = (b"x", b"g", b"X", b"L", b"K")  # types of members that tell about the next one
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
-"""Of shards in a folder."""
+"""File name extensions of shards in a folder."""
 
 _BROKEN_TAR = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, KeyError)
 _BROKEN_ZIP = (zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError, NotImplementedError)
 
 
 def zip_source(path: Path) -> Source:
-    """The images of a zip file."""
+    """Return the images of a zip file.
+
+    Raises:
+        DataError: if it is broken, contains no images, or has a name that points outside the archive.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             everything = [info for info in archive.infolist() if not info.is_dir()]
@@ -45,7 +49,7 @@ def zip_source(path: Path) -> Source:
         raise DataError(
             f"{path}: an LMDB cannot be read inside a zip\n"
             f"  found: {databases[0]}, {members[databases[0]].file_size / 1e9:.1f} GB unpacked\n"
-            f"  fix:   unzip {path.name}, then name the folder {PurePosixPath(databases[0]).parent}"
+            f"  fix:   unzip {path.name}, then pass the folder {PurePosixPath(databases[0]).parent}"
         )
     names = pick_images(path, members)
 
@@ -69,10 +73,10 @@ def zip_source(path: Path) -> Source:
 
 
 def list_tar(path: Path) -> dict[str, tarfile.TarInfo]:
-    """The files of a tar, compressed or not, by name.
+    """Return the files of a tar, compressed or not, by name.
 
     Raises:
-        DataError: if the archive is broken, or a name in it leads out of the archive.
+        DataError: if the archive is broken, or has a name that points outside the archive.
     """
     everything: list[tarfile.TarInfo] = []
     try:
@@ -88,7 +92,7 @@ def list_tar(path: Path) -> dict[str, tarfile.TarInfo]:
 
 
 class _Member(tarfile.TarInfo):
-    """A member whose header must be sound: Python takes a damaged one, or none, for the end of the archive."""
+    """Member of a tar whose header must be intact; Python takes a damaged or missing one for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -97,7 +101,7 @@ class _Member(tarfile.TarInfo):
         except tarfile.HeaderError as error:
             if buf == bytes(tarfile.BLOCKSIZE):  # the end
                 raise
-            raise tarfile.ReadError(f"cut off or damaged: {error}") from error
+            raise tarfile.ReadError(f"truncated or damaged: {error}") from error
         if member.size < 0:
             raise tarfile.ReadError(f"a size of {member.size} bytes")
         if member.type in _HEADERS and member.size > _HEADER_BYTES:  # it would be read into memory at once
@@ -106,7 +110,7 @@ class _Member(tarfile.TarInfo):
 
 
 def tar_source(path: Path, members: dict[str, tarfile.TarInfo]) -> Source:
-    """The images of a tar whose files are already listed; labels may lie beside them (WebDataset)."""
+    """Return the images of a tar whose files are already listed, with labels from files next to them (WebDataset)."""
     names = pick_images(path, members)
 
     def read(positions: Sequence[int]) -> Iterator[Payload]:
@@ -121,7 +125,7 @@ def tar_source(path: Path, members: dict[str, tarfile.TarInfo]) -> Source:
 
 
 def shards_source(folder: Path, files: Sequence[str]) -> Source:
-    """The images of several tars, one after the other; names begin with that of the tar."""
+    """Return the images of several tars, one after the other; each name begins with that of its tar."""
     shards = [(file, tar_source(folder / file, list_tar(folder / file))) for file in sorted(files)]
     labels, classes = folder_labels([name for _, shard in shards for name in shard.names])
     whole = joined(f"shards {folder.resolve().name}", [within(file, shard) for file, shard in shards])
@@ -131,7 +135,7 @@ def shards_source(folder: Path, files: Sequence[str]) -> Source:
 def _own_labels(
     path: Path, names: list[str], members: Iterable[str], read: Callable[[Sequence[str]], Iterator[Payload]]
 ) -> Table | None:
-    """Labels of dataset.json at the top, else those of KEY.cls or KEY.json beside the images; None without any."""
+    """Read labels from dataset.json at the top, else from KEY.cls or KEY.json next to the images; None without any."""
     files = [name for name in members if not is_hidden(name)]
     inside = sorted((name for name in files if PurePosixPath(name).name == "dataset.json"), key=len)
     try:
@@ -148,25 +152,26 @@ def _own_labels(
                 found = {side: parse(as_bytes(data)) for side, data in zip(wanted, read(wanted), strict=True)}
                 return _beside([(name, *found[side]) for name, side in pairs])
     except (ValueError, DataError) as error:
-        raise DataError(f"{path}: labels inside cannot be read ({error})\n  fix:   --labels none or FILE") from error
+        fix = "use --labels none, or --labels FILE with other labels"
+        raise DataError(f"{path}: the labels in it cannot be read ({error})\n  fix:   {fix}") from error
     return None
 
 
 def _key(name: str) -> str:
-    """A sample's path up to the first dot of its base name, as WebDataset has it."""
+    """Path of a sample up to the first dot of its base name, as WebDataset defines it."""
     file = PurePosixPath(name)
     return str(file.with_name(file.name.split(".", 1)[0] or file.name))
 
 
 def as_bytes(data: Payload) -> bytes:
-    """The payload of a file that is needed; raises its DataError if it could not be read."""
+    """Return the payload of a file as bytes; raise its DataError if it could not be read."""
     if not isinstance(data, bytes):
         raise data if isinstance(data, DataError) else TypeError(type(data))
     return data
 
 
 _Facts = tuple[str | int | None, dict[str, Any]]
-"""Class of an image, and what else is said of it."""
+"""Class of an image, and its further attributes."""
 
 
 def _from_cls(data: bytes) -> _Facts:
@@ -186,7 +191,7 @@ def _from_json(data: bytes) -> _Facts:
 
 
 def _beside(facts: Sequence[tuple[str, str | int | None, dict[str, Any]]]) -> Table:
-    """What lies beside images, of those that have a class."""
+    """Table of the labels next to the images, for the images that have a class."""
     files, labels, more = [], [], []
     for file, label, others in facts:
         if label is not None:
@@ -198,7 +203,7 @@ def _beside(facts: Sequence[tuple[str, str | int | None, dict[str, Any]]]) -> Ta
 
 
 def read_tar(path: Path, wanted: Sequence[tarfile.TarInfo]) -> Iterator[Payload]:
-    """The contents of members of a tar, in the wanted order and in one pass over a compressed archive.
+    """Yield the contents of members of a tar in the given order, in one pass over a compressed archive.
 
     Raises:
         DataError: if the archive is broken, or too much of it would have to be held in memory.
@@ -230,45 +235,45 @@ def _member_bytes(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | 
     except (KeyError, RecursionError):  # links may go round
         file = None
     if file is None:
-        return DataError(f"is a link to {member.linkname!r}, which is not in the archive")
+        return DataError(f"a link to {member.linkname!r}, which is not in the archive")
     return _too_large(file.seek(0, 2)) or (file.seek(0), file.read())[1] if member.islnk() else file.read()
 
 
 def _too_large(size: int) -> DataError | None:
     if size <= MEMBER_BYTES:
         return None
-    return DataError(f"would unpack to {size} bytes, more than the {MEMBER_BYTES} allowed; pack it as a smaller file")
+    return DataError(f"unpacks to {size} bytes, more than the {MEMBER_BYTES} allowed; replace it with a smaller file")
 
 
 def _check_held(path: Path, held: dict[int, bytes | DataError], member: tarfile.TarInfo) -> None:
-    """Going back in a compressed file means to unpack it from its start, so early members wait in memory."""
+    """Limit the members that wait in memory, because going back in a compressed file means starting over."""
     if len(held) > 1 and sum(len(data) for data in held.values() if isinstance(data, bytes)) > HELD_BYTES:
         raise DataError(
-            f"{path}: the files of this compressed tar are not sorted, and too large to wait in memory for their turn\n"
+            f"{path}: the files of this compressed tar are not sorted by name, and too large to be sorted in memory\n"
             f"  found: {len(held)} files before {member.name!r}\n"
-            f"  fix:   unpack the compression alone (gunzip, bunzip2, unxz) and name the .tar"
+            f"  fix:   decompress it (gunzip, bunzip2 or unxz) and pass the .tar"
         )
 
 
 def _refuse_escapes(path: Path, names: Iterable[str]) -> None:
-    """A name that leads out of the archive marks a hostile file, even though nothing is extracted."""
+    """Reject names that point outside the archive: they mark a hostile file, even though nothing is extracted."""
     for name in names:
         parts = re.split(r"[/\\]", name)
         if ".." in parts or parts[0] == "" or re.fullmatch("[A-Za-z]:", parts[0]):
             raise DataError(
-                f"{path}: refused, because a name in it leads out of the archive\n"
+                f"{path}: rejected, because a name in it points outside the archive\n"
                 f"  found: {name!r}\n"
-                f"  fix:   pack the archive again with relative names"
+                f"  fix:   create the archive again with relative names"
             )
 
 
 def _broken(path: Path, kind: str, error: BaseException, readable: Sequence[str] = ()) -> DataError:
     size = f"{path.stat().st_size if path.exists() else 0} bytes"
     found = f"{size}; {len(readable)} files before the damage, the last one {readable[-1]!r}" if readable else size
-    rescue = f", or unpack what is readable with 'tar -xf {path.name}' and name that folder" if readable else ""
-    rescue = f", or save what is readable with 'zip -FF {path.name} --out saved.zip'" if kind == "zip" else rescue
+    rescue = f", or extract the readable files with 'tar -xf {path.name}' and pass their folder" if readable else ""
+    rescue = f", or recover the readable files with 'zip -FF {path.name} --out saved.zip'" if kind == "zip" else rescue
     return DataError(
         f"{path}: not a readable {kind} file ({type(error).__name__}: {error})\n"
         f"  found: {found}\n"
-        f"  fix:   download or pack it again{rescue}"
+        f"  fix:   download or create it again{rescue}"
     )

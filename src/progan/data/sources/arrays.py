@@ -1,4 +1,4 @@
-"""Data sets that come as arrays: MNIST's idx files and the Python versions of CIFAR-10 and CIFAR-100."""
+"""Data sets distributed as arrays: MNIST's idx files and the Python versions of CIFAR-10 and CIFAR-100."""
 
 import gzip
 import re
@@ -31,9 +31,9 @@ class _Cifar:
     labels: str
     """Key of the labels in a batch."""
     meta: str
-    """File with the names of the classes."""
+    """File that contains the names of the classes."""
     class_names: str
-    """Their key in it."""
+    """Key of the names of the classes in that file."""
     classes: int
 
     def batches(self, split: str) -> tuple[str, ...]:
@@ -50,27 +50,33 @@ _CIFAR_100 = _Cifar(
 
 
 def is_idx(path: Path) -> bool:
-    """Whether a file is called like MNIST's images."""
+    """Return whether a file is named like the images of MNIST."""
     return _IDX_NAME.fullmatch(path.name) is not None
 
 
 def idx_files(folder: Path) -> list[Path]:
-    """The idx image files right inside a folder; of a file and its .gz only the file."""
+    """Return the idx image files directly in a folder; a .gz is omitted if the unpacked file is there too."""
     found = sorted(path for path in folder.iterdir() if path.is_file() and is_idx(path))
     return [path for path in found if path.suffix != ".gz" or path.with_suffix("") not in found]
 
 
 def idx_source(path: Path, files: Sequence[Path], split: str) -> Source:
-    """MNIST, Fashion-MNIST and the like: a folder of idx files, or one such file (then ``split`` does not matter).
+    """Return the images of MNIST, Fashion-MNIST and similar data sets: a folder of idx files, or one such file.
+
+    Args:
+        path: folder, or one file.
+        files: image files in the folder, or the one file.
+        split: 'train', 'test' or 'all'; ignored for one file.
 
     Raises:
-        DataError: if the split is not there, or a file is broken.
+        DataError: if the split is missing, or a file is broken.
     """
     chosen = list(files) if path.is_file() else _choose_split(path, files, split)
     images = [_read_idx(file, "images") for file in chosen]
     labels = [_labels_of(file, len(pixels)) for file, pixels in zip(chosen, images, strict=True)]
     if len({pixels.shape[1:] for pixels in images}) > 1:
-        raise DataError(f"{path}: {', '.join(f.name for f in chosen)} hold images of different sizes; name one of them")
+        names = ", ".join(f.name for f in chosen)
+        raise DataError(f"{path}: {names} contain images of different sizes; pass one of these files")
     whole = zip(chosen, images, labels, strict=True)
     parts = [_part(file.name, pixels, numbers, _digits(numbers), "pad") for file, pixels, numbers in whole]
     return joined(f"idx files {path.name}", parts)
@@ -81,7 +87,7 @@ def _digits(labels: np.ndarray | None) -> tuple[str, ...]:
 
 
 def _choose_split(folder: Path, files: Sequence[Path], split: str) -> list[Path]:
-    """The files of a split, training files first."""
+    """Return the files of a split, training files first."""
     train, test = [f for f in files if "train" in f.name], [f for f in files if "train" not in f.name]
     chosen = {"train": train, "test": test, "all": train + test}[split]
     found = ", ".join(f.name for f in files)
@@ -89,22 +95,23 @@ def _choose_split(folder: Path, files: Sequence[Path], split: str) -> list[Path]
         raise DataError(
             f"{folder}: no idx images of the split {split!r}\n"
             f"  found: {found}\n"
-            f"  fix:   --split {'train' if train else 'test'}"
+            f"  fix:   use --split {'train' if train else 'test'}"
         )
     if len(train) > 1 or len(test) > 1:
-        raise DataError(f"{folder}: several data sets in one folder\n  found: {found}\n  fix:   name one of them")
+        fix = "pass one of these files"
+        raise DataError(f"{folder}: several data sets in one folder\n  found: {found}\n  fix:   {fix}")
     return chosen
 
 
 def _labels_of(file: Path, count: int) -> np.ndarray | None:
-    """The labels that belong to an image file, if they are there."""
+    """Return the labels that belong to an image file, or None if there are none."""
     stem = file.name.removesuffix(".gz").replace("-images", "-labels").replace("idx3", "idx1")
     for path in (file.with_name(stem), file.with_name(stem + ".gz")):
         if path.is_file():
             labels = _read_idx(path, "labels")
             if len(labels) != count:
                 raise DataError(
-                    f"{path}: labels that do not fit\n"
+                    f"{path}: the labels do not match the images\n"
                     f"  found: {len(labels)} labels and {count} images in {file.name}\n"
                     f"  fix:   download both again"
                 )
@@ -113,7 +120,7 @@ def _labels_of(file: Path, count: int) -> np.ndarray | None:
 
 
 def _read_idx(path: Path, kind: str) -> np.ndarray:
-    """The array of an idx file: uint8 [N, H, W] for images, [N] for labels."""
+    """Read the array of an idx file: uint8 [N, H, W] for images, [N] for labels."""
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (EOFError, OSError, zlib.error) as error:
@@ -122,8 +129,8 @@ def _read_idx(path: Path, kind: str) -> np.ndarray:
     if len(data) < 4 or magic != _MAGIC[kind]:
         raise DataError(
             f"{path}: not an idx file of {kind}\n"
-            f"  found: magic number {magic:#010x}, wanted {_MAGIC[kind]:#010x}\n"
-            f"  fix:   download it again (some mirrors answer with a web page)"
+            f"  found: magic number {magic:#010x}, expected {_MAGIC[kind]:#010x}\n"
+            f"  fix:   download it again (some mirrors send a web page instead)"
         )
     rank = magic & 0xFF
     header = 4 + 4 * rank
@@ -131,14 +138,14 @@ def _read_idx(path: Path, kind: str) -> np.ndarray:
     if len(data) < header or len(data) != header + int(np.prod(shape, dtype=object)):
         raise DataError(
             f"{path}: truncated idx file\n"
-            f"  found: {len(data)} bytes, wanted {header + int(np.prod(shape, dtype=object))} for shape {list(shape)}\n"
+            f"  found: {len(data)} bytes, expected {header + int(np.prod(shape, dtype=object))} for {list(shape)}\n"
             f"  fix:   download it again"
         )
     return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
 
 
 def is_cifar(names: Sequence[str]) -> bool:
-    """Whether files of these names, without folders, are the Python version of CIFAR-10 or CIFAR-100."""
+    """Return whether files of these names, without folders, are the Python version of CIFAR-10 or CIFAR-100."""
     return _which_cifar(names) is not None
 
 
@@ -149,23 +156,23 @@ def _which_cifar(names: Sequence[str]) -> _Cifar | None:
 
 
 def cifar_source(path: Path, files: Mapping[str, Callable[[], bytes]], split: str) -> Source:
-    """The Python version of CIFAR-10, or of CIFAR-100 with its 100 fine labels.
+    """Return the images of the Python version of CIFAR-10, or of CIFAR-100 with its 100 fine labels.
 
     Args:
         path: folder or archive, for messages.
-        files: a function that reads it, for each file name.
+        files: function that reads each file, by file name.
         split: 'train', 'test' or 'all'.
 
     Raises:
-        DataError: if a batch is missing or broken, or its pickle asks for anything but arrays.
+        DataError: if a batch is missing or broken, or its pickle contains anything other than arrays.
     """
     kind = _which_cifar(list(files)) or _CIFAR_10
     wanted = kind.batches(split)
     if missing := [name for name in wanted if name not in files]:
         raise DataError(
-            f"{path}: {kind.name} without {', '.join(missing)}\n"
+            f"{path}: incomplete {kind.name}, {', '.join(missing)} missing\n"
             f"  found: {', '.join(sorted(files))}\n"
-            f"  fix:   unpack {kind.archive} again, or choose another --split"
+            f"  fix:   unpack {kind.archive} again, or use another --split"
         )
     batches = [_cifar_batch(kind, f"{path}/{name}", files[name]()) for name in wanted]
     classes = tuple(str(i) for i in range(kind.classes))
@@ -178,14 +185,14 @@ def cifar_source(path: Path, files: Mapping[str, Callable[[], bytes]], split: st
 
 
 def _text_keys(content: Any) -> dict[str, Any]:
-    """A dictionary with text for keys, which are bytes in pickles of Python 2; an empty one of anything else."""
+    """Return a dictionary with its keys, which are bytes in pickles of Python 2, as text; empty for anything else."""
     return (
         {k.decode() if isinstance(k, bytes) else k: v for k, v in content.items()} if isinstance(content, dict) else {}
     )
 
 
 def _cifar_batch(kind: _Cifar, name: str, data: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 [N, 32, 32, 3] and labels int64 [N] of one batch."""
+    """Return the pixels uint8 [N, 32, 32, 3] and labels int64 [N] of one batch."""
     batch = _text_keys(load_arrays(data, name))
     pixels, labels = batch.get("data"), batch.get(kind.labels, ())
     if isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8 and pixels.shape[1:] == (3072,):
@@ -194,7 +201,7 @@ def _cifar_batch(kind: _Cifar, name: str, data: bytes) -> tuple[np.ndarray, np.n
             return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), np.array(labels, np.int64)
     raise DataError(
         f"{name}: not a batch of {kind.name}\n"
-        f"  found: {', '.join(map(str, batch)) or 'no dictionary'}; wanted 'data' [N, 3072] and its {kind.labels!r}\n"
+        f"  found: {', '.join(map(str, batch)) or 'no dictionary'}; expected 'data' [N, 3072] and {kind.labels!r}\n"
         f"  fix:   download {kind.archive} again"
     )
 

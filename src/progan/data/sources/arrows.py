@@ -1,4 +1,4 @@
-"""Columns of Arrow tables: which one holds the images and which one the labels, and what the others say."""
+"""Columns of Arrow tables: images, labels, and further attributes."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -13,15 +13,17 @@ from progan.errors import DataError
 
 _LABEL_NAMES = ("label", "labels", "fine_label", "class", "y")
 Parts = Sequence[tuple[Path, Callable[[str], Any]]]
-"""Files, and what reads a column of each by its name."""
+"""Files, each with a function that reads a column by its name."""
 
 
 def image_columns(file: Path, schema: Any) -> tuple[str, str | None, tuple[str, ...]]:
-    """Column of the images (with a dot, inside a struct), column of the labels if any, and the names of the classes.
+    """Find the column of the images, the column of the labels or None, and the names of the classes.
+
+    The column of the images has a dot in its name if it is inside a struct.
 
     Args:
-        file: for messages.
-        schema: of Arrow, perhaps with the hub's notes.
+        file: file name for messages.
+        schema: Arrow schema, with or without the metadata of the Hugging Face Hub.
 
     Raises:
         DataError: if there is no column of images.
@@ -43,7 +45,7 @@ def image_columns(file: Path, schema: Any) -> tuple[str, str | None, tuple[str, 
         raise DataError(
             f"{file}: no column of encoded images\n"
             f"  found: {', '.join(f'{field.name} {field.type}' for field in schema)[:300]}\n"
-            f"  fix:   name a parquet file with a column of struct<bytes, path> or binary"
+            f"  fix:   use a file with a column of type struct<bytes, path> or binary"
         )
     numbers = [field.name for field in schema if types.is_integer(field.type)]
     usual = [name for name in _LABEL_NAMES if name in numbers]
@@ -55,12 +57,12 @@ def image_columns(file: Path, schema: Any) -> tuple[str, str | None, tuple[str, 
 
 
 def labels_of(parts: Parts, column: str | None, classes: tuple[str, ...]) -> tuple[list[int] | None, tuple[str, ...]]:
-    """Labels and classes; none if all labels are -1 or missing, as in test sets whose labels are secret.
+    """Read the labels and classes; there are none if all labels are -1 or missing, as in test sets with secret labels.
 
     Args:
         parts: all files.
-        column: None if there is none.
-        classes: their names, if they are known.
+        column: name of the column of labels, or None if there is none.
+        classes: names of the classes, if they are known.
 
     Raises:
         DataError: if some labels are missing or above the number of classes, or a file is broken.
@@ -82,25 +84,25 @@ def labels_of(parts: Parts, column: str | None, classes: tuple[str, ...]) -> tup
         raise DataError(
             f"{parts[0][0]}: some images have no label in {column!r}\n"
             f"  found: {int((labels < 0).sum())} of {len(labels)}, the first is image {int((labels < 0).argmax())}\n"
-            f"  fix:   --split, or name the files that are labelled"
+            f"  fix:   use another --split, pass only the labeled files, or use --labels none"
         )
     classes = classes or tuple(str(i) for i in range(int(labels.max()) + 1))
     if labels.max() >= len(classes):
         raise DataError(
-            f"{parts[0][0]}: label {labels.max()} in {column!r}, but only {len(classes)} classes\n"
+            f"{parts[0][0]}: label {labels.max()} in column {column!r}, but only {len(classes)} classes\n"
             f"  fix:   download it again"
         )
     return labels.tolist(), classes
 
 
 def other_columns(parts: Parts, schema: Any, count: int, but: Sequence[str | None]) -> tuple[Column, ...]:
-    """What further columns of numbers, text and lists of numbers say of the images; others are left out.
+    """Read the further columns of numbers, text and lists of numbers; columns of other types are ignored.
 
     Args:
         parts: all files.
-        schema: of the first one.
-        count: images of all files.
-        but: names of columns that do not count.
+        schema: Arrow schema of the first file.
+        count: number of images in all files.
+        but: names of columns to ignore.
 
     Raises:
         DataError: if a file is broken.
@@ -122,7 +124,7 @@ def _are_classes(values: np.ndarray, count: int) -> bool:
 
 
 def _cells(parts: Parts, field: Any, count: int) -> Sequence[Any] | np.ndarray | None:
-    """A column of all files; None if it is of another kind, or not of one kind in all of them."""
+    """Read a column of all files; None if its type is not supported or differs between files."""
     chunks = _chunks(parts, field)
     if (kind := _kind(field.type)) == "text":
         return _texts(chunks, count)
@@ -134,7 +136,7 @@ def _cells(parts: Parts, field: Any, count: int) -> Sequence[Any] | np.ndarray |
 
 
 def _kind(of: Any) -> str:
-    """'number', 'text', 'list' of numbers, or '' for what is of no use here."""
+    """Return 'number', 'text', 'list' (of numbers), or '' for an unsupported type."""
     import pyarrow.types as types
 
     if types.is_boolean(of) or types.is_integer(of) or types.is_floating(of):
@@ -147,7 +149,7 @@ def _kind(of: Any) -> str:
 
 
 def _chunks(parts: Parts, field: Any) -> Iterator[Any]:
-    """The arrays of a column, file by file; None for a file that lacks it or has it of another kind."""
+    """Yield the arrays of a column, file by file; None for a file in which it is missing or has a different type."""
     for file, read in parts:
         try:
             data = read(field.name)
@@ -160,12 +162,12 @@ def _chunks(parts: Parts, field: Any) -> Iterator[Any]:
 
 
 def _array(chunk: Any) -> np.ndarray:
-    """Numbers of an array, NaN where they are missing."""
+    """Return the numbers of an array, NaN where they are missing."""
     return (chunk.cast("float64") if chunk.null_count else chunk).to_numpy(zero_copy_only=False)
 
 
 def _texts(chunks: Iterator[Any], count: int) -> list[str | None] | None:
-    """All texts, unless there are so many that they cannot be classes."""
+    """Return all texts, or None if there are too many different ones to be classes."""
     seen: dict[str | None, str | None] = {}
     texts: list[str | None] = []
     for chunk in chunks:
@@ -178,7 +180,7 @@ def _texts(chunks: Iterator[Any], count: int) -> list[str | None] | None:
 
 
 def _lists(chunks: Iterator[Any]) -> np.ndarray | None:
-    """Lists of numbers [N, K], if all are equally long."""
+    """Return lists of numbers as an array [N, K], or None if their lengths differ."""
     import pyarrow.compute
 
     arrays, known, lengths = [], [], set()
@@ -206,12 +208,12 @@ def _unreadable(file: Path, column: str, error: Exception) -> DataError:
 
 
 def first_line(error: BaseException) -> str:
-    """What an exception says first."""
+    """Return the first line of the message of an exception."""
     return str(error).partition("\n")[0]
 
 
 def _features(schema: Any) -> dict[str, dict]:
-    """What the hub noted about the columns; nothing if the notes cannot be understood."""
+    """Return the hub's metadata about the columns; empty if there is none or it is not valid."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
         return {name: kind for name, kind in features.items() if isinstance(kind, dict)}

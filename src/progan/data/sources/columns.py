@@ -1,4 +1,4 @@
-"""Columns of labels out of the cells of files: numbers as they are, text as classes."""
+"""Columns of labels from the cells of files: numbers as they are, text as classes."""
 
 import itertools
 import re
@@ -11,21 +11,21 @@ import numpy as np
 from progan.data.columns import Column
 
 MOST_NAMES = 1000
-"""Texts that may all be different from one another and still be classes."""
+"""Largest number of texts that may all be different and still be classes."""
 _WHOLE, _NUMBER = re.compile(r"[+-]?[0-9]+"), re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _MISSING = frozenset({"", "na", "n/a", "nan", "null", "none"})
 
 
 def column(name: str, cells: Sequence[Any] | np.ndarray) -> Column | None:
-    """A cell for each image as a column, or None if it cannot be one.
+    """Convert one cell per image to a column, or return None if that is not possible.
 
-    Whole numbers, true and false are int64, other numbers float32, lists of numbers of one length [N, K]; where some
-    are missing, all are float32, and NaN stands for those. Text becomes classes in the order of their names, unless
-    nearly every text is another one, like those of file names: see ``is_text_of_its_own``.
+    Whole numbers and booleans become int64, other numbers float32, and lists of numbers of one length [N, K]. If some
+    are missing, all become float32, with NaN for the missing ones. Text becomes classes in the order of their names,
+    unless nearly every text is different, like file names: see ``is_text_of_its_own``.
 
     Args:
-        name: of the column.
-        cells: numbers, text, lists of numbers or None; an array of numbers [N] or [N, K] goes faster.
+        name: name of the column.
+        cells: numbers, text, lists of numbers or None; an array of numbers [N] or [N, K] is faster.
     """
     if isinstance(cells, np.ndarray):
         return _of_numbers(name, cells)
@@ -43,12 +43,12 @@ def column(name: str, cells: Sequence[Any] | np.ndarray) -> Column | None:
 
 
 def is_text_of_its_own(distinct: int, count: int) -> bool:
-    """Whether so many distinct texts of so many images are names, captions and the like, and not classes."""
+    """Return whether ``distinct`` different texts of ``count`` images are names or captions rather than classes."""
     return distinct > MOST_NAMES and 2 * distinct > count
 
 
 def without_clashes(columns: Iterable[Column], taken: Collection[str]) -> tuple[Column, ...]:
-    """Columns of different names; those that others have get a number.
+    """Return the columns with unique names, by appending a number to names that are already taken.
 
     >>> [c.name for c in without_clashes([Column(name, np.zeros(1)) for name in ("a", "b", "a")], {"b"})]
     ['a', 'b_2', 'a_2']
@@ -81,7 +81,7 @@ def _of_texts(name: str, cells: Sequence[Any]) -> Column | None:
 
 
 def _numbers(cells: Sequence[Any]) -> np.ndarray | None:
-    """Numbers [N] or [N, K], or None if these are something else."""
+    """Return an array of numbers [N] or [N, K], or None if the cells are not numbers."""
     lists = all(isinstance(cell, list | tuple) for cell in cells)
     if lists and len({len(cell) for cell in cells}) != 1:
         return None
@@ -97,7 +97,7 @@ def _numbers(cells: Sequence[Any]) -> np.ndarray | None:
 
 
 def _parsed(text: str) -> bool | int | float | str | None:
-    """The number that a text is, the text itself if it is none, or None if it says that something is missing.
+    """Return a text as a number if possible, as None if it stands for a missing value, else unchanged.
 
     >>> _parsed("True"), _parsed(" 007"), _parsed("-.5e1"), _parsed("seven"), _parsed("n/a")
     (True, 7, -5.0, 'seven', None)

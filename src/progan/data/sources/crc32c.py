@@ -1,4 +1,4 @@
-"""The checksum CRC-32C (Castagnoli) of many rows of bytes at once."""
+"""CRC-32C (Castagnoli) checksums of many rows of bytes at once."""
 
 import functools
 
@@ -9,10 +9,10 @@ _PREFIX = np.frombuffer(b"\x54\x64\x1f\x64", np.uint8)  # brings a register of z
 
 
 def crc32c(data: np.ndarray) -> np.ndarray:
-    """CRC-32C (Castagnoli) of each row.
+    """Return the CRC-32C (Castagnoli) of each row.
 
-    The sum is linear and blind to leading zeros, so the first part of a row, advanced over the second, may be added
-    to the second: each such step halves what is left, with one look-up for two bytes.
+    The checksum is linear and ignores leading zeros, so the first part of a row, advanced over the second, can be
+    added to the second. Each such step halves the remaining data, with one table lookup per two bytes.
 
     Shape: uint8 [..., L] -> uint32 [...].
 
@@ -41,7 +41,7 @@ def _advanced(register: np.ndarray, doublings: int) -> np.ndarray:
 
 @functools.cache
 def _tables(doublings: int) -> np.ndarray:
-    """What ``_advanced`` makes of every lower and every upper half of a register: uint32 [2, 65536]."""
+    """Results of ``_advanced`` for every lower and every upper half of a register: uint32 [2, 65536]."""
     bits = np.uint32(1) << np.arange(32, dtype=np.uint32)
     if doublings:
         bits = _advanced(_advanced(bits, doublings - 1), doublings - 1)

@@ -1,6 +1,6 @@
-"""Data sets of the Hugging Face hub by name, and folders that ``save_to_disk`` of its library wrote.
+"""Data sets of the Hugging Face Hub by name, and folders written by ``save_to_disk`` of its library.
 
-The library ``datasets`` downloads and converts; what it leaves are Arrow files, which are read here in place.
+The library ``datasets`` downloads and converts them to Arrow files, which are read here in place.
 """
 
 import json
@@ -17,31 +17,32 @@ from progan.errors import DataError
 
 _NAME = re.compile(r"hf:(?P<repo>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?(?::(?P<config>.+))?")
 _MOST = 200  # characters of a foreign message
-_NO_PACKAGE = "{}: needs one more package\n  fix:   pip install 'progan[hf]'"
+_NO_PACKAGE = "{}: reading it requires another package\n  fix:   pip install 'progan[hf]'"
 
 
 def is_hub_name(name: str) -> bool:
-    """Whether this is meant for the hub: hf:OWNER/NAME, perhaps with @REVISION and :CONFIGURATION."""
+    """Return whether a name refers to the Hub: hf:OWNER/NAME, optionally with @REVISION and :CONFIG."""
     return name.startswith("hf:")
 
 
 def hub_source(name: str, split: str) -> tuple[Path, Source]:
-    """A data set of the hub, downloaded into the cache of ``datasets`` unless it is there, and the folder it lies in.
+    """Return the folder and the images of a data set of the Hub, downloaded into the cache of ``datasets`` if needed.
 
-    Splits other than train and test are part of 'all'. Nothing from the hub is run: ``datasets`` has not been able to
-    since version 4.
+    Splits other than train and test are part of 'all'. No code from the Hub is run, which ``datasets`` has not
+    supported since version 4.
 
     Raises:
-        DataError: if the library is missing, there is no such data set, split or configuration, nobody answers, or
-            there is no column of images.
+        DataError: if the library is missing, there is no such data set, split or configuration, the Hub cannot be
+            reached, or there is no column of images.
     """
     match = _NAME.fullmatch(name)
     if match is None:
-        raise DataError(f"{name!r}: not the name of a data set of the hub\n  fix:   hf:OWNER/NAME[@REVISION][:CONFIG]")
+        fix = "use hf:OWNER/NAME[@REVISION][:CONFIG]"
+        raise DataError(f"{name!r}: not the name of a data set on the Hugging Face Hub\n  fix:   {fix}")
     if Path(match["repo"]).exists():
         raise DataError(
-            f"{name}: there is also a folder {match['repo']} here, which would be read instead\n"
-            f"  fix:   type this in another folder, or 'progan prepare {match['repo']} STORE' for that folder"
+            f"{name}: the local folder {match['repo']} has the same name and would be read instead\n"
+            f"  fix:   run this in another folder, or run 'progan prepare {match['repo']} STORE' to read that folder"
         )
     loaded = _load(name, match["repo"], match["config"], match["revision"])
     files = {part: [Path(file["filename"]) for file in data.cache_files] for part, data in loaded.items()}
@@ -51,7 +52,7 @@ def hub_source(name: str, split: str) -> tuple[Path, Source]:
 
 
 def _load(name: str, repo: str, config: str | None, revision: str | None) -> Mapping[str, Any]:
-    """All splits by name."""
+    """Load all splits, by name."""
     try:
         import datasets
     except ImportError:
@@ -62,13 +63,13 @@ def _load(name: str, repo: str, config: str | None, revision: str | None) -> Map
         return datasets.load_dataset(repo, config, revision=revision)  # type: ignore[return-value]
     except Exception as error:  # it lets through whatever went wrong below it
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        page, fix = f"https://huggingface.co/datasets/{repo}", "look at {}"
+        page, fix = f"https://huggingface.co/datasets/{repo}", "see {}"
         if "onfig" in reason:
-            fix = f"hf:{repo}:CONFIG"
+            fix = f"use hf:{repo}:CONFIG with one of its configurations"
         elif isinstance(error, ConnectionError):
-            fix = "run this again when there is a connection; what was downloaded is kept ({})"
+            fix = "run this again when {} can be reached; finished downloads are kept"
         elif "NotFound" in reason:
-            fix = "look for the right name at {}; one that is not public needs 'hf auth login'"
+            fix = "check the name at {}; a private data set requires 'hf auth login'"
         raise DataError(
             f"{name}: cannot be loaded\n"
             f"  found: {reason if len(reason) <= _MOST else reason[:_MOST] + '...'}\n"
@@ -77,7 +78,7 @@ def _load(name: str, repo: str, config: str | None, revision: str | None) -> Map
 
 
 def _cache_roots() -> tuple[Path, ...]:
-    """Where ``datasets`` keeps images that came as files of their own."""
+    """Folders in which ``datasets`` keeps images that are separate files."""
     from datasets import config
     from huggingface_hub import constants
 
@@ -85,7 +86,7 @@ def _cache_roots() -> tuple[Path, ...]:
 
 
 def saved_files(path: Path) -> dict[str, list[Path]]:
-    """The Arrow files of each split of a folder written by ``save_to_disk``; none if it is something else.
+    """Return the Arrow files of each split of a folder written by ``save_to_disk``; empty for any other folder.
 
     Raises:
         DataError: if the folder is damaged.
@@ -102,43 +103,42 @@ def saved_files(path: Path) -> dict[str, list[Path]]:
             for name, state in states.items()
         }
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a whole folder of save_to_disk ({error})\n  fix:   save it again") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{path}: incomplete folder of save_to_disk ({reason})\n  fix:   save it again") from error
 
 
 def saved_source(path: Path, files: Mapping[str, list[Path]], split: str) -> Source:
-    """A data set written by ``save_to_disk``.
+    """Return the images of a data set written by ``save_to_disk``.
 
     Raises:
-        DataError: if the split is not there, a file is broken, or there is no column of images.
+        DataError: if the split is missing, a file is broken, or there is no column of images.
     """
     return arrow_source(f"Arrow {path.resolve().name}", _choose_split(str(path), files, split))
 
 
 def _choose_split(name: str, files: Mapping[str, list[Path]], split: str) -> list[Path]:
-    """The files of a split; all of them if no split is called train or test."""
+    """Return the files of a split, or all files if no split is named train or test."""
     if split == "all" or not {"train", "test"} & set(files):
         return [file for part in files.values() for file in part]
     if chosen := files.get(split):
         return chosen
-    raise DataError(
-        f"{name}: no split {split!r}\n  found: {', '.join(files)}\n  fix:   --split train, --split test or --split all"
-    )
+    raise DataError(f"{name}: no split {split!r}\n  found: {', '.join(files)}\n  fix:   use --split train, test or all")
 
 
 def arrow_source(description: str, files: Sequence[Path], *, roots: Sequence[Path] = ()) -> Source:
-    """Encoded images and labels of Arrow files, which stay on the disk.
+    """Return the encoded images and labels of Arrow files, which stay on disk.
 
     Args:
-        description: kind and name.
-        files: streams of record batches, as ``datasets`` writes them.
-        roots: folders in which images may be that are files of their own; paths to elsewhere are not followed.
+        description: kind and name of the source.
+        files: streams of record batches, as written by ``datasets``.
+        roots: folders that may contain images as separate files; paths to other places are not followed.
 
     Raises:
         DataError: if a file is broken or has no column of images.
     """
     tables = [(file, _open(file)) for file in files]
     if not any(len(table) for _, table in tables):
-        raise DataError(f"{description}: no images\n  found: no rows\n  fix:   choose another --split")
+        raise DataError(f"{description}: contains no images\n  found: 0 rows\n  fix:   use another --split")
     schema = tables[0][1].schema
     column, label, classes = image_columns(files[0], schema)
     read = [(file, lambda name, table=table: table[name]) for file, table in tables]
@@ -155,7 +155,7 @@ def _reader(table: Any, column: str, roots: Sequence[Path]) -> Reader:
     def read(positions: Sequence[int]) -> Iterator[Payload]:
         for row in positions:
             value = table[field][row].as_py()
-            yield _payload(value or {}, roots) if inner else value or DataError("is empty")
+            yield _payload(value or {}, roots) if inner else value or DataError("no image in this row")
 
     return read
 
@@ -166,11 +166,11 @@ def _payload(image: Mapping[str, Any], roots: Sequence[Path]) -> Payload:
     path = Path(image.get("path") or "")
     if path.name and any(path.resolve().is_relative_to(root) for root in roots):
         return path
-    return DataError("has no bytes in the file; paths to files elsewhere are not followed")
+    return DataError("no image bytes in this row; paths to other files are not followed")
 
 
 def _open(file: Path) -> Any:
-    """A table in memory-mapped batches."""
+    """Open a table as memory-mapped batches."""
     try:
         import pyarrow
     except ImportError:

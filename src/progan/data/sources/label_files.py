@@ -1,4 +1,4 @@
-"""Files of labels: tables of text, CelebA's attributes and StyleGAN's dataset.json."""
+"""Label files: text tables, the attributes of CelebA, and the dataset.json of StyleGAN."""
 
 import csv
 import json
@@ -16,44 +16,52 @@ from progan.errors import DataError
 
 
 def read_labels(path: Path, column: str = "") -> Table:
-    """What a label file says.
+    """Read a label file.
 
-    In a table, the first column names the file. The class is the column that is wanted, the only other one, or the
-    one that is called 'label'; there need not be any.
+    The first column of a table is the file name. The classes are the column named ``column``, the only other one, or
+    the one named 'label', if there is one.
 
     Raises:
-        DataError: if it cannot be read, or has no such column.
+        DataError: if the file cannot be read or has no such column.
     """
     try:
         data = path.read_bytes()
         if path.suffix.lower() == ".json":
-            table = dataset_json(data)
+            table = dataset_json(data, where=str(path))
             if table is None or not table.files:
                 raise no_labels(path)
             return table
         return _from_text(path, data.decode("utf-8-sig"), column)
     except (OSError, ValueError, csv.Error) as error:
-        raise DataError(f"{path}: not a readable file of labels ({error})\n  fix:   save it as UTF-8 text") from error
+        fix = "repair it, or save it again as UTF-8 text"
+        raise DataError(f"{path}: not a readable label file ({error})\n  fix:   {fix}") from error
 
 
 def no_labels(path: Path) -> DataError:
-    """The error for a file that says nothing of the images."""
-    return DataError(f"{path}: no labels inside\n  fix:   --labels none, or name another file")
+    """Return the error for a label file without labels of the images."""
+    return DataError(f"{path}: contains no labels of these images\n  fix:   use --labels none, or another label file")
 
 
 def normal(name: str) -> str:
-    """A path as it is compared: with forward slashes, without blanks around it."""
+    """Return a path in the form used for comparison: with forward slashes and no surrounding whitespace."""
     return str(PurePosixPath(name.strip().replace("\\", "/")))
 
 
-def dataset_json(data: bytes) -> Table | None:
-    """What StyleGAN's dataset.json says; no files if it says that there are no labels, None if it is something else.
+def dataset_json(data: bytes, *, where: str = "dataset.json") -> Table | None:
+    """Parse the dataset.json of StyleGAN.
 
-    Under "labels" it has ["path", class] for each image, or ["path", [numbers]]; lists of the same form under other
-    keys are further columns, which may name some of the images, and other files.
+    It contains ["path", class] or ["path", [numbers]] for each image under "labels". Lists of the same form under
+    other keys are further columns; they may cover only some of the images, and other files.
+
+    Args:
+        data: contents of the file.
+        where: name of the file, for messages.
+
+    Returns:
+        The labels, with no files if "labels" is empty; None if the file is in a different format.
 
     Raises:
-        DataError: if labels are neither.
+        DataError: if the labels have neither form.
         ValueError: if it is not JSON.
     """
     try:
@@ -64,10 +72,10 @@ def dataset_json(data: bytes) -> Table | None:
         return None
     entries = content.pop("labels") or []
     if not isinstance(entries, list):
-        raise _not_labels(entries)
+        raise _not_labels(where, entries)
     for entry in entries:
         if not _is_pair(entry):
-            raise _not_labels(entry)
+            raise _not_labels(where, entry)
     files, values = [name for name, _ in entries], [value for _, value in entries]
     more = {
         key: {normal(name): cell for name, cell in pairs}
@@ -78,37 +86,42 @@ def dataset_json(data: bytes) -> Table | None:
     columns = {key: [cells.get(normal(file)) for file in files] for key, cells in more.items()}
     strange = next((entry for entry in entries if not isinstance(entry[1], int | str)), None)
     if strange is None and entries:
-        return _table(files, values, columns)
+        return _table(where, files, values, columns)
     if not entries:
-        return replace(_table(files, None, columns), by_the_way=True)
+        return replace(_table(where, files, None, columns), by_the_way=True)
     if None in values or column_of("labels", values) is None:
-        raise _not_labels(strange)
-    return _table(files, None, {"labels": values, **columns})
+        raise _not_labels(where, strange)
+    return _table(where, files, None, {"labels": values, **columns})
 
 
 def _is_pair(entry: object) -> bool:
     return isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], str)
 
 
-def _not_labels(found: object) -> DataError:
+def _not_labels(where: str, found: object) -> DataError:
     return DataError(
-        f"dataset.json: not labels of classes\n  found: {str(found)[:80]}\n"
-        f'  fix:   write ["path", 3] for each image, or use --labels folder or none'
+        f"{where}: invalid entry in its labels\n  found: {str(found)[:80]}\n"
+        f'  fix:   write ["path", 3] for each image, or use --labels folder or --labels none'
     )
 
 
 def _table(
+    where: str,
     names: Sequence[str],
     labels: Sequence[str | int] | None,
     columns: Mapping[str, Sequence[Any]],
     classes: tuple[str, ...] = (),
 ) -> Table:
-    """A table of files of which some may be named twice."""
+    """Return a table of files, of which some may be listed twice."""
     rows: dict[str, int] = {}
     for i, name in enumerate(names):
         first = rows.setdefault(normal(name), i)
         if labels is not None and labels[first] != labels[i]:
-            raise DataError(f"two labels for {name!r}: {labels[first]!r} and {labels[i]!r}\n  fix:   keep one of them")
+            raise DataError(
+                f"{where}: two different labels for {name!r}\n"
+                f"  found: {labels[first]!r} and {labels[i]!r}\n"
+                f"  fix:   remove one of them"
+            )
     return Table(
         files=list(rows),
         labels=None if labels is None else [labels[i] for i in rows.values()],
@@ -126,10 +139,12 @@ def _from_text(path: Path, text: str, column: str) -> Table:
         raise DataError(
             f"{path}: no column {column!r}\n"
             f"  found: {', '.join(places[:8])}{', ...' if len(places) > 8 else ''}\n"
-            f"  fix:   --labels {path}:COLUMN"
+            f"  fix:   use --labels {path}:COLUMN with one of these columns"
         )
     if short := next((row for row in rows if len(row) != len(header)), None):
-        raise DataError(f"{path}: wanted rows of {len(header)} cells\n  found: {short[:9]}\n  fix:   repair that row")
+        raise DataError(
+            f"{path}: expected {len(header)} cells in each row\n  found: {short[:9]}\n  fix:   repair this row"
+        )
     rows = [[cell.strip() for cell in row] for row in rows if position is None or row[position].strip()]
     columns: dict[str, Sequence[str]] = {}
     for i, name in enumerate(places, start=1):  # of two of one name the first counts
@@ -138,12 +153,12 @@ def _from_text(path: Path, text: str, column: str) -> Table:
     files, labels = [row[0] for row in rows], None if position is None else [row[position] for row in rows]
     if column and labels is not None and set(labels) <= {"-1", "1"}:
         names = {"-1": f"not {column}", "1": column}
-        return _table(files, [names[label] for label in labels], columns, tuple(names.values()))
-    return _table(files, labels, columns)
+        return _table(str(path), files, [names[label] for label in labels], columns, tuple(names.values()))
+    return _table(str(path), files, labels, columns)
 
 
 def _split(path: Path, text: str) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a table."""
+    """Return the header and the rows of a table."""
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].strip().isdigit():  # CelebA: how many, names of the attributes, rows
         return ["file", *lines[1].split()], [line.split() for line in lines[2:]]
@@ -151,7 +166,7 @@ def _split(path: Path, text: str) -> tuple[list[str], list[list[str]]]:
     rows = list(csv.reader(lines, delimiter=mark)) if mark else [line.split() for line in lines]
     if not rows:
         raise DataError(
-            f"{path}: no labels inside\n  found: an empty file\n  fix:   a line of 'file,label' for each image"
+            f"{path}: contains no labels\n  found: an empty file\n  fix:   write one line 'file,label' per image"
         )
     first = rows[0][0].strip()
     named = PurePosixPath(first).suffix.lower() not in IMAGE_SUFFIXES and not re.search(r"\d", first)

@@ -1,4 +1,4 @@
-"""Labels of images: from a file that the user names, or from what lies inside the source."""
+"""Labels of images, from a file that the user chooses or from the source itself."""
 
 import dataclasses
 import re
@@ -21,17 +21,18 @@ KEYWORDS = ("auto", "folder", "none")
 
 
 def label(source: Source, labels: str = "auto", *, skip: bool = False) -> Source:
-    """The source with the labels and the further columns that are wanted.
+    """Return the source with the requested labels and further columns.
 
     Files are matched by their path inside the source, with or without the folders that all images have in common,
-    else by their base name if only one image has it. Classes are numbered in the order of their names, or of their
-    numbers if all of them are whole numbers. A file without a column of classes leaves those of the source as they are.
+    otherwise by their base name if only one image has it. Classes are numbered in the order of their names, or by
+    value if all of them are whole numbers. A file without a column of classes leaves the classes of the source as
+    they are.
 
     Args:
-        source: the images, with the labels of their folders or arrays.
-        labels: 'auto' (those of a label file inside the source if there is one, else those of the source), 'folder'
-            (insists on labels of the source), 'none', or a CSV or JSON file, FILE or FILE:COLUMN.
-        skip: ignore labels of missing files, and let images without a label be skipped, instead of failing.
+        source: images with the labels of their folders or arrays.
+        labels: 'auto' (labels of a label file inside the source if there is one, else those of the source), 'folder'
+            (labels of the source, which must exist), 'none', or a CSV or JSON file as FILE or FILE:COLUMN.
+        skip: whether to ignore labels of missing files and skip images without a label, instead of failing.
 
     Raises:
         DataError: if the labels cannot be read, or images and labels do not match.
@@ -40,9 +41,9 @@ def label(source: Source, labels: str = "auto", *, skip: bool = False) -> Source
         return dataclasses.replace(source, labels=None, classes=(), columns=())
     if labels == "folder" and not source.classes:
         raise DataError(
-            f"{source.description}: no labels, but --labels folder asks for them\n"
-            f"  found: {len(source)} images like {source.names[0]}\n"
-            f"  fix:   put every image into a sub-folder named after its class, at least two of them"
+            f"{source.description}: no labels, but --labels folder requires them\n"
+            f"  found: {len(source)} images such as {source.names[0]}\n"
+            f"  fix:   put every image into a subfolder named after its class, with at least two classes"
         )
     if labels not in KEYWORDS:
         path, name = split_column(labels)
@@ -53,18 +54,18 @@ def label(source: Source, labels: str = "auto", *, skip: bool = False) -> Source
     elif labels == "auto" and source.own_labels and (table := source.own_labels()) is not None:
         source = dataclasses.replace(source, labels=None, classes=())  # folders beside them are no classes
         if table.files:
-            source = _attach(source, table, f"the labels inside {source.description}", skip=skip)
+            source = _attach(source, table, f"labels in {source.description}", skip=skip)
     taken = () if source.labels is None else (LABEL,)
     return dataclasses.replace(source, columns=without_clashes(source.columns, taken))
 
 
 def label_files(labels: str) -> tuple[Path, ...]:
-    """The file that --labels names, if it names one."""
+    """Return the file given by --labels, if it is a file."""
     return () if labels in KEYWORDS else (split_column(labels)[0],)
 
 
 def split_column(labels: str) -> tuple[Path, str]:
-    """FILE and COLUMN of FILE:COLUMN; the column is empty if there is none.
+    """Split FILE:COLUMN into file and column; the column is empty if there is none.
 
     Raises:
         DataError: if there is no such file.
@@ -75,8 +76,8 @@ def split_column(labels: str) -> tuple[Path, str]:
             return path, name
     raise DataError(
         f"labels {labels!r}: no such file\n"
-        f"  found: neither one of {', '.join(KEYWORDS)} nor a file\n"
-        f"  fix:   --labels FILE or --labels FILE:COLUMN, with a CSV file of 'file,label' or a dataset.json"
+        f"  found: neither an existing file nor one of {', '.join(KEYWORDS)}\n"
+        f"  fix:   use --labels FILE or --labels FILE:COLUMN, with a CSV file of 'file,label' or a dataset.json"
     )
 
 
@@ -85,17 +86,20 @@ def _attach(source: Source, table: Table, origin: str, *, skip: bool) -> Source:
     if table.by_the_way:
         return _with_columns(source, _columns(table, rows, missing=True))
     unlabelled = [i for i, row in enumerate(rows) if row is None]
-    hint = f"\n  fix:   complete {origin}, or leave such files out with --on-error skip"
     if unused and not skip:
-        raise DataError(f"{origin}: {len(unused)} labels are of files that are not there\n  found: {unused[0]}{hint}")
+        fix = "correct the file names, or ignore these labels with --on-error skip"
+        what = f"{len(unused)} of {len(table.files)} labels are for files that do not exist"
+        raise DataError(f"{origin}: {what}\n  found: {unused[0]}\n  fix:   {fix}")
     if unlabelled and (not skip or len(unlabelled) == len(rows)):
         first = source.names[unlabelled[0]]
-        raise DataError(f"{origin}: {len(unlabelled)} of {len(rows)} images have no label\n  found: {first}{hint}")
+        fix = "add the missing labels, or omit these images with --on-error skip"
+        what = f"{len(unlabelled)} of {len(rows)} images have no label"
+        raise DataError(f"{origin}: {what}\n  found: {first}\n  fix:   {fix}")
     missing, inner = set(unlabelled), source.read
 
     def read(positions: Sequence[int]) -> Iterator[Payload]:
         for i, data in zip(positions, inner(positions), strict=True):
-            yield DataError(f"has no label in {origin}") if i in missing else data
+            yield DataError(f"no label in {origin}") if i in missing else data
 
     source = dataclasses.replace(_with_columns(source, _columns(table, rows)), read=read if missing else inner)
     if table.labels is None:
@@ -108,15 +112,15 @@ def _attach(source: Source, table: Table, origin: str, *, skip: bool) -> Source:
 
 
 def _with_columns(source: Source, columns: Sequence[Column]) -> Source:
-    """The source with more columns, which win over its own ones of the same names."""
+    """Return the source with more columns, which replace its own columns of the same names."""
     others = [other for other in source.columns if other.name not in {one.name for one in columns}]
     return dataclasses.replace(source, columns=(*columns, *others))
 
 
 def _columns(table: Table, rows: Sequence[int | None], *, missing: bool = False) -> list[Column]:
-    """The columns of a table for every image.
+    """Return the columns of a table for every image.
 
-    Of images that have no row the values are missing, or else zero, because they are left out later.
+    Images without a row have missing values if ``missing`` is set, else zeros, because they are skipped later.
     """
     known = np.array([missing or row is not None for row in rows], bool)
     places = [row for row in rows if missing or row is not None]
@@ -131,7 +135,7 @@ def _columns(table: Table, rows: Sequence[int | None], *, missing: bool = False)
 
 
 def _match(names: Sequence[str], table: Table) -> tuple[list[int | None], list[str]]:
-    """The row of every image in a table, None without one, and the files there that belong to no image."""
+    """Return the row of every image in a table, None without one, and the listed files that match no image."""
     position: dict[str, int] = {}
     counts = Counter(PurePosixPath(name).name for name in names)
     for i, (name, inner) in enumerate(zip(names, strip_wrapper(list(names)), strict=True)):
@@ -154,7 +158,7 @@ def _match(names: Sequence[str], table: Table) -> tuple[list[int | None], list[s
 
 
 def _text(value: str | int) -> str:
-    """Whole numbers in one way of writing.
+    """Return a label as text, with whole numbers in a canonical form.
 
     >>> _text("007"), _text(7), _text("seven")
     ('7', '7', 'seven')
@@ -164,7 +168,7 @@ def _text(value: str | int) -> str:
 
 
 def _classes(values: Sequence[str | int]) -> tuple[str, ...]:
-    """Distinct classes, by number if all are numbers, else by name.
+    """Return the distinct classes, sorted by value if all are whole numbers, else by name.
 
     >>> _classes(["10", "9"]), _classes(["10", "b", "9"])
     (('9', '10'), ('10', '9', 'b'))

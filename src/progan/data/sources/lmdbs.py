@@ -1,4 +1,4 @@
-"""LMDB databases of encoded images, as LSUN comes: read where they are, by key."""
+"""LMDB databases of encoded images, such as those of LSUN, read in place by key."""
 
 import re
 import weakref
@@ -13,13 +13,13 @@ from progan.errors import DataError
 
 _MAGIC, _MAGIC_AT = b"\xde\xc0\xef\xbe", 16  # behind the header of the first page
 _NOT_IMAGES = frozenset({b"length", b"__len__", b"__keys__", b"num-samples"})
-"""Keys under which some programs note how many images there are."""
+"""Keys under which some programs store the number of images."""
 _SPLIT = re.compile(r"(_train|_val|_test)?(_lmdb)?$")
 _OPEN: weakref.WeakValueDictionary[tuple[int, ...], Any] = weakref.WeakValueDictionary()
 
 
 def lmdb_files(path: Path) -> list[Path]:
-    """The data.mdb right inside a folder, or the file itself if it begins like one."""
+    """Return the data.mdb directly in a folder, or the file itself if it begins like one."""
     if path.is_dir():
         return [path / "data.mdb"] if (path / "data.mdb").is_file() else []
     with path.open("rb") as file:
@@ -28,9 +28,9 @@ def lmdb_files(path: Path) -> list[Path]:
 
 
 def lmdb_categories(path: Path, split: str) -> list[tuple[str, Path]]:
-    """Category and folder of each LMDB right inside a folder: bedroom of bedroom_train_lmdb.
+    """Return the category and folder of each LMDB directly in a folder, such as bedroom for bedroom_train_lmdb.
 
-    Those called ..._val_lmdb are the split 'test'; folders that tell no split belong to every one.
+    Folders named ..._val_lmdb are the split 'test'; folders without a split in their name belong to every split.
 
     Raises:
         DataError: if there are LMDBs, but none of that split.
@@ -46,19 +46,18 @@ def lmdb_categories(path: Path, split: str) -> list[tuple[str, Path]]:
         raise DataError(
             f"{path}: no LMDB of the split {split!r}\n"
             f"  found: {', '.join(folder.name for folder in found[:8])}\n"
-            f"  fix:   choose another --split"
+            f"  fix:   use another --split"
         )
     return [(_SPLIT.sub("", folder.name), folder) for folder in chosen]
 
 
 def lmdb_source(path: Path, files: Sequence[Path]) -> Source:
-    """The images of an LMDB in the order of their keys. Memory holds the keys, never the values.
+    """Return the images of an LMDB in the order of their keys. Only the keys are kept in memory, never the values.
 
-    Locks are neither taken nor looked at, so that databases on read-only disks can be read; nobody may write to it
-    at the same time.
+    Locks are ignored, so that databases on read-only disks can be read; no program may write to it at the same time.
 
     Raises:
-        DataError: if it cannot be opened, is cut off or holds no images.
+        DataError: if it cannot be opened, is truncated or contains no images.
     """
     database = _open(files[0])
     keys, ends = _keys(files[0], database)
@@ -72,7 +71,7 @@ def lmdb_source(path: Path, files: Sequence[Path]) -> Source:
         for i in positions:
             try:
                 with database.begin() as view:
-                    yield view.get(key(i)) or DataError("is empty")
+                    yield view.get(key(i)) or DataError("empty value in the LMDB")
             except lmdb.Error as error:
                 yield DataError(f"damaged in the LMDB ({error})")
 
@@ -86,11 +85,11 @@ def lmdb_source(path: Path, files: Sequence[Path]) -> Source:
 
 
 def _open(file: Path) -> Any:
-    """The database, opened once in a process while it is in use, because LMDB allows no more."""
+    """Open a database, at most once per process at a time, because LMDB does not allow more."""
     try:
         import lmdb
     except ImportError:
-        raise DataError(f"{file}: an LMDB needs one more package\n  fix:   pip install 'progan[lmdb]'") from None
+        raise DataError(f"{file}: reading an LMDB requires lmdb\n  fix:   pip install 'progan[lmdb]'") from None
     with file.open("rb"):  # says more than LMDB if that is forbidden
         status = file.stat()
     mark = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
@@ -103,12 +102,12 @@ def _open(file: Path) -> Any:
         raise DataError(
             f"{file}: not a readable LMDB ({error})\n"
             f"  found: {status.st_size} bytes\n"
-            f"  fix:   download or copy it again; no other program may be writing to it"
+            f"  fix:   make sure that no other program is writing to it, or download or copy it again"
         ) from error
     if status.st_size < needed:  # reading behind the end would kill the process
         raise DataError(
-            f"{file}: cut off\n"
-            f"  found: {status.st_size} bytes, wanted at least {needed}\n"
+            f"{file}: truncated\n"
+            f"  found: {status.st_size} bytes, expected at least {needed}\n"
             f"  fix:   download or copy it again"
         )
     _OPEN[mark] = database
@@ -116,7 +115,7 @@ def _open(file: Path) -> Any:
 
 
 def _keys(file: Path, database: Any) -> tuple[bytes, array]:
-    """All keys, one behind the other, and where each ends (with a 0 in front)."""
+    """Return all keys, concatenated, and where each of them ends (preceded by a 0)."""
     import lmdb
 
     keys, ends = bytearray(), array("q", [0])
@@ -129,22 +128,22 @@ def _keys(file: Path, database: Any) -> tuple[bytes, array]:
     except lmdb.Error as error:
         raise DataError(
             f"{file}: damaged LMDB ({error})\n"
-            f"  found: {len(ends) - 1} keys in front of the damage\n"
+            f"  found: {len(ends) - 1} keys before the damage\n"
             f"  fix:   download or copy it again"
         ) from error
     return bytes(keys), ends
 
 
 def _check(file: Path, source: Source) -> None:
-    """Refuse a database of something else before its millions of values are tried."""
+    """Reject a database of something else before its millions of values are tried."""
     try:
         first = next(iter(source))
         peek(first.data)
     except StopIteration:
-        raise DataError(f"{file}: no images inside\n  found: an empty LMDB\n  fix:   download it again") from None
+        raise DataError(f"{file}: contains no images\n  found: an empty LMDB\n  fix:   download it again") from None
     except DataError as error:
         raise DataError(
-            f"{file}: wanted an LMDB of encoded images, like LSUN's\n"
+            f"{file}: expected an LMDB of encoded images, such as those of LSUN\n"
             f"  found: under the first of {len(source)} keys, {source.names[0]!r}: {error}\n"
-            f"  fix:   write the images as files into a folder with the program that made this LMDB"
+            f"  fix:   export the images to a folder with the program that wrote this LMDB, and pass that folder"
         ) from error

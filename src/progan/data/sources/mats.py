@@ -1,4 +1,4 @@
-"""Arrays of MATLAB's files of level 5, read without unpacking them into memory (MathWorks, "MAT-File Format")."""
+"""Arrays in MATLAB level 5 files, read without unpacking them into memory (MathWorks, "MAT-File Format")."""
 
 import contextlib
 import math
@@ -25,35 +25,35 @@ _MOST_TAG = 1 << 16  # bytes of dimensions or names
 
 @dataclass(frozen=True, kw_only=True)
 class Matrix:
-    """One variable of a file."""
+    """One variable of a MATLAB file."""
 
     kind: str
-    """Its MATLAB class: 'uint8', 'double' and the like, or 'something else'."""
+    """MATLAB class, such as 'uint8' or 'double', or 'something else'."""
     shape: tuple[int, ...]
-    """As MATLAB has it; the first axis varies fastest."""
+    """Shape in MATLAB's order, where the first axis varies fastest."""
     rows: Rows | None
-    """Along the last axis; None of something else than real numbers."""
+    """Rows along the last axis; None for anything other than real numbers."""
 
 
 def mat_matrices(path: Path) -> dict[str, Matrix]:
-    """The variables of a file, none of them in memory.
+    """Return the variables of a file by name, without loading them into memory.
 
     Raises:
-        OSError: if it cannot be read.
-        ValueError: if it is not a whole file of level 5.
+        OSError: if the file cannot be read.
+        ValueError: if it is not a complete level 5 file.
         zlib.error: if a variable is damaged.
     """
     with path.open("rb") as file:
         head, size = file.read(_HEADER), path.stat().st_size
         if head[124:] not in (b"\x00\x01IM", b"\x01\x00MI"):
             newer = head.startswith(b"MATLAB 7.3")
-            raise ValueError("HDF5; save it with -v7" if newer else "no header of level 5")
+            raise ValueError("MATLAB 7.3 (HDF5); save it again with -v7" if newer else "no MATLAB level 5 header")
         order, found, at = "<" if head.endswith(b"IM") else ">", {}, _HEADER
         while at < size:
             file.seek(at)
             kind, length, _ = _tag(file, order)
             if at + 8 + length > size:
-                raise ValueError(f"cut off: {size} bytes, wanted at least {at + 8 + length}")
+                raise ValueError(f"truncated: {size} bytes, expected at least {at + 8 + length}")
             if kind in (_MATRIX, _COMPRESSED):
                 name, matrix = _matrix(path, at, order, packed=kind == _COMPRESSED)
                 found[name] = matrix
@@ -62,7 +62,7 @@ def mat_matrices(path: Path) -> dict[str, Matrix]:
 
 
 def _matrix(path: Path, at: int, order: str, *, packed: bool) -> tuple[str, Matrix]:
-    """Name and content of the variable whose tag is at byte ``at``."""
+    """Return the name and content of the variable whose tag is at byte ``at``."""
 
     @contextlib.contextmanager
     def opened(skip: int = 0) -> Iterator[Readable]:
@@ -93,7 +93,7 @@ def _matrix(path: Path, at: int, order: str, *, packed: bool) -> tuple[str, Matr
 
 
 def _part(stream: Readable, order: str) -> tuple[int, bytes]:
-    """Type and content of a short element, with its padding read too."""
+    """Read a short element and its padding; return its type and content."""
     kind, length, small = _tag(stream, order)
     if small:
         return kind, small[:length]
@@ -103,7 +103,7 @@ def _part(stream: Readable, order: str) -> tuple[int, bytes]:
 
 
 def _tag(stream: Readable, order: str) -> tuple[int, int, bytes]:
-    """Type and length of the next element, and its content if it is of the small kind, of at most 4 bytes."""
+    """Read the type and length of the next element, and its content if it is a small one of at most 4 bytes."""
     data = _whole(stream, 8)
     kind, length = struct.unpack(f"{order}2I", data)
     if kind >> 16:
@@ -113,13 +113,13 @@ def _tag(stream: Readable, order: str) -> tuple[int, int, bytes]:
 
 def _whole(stream: Readable, count: int) -> bytes:
     if len(data := stream.read(count)) < count:
-        raise ValueError("cut off within a variable")
+        raise ValueError("truncated within a variable")
     return data
 
 
 @dataclass
 class _Counted:
-    """A stream that knows how far it was read."""
+    """A stream that counts the bytes read from it."""
 
     stream: Readable
     count: int = 0
@@ -131,7 +131,7 @@ class _Counted:
 
 
 class _Inflated:
-    """A stream of zlib in a file, which ends where it says so."""
+    """A zlib stream in a file, which ends where its own end mark is."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._zlib = file, zlib.decompressobj()

@@ -1,4 +1,4 @@
-"""Names of files inside a source: which of them are images, and what their folders say."""
+"""Names of files inside a source: which of them are images, and the labels given by their folders."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,16 +9,16 @@ from progan.errors import DataError
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
-"""Endings of the files that are taken for images."""
+"""File name extensions of images."""
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a path inside a source belongs to the system that packed it and not to the data."""
+    """Return whether a path inside a source belongs to the operating system rather than to the data."""
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
 def pick_images(path: Path, names: Iterable[str]) -> list[str]:
-    """The names of images among the names of all files of a source, sorted.
+    """Return the names of the images among all file names of a source, sorted.
 
     Raises:
         DataError: if there are none.
@@ -30,14 +30,14 @@ def pick_images(path: Path, names: Iterable[str]) -> list[str]:
     seen = Counter(PurePosixPath(name).suffix.lower() or "no extension" for name in visible)
     found = ", ".join(f"{count} {suffix}" for suffix, count in seen.most_common(8))
     raise DataError(
-        f"{path}: no images inside\n"
-        f"  found: {f'files of other kinds ({found})' if found else 'nothing, it is empty'}\n"
-        f"  fix:   name a folder, zip or tar with {' '.join(sorted(IMAGE_SUFFIXES))} files, MNIST idx files or CIFAR-10"
+        f"{path}: contains no images\n"
+        f"  found: {f'other files ({found})' if found else 'no files at all'}\n"
+        f"  fix:   use a folder, zip or tar with {' '.join(sorted(IMAGE_SUFFIXES))} files, MNIST idx files or CIFAR-10"
     )
 
 
 def strip_wrapper(names: list[str]) -> list[str]:
-    """The names without the folders that they all have in common.
+    """Return the names without the folders that they all have in common.
 
     >>> strip_wrapper(["pets/cat/1.png", "pets/dog/1.png"])
     ['cat/1.png', 'dog/1.png']
@@ -50,9 +50,9 @@ def strip_wrapper(names: list[str]) -> list[str]:
 
 
 def folder_labels(names: Sequence[str]) -> tuple[list[int] | None, tuple[str, ...]]:
-    """Labels and classes from the first folder of every name.
+    """Return labels and classes from the first folder of every name.
 
-    There are none unless every image lies in a folder and at least two folders hold images.
+    There are none unless every image is in a folder and at least two folders contain images.
 
     >>> folder_labels(["cat/1.png", "dog/a/1.png", "dog/2.png"])
     ([0, 1, 1], ('cat', 'dog'))

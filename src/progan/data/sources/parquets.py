@@ -1,4 +1,4 @@
-"""Parquet files with a column of encoded images, as the data sets of the Hugging Face hub come."""
+"""Parquet files with a column of encoded images, such as the data sets of the Hugging Face Hub."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ _BATCH = 32  # images decoded from the file at a time
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """The .parquet files of a folder of the hub, or the file itself if it is one."""
+    """Return the .parquet files of a folder from the Hub, or the file itself if it is one."""
     if path.is_dir():
         found = sorted(file for place in _PLACES for file in path.glob(place))
         return [file for file in found if file.is_file() and not file.name.startswith((".", "metadata."))]
@@ -27,19 +27,19 @@ def parquet_files(path: Path) -> list[Path]:
 
 
 def parquet_source(path: Path, files: Sequence[Path], split: str) -> Source:
-    """Encoded images of a column struct<bytes, path> or binary, and integer labels; read some rows at a time.
+    """Return the encoded images of a column struct<bytes, path> or binary, and integer labels, read in small batches.
 
-    The hub's notes in the file, if there are any, tell which columns are the Image and the ClassLabel, and the names
-    of the classes. Else images are the first column of such a type, and labels that of a usual name. Paths to files
-    elsewhere are not followed.
+    If the file has the Hub's metadata, it determines the Image and ClassLabel columns and the names of the classes.
+    Otherwise images are the first column of such a type, and labels are the column with a common name for them. Paths
+    to other files are not followed.
 
     Args:
-        path: what the user named, for messages.
-        files: if some are called train... and test..., or lie in such folders, those are the splits.
+        path: path that the user passed, for messages.
+        files: all parquet files; if some are named train... and test..., or are in such folders, those are the splits.
         split: 'train', 'test' or 'all'.
 
     Raises:
-        DataError: if the split is not there, or a file is broken or has no such column.
+        DataError: if the split is missing, or a file is broken or has no such column.
     """
     chosen = list(files) if path.is_file() else _choose_split(path, files, split)
     opened = [(file, _open(file)) for file in chosen]
@@ -54,7 +54,7 @@ def parquet_source(path: Path, files: Sequence[Path], split: str) -> Source:
 
 
 def _groups(file: Path, metadata: Any, column: str) -> Iterator[Source]:
-    """The images of every row group of a file."""
+    """Yield the images of every row group of a file."""
     first = 0
     for i in range(metadata.num_row_groups):
         count = metadata.row_group(i).num_rows
@@ -63,7 +63,7 @@ def _groups(file: Path, metadata: Any, column: str) -> Iterator[Source]:
 
 
 def _choose_split(folder: Path, files: Sequence[Path], split: str) -> list[Path]:
-    """The files of a split, training files first; all of them if their names tell no splits."""
+    """Return the files of a split, training files first, or all files if their names contain no splits."""
     parts: dict[str, list[Path]] = {"train": [], "test": []}
     for file in files:
         place = file.relative_to(folder).as_posix().removeprefix("data/")
@@ -79,7 +79,7 @@ def _choose_split(folder: Path, files: Sequence[Path], split: str) -> list[Path]
     raise DataError(
         f"{folder}: no parquet files of the split {split!r}\n"
         f"  found: {', '.join(file.name for file in files[:8])}\n"
-        f"  fix:   --split {next(part for part in parts if parts[part])}, or name one file"
+        f"  fix:   use --split {next(part for part in parts if parts[part])}, or pass one of the files"
     )
 
 
@@ -88,7 +88,7 @@ def _open(file: Path) -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise DataError(f"{file}: parquet needs one more package\n  fix:   pip install 'progan[parquet]'") from None
+        raise DataError(f"{file}: reading parquet requires pyarrow\n  fix:   pip install 'progan[parquet]'") from None
     try:
         return pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
     except (pyarrow.ArrowException, OSError) as error:
@@ -100,7 +100,7 @@ def _open(file: Path) -> Any:
 
 
 def _read_rows(file: Path, group: int, column: str, positions: Sequence[int]) -> Iterator[Payload]:
-    """The images of ascending rows of a group."""
+    """Yield the images of ascending rows of a group."""
     data, rows, start, done = _open(file), np.asarray(positions, np.int64), 0, 0
     try:
         for batch in data.iter_batches(_BATCH, row_groups=[group], columns=[column], use_threads=False):
@@ -109,7 +109,7 @@ def _read_rows(file: Path, group: int, column: str, positions: Sequence[int]) ->
             values = values.field("bytes") if "." in column and hasattr(values, "field") else values
             for row in rows[done:stop]:
                 value = values[int(row) - start].as_py()
-                yield value or DataError("has no bytes in the file; paths to files elsewhere are not followed")
+                yield value or DataError("no image bytes in this row; paths to other files are not followed")
             start, done = start + len(batch), stop
             if done == len(rows):
                 break

@@ -1,4 +1,4 @@
-"""A reader of pickled arrays that can run no code: it knows arrays of uint8 and refuses everything else."""
+"""A reader of pickled arrays that cannot run code: it accepts arrays of uint8 and rejects everything else."""
 
 import io
 import pickle
@@ -10,7 +10,7 @@ from progan.errors import DataError
 
 
 class _Dtype:
-    """Stands in for numpy's, which a pickle could make point anywhere: bytes are all that images need."""
+    """Replacement for numpy.dtype, which a pickle could make point anywhere; images require bytes only."""
 
     def __init__(self, code: object = "", *_: object) -> None:
         if not isinstance(code, (str, bytes)) or code not in ("u1", b"u1"):
@@ -21,7 +21,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for an array while its pickle is read."""
+    """Placeholder for an array while its pickle is read."""
 
     value: np.ndarray | None = None
 
@@ -34,7 +34,7 @@ class _Array:
 
 
 def _encode(text: object, codec: object) -> bytes:
-    """What pickles written by Python 3 for Python 2 call to get bytes; no codec but latin1 is ever used there."""
+    """Encode text as bytes, for pickles written by Python 3 for Python 2, which use no codec other than latin1."""
     if not isinstance(text, str) or not isinstance(codec, str) or codec not in ("latin1", "latin-1"):
         raise pickle.UnpicklingError("unexpected codec")
     return text.encode("latin1")
@@ -59,33 +59,33 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _plain(content: Any) -> Any:
-    """Arrays in place of what stood in for them."""
+    """Replace placeholders by their arrays."""
     if isinstance(content, dict):
         return {key: _plain(value) for key, value in content.items()}
     return content.value if isinstance(content, _Array) else content
 
 
 class _ForbiddenGlobal(Exception):
-    """A pickle asks for a function or class that array data does not need."""
+    """A pickle contains a function or class that array data does not require."""
 
 
 def load_arrays(data: bytes, name: str) -> Any:
-    """The content of a pickle of plain values and arrays; strings of Python 2 stay bytes.
+    """Return the content of a pickle of plain values and arrays; strings of Python 2 stay bytes.
 
     Args:
-        data: the pickle.
-        name: its file, for messages.
+        data: content of the pickle file.
+        name: name of the file, for messages.
 
     Raises:
-        DataError: if the pickle is broken, or if it asks for anything but array data. Nothing of it is run then.
+        DataError: if the pickle is broken or contains anything other than array data. None of it is run then.
     """
     try:
         return _plain(_ArrayUnpickler(io.BytesIO(data), encoding="bytes").load())
     except _ForbiddenGlobal as error:
         raise DataError(
-            f"{name}: refused, because this pickle is not plain array data\n"
-            f"  found: a call of {error}, which could run any code\n"
-            f"  fix:   download the file again from where its checksum is published"
+            f"{name}: rejected, because this pickle is not plain array data\n"
+            f"  found: a call to {error}, which could run arbitrary code\n"
+            f"  fix:   download the file again from its official site, and compare its checksum"
         ) from None
     except Exception as error:  # a broken pickle raises almost anything
         raise DataError(

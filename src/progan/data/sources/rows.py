@@ -1,4 +1,4 @@
-"""Rows of an array that need not fit into memory: on the disk, or in a stream that is unpacked while it is read."""
+"""Rows of an array that need not fit into memory: on disk, or in a stream that is unpacked while it is read."""
 
 import zipfile
 import zlib
@@ -12,33 +12,34 @@ import numpy as np
 from progan.errors import DataError
 
 WHOLE_BYTES = 512 << 20
-"""Most bytes that are read at once, like one row of a stream; more marks a bomb."""
+"""Maximum size of one read, such as one row of a stream [bytes]; more is taken for a decompression bomb."""
 _BLOCK = 1 << 20
 _BROKEN = (EOFError, OSError, ValueError, zlib.error, zipfile.BadZipFile, NotImplementedError)
 
 
 class Readable(Protocol):
-    """What gives at most so many bytes, and fewer only at its end."""
+    """A stream that returns fewer bytes than requested only at its end."""
 
     def read(self, count: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """An array of which some rows are read at a time."""
+    """An array from which individual rows are read."""
 
     shape: tuple[int, ...]
-    """Of the whole array."""
+    """Shape of the whole array."""
     dtype: np.dtype
+    """Type of its numbers."""
     read: Callable[[Sequence[int]], Iterator[np.ndarray | DataError]]
-    """Rows at ascending positions, or why they cannot be read."""
+    """Yields the rows at ascending positions, or the reasons why they cannot be read."""
 
     def __len__(self) -> int:
         return self.shape[0]
 
 
 def array_rows(array: np.ndarray) -> Rows:
-    """Rows of an array in memory, or mapped into it."""
+    """Return the rows of an array in memory or of a memory map."""
     return Rows(shape=array.shape, dtype=array.dtype, read=lambda positions: (array[i] for i in positions))
 
 
@@ -49,12 +50,12 @@ def stream_rows(
     *,
     fortran: bool = False,
 ) -> Rows:
-    """Rows that lie one behind the other in a stream.
+    """Return the rows that follow one another in a stream.
 
     Args:
-        opened: opens the stream where the first row begins.
-        shape: of the whole array.
-        dtype: of its numbers.
+        opened: function that opens the stream at the first row.
+        shape: shape of the whole array.
+        dtype: type of its numbers.
         fortran: whether the first axis of each row varies fastest.
 
     Raises:
@@ -76,7 +77,7 @@ def stream_rows(
                     yield row.reshape(shape[1:], order="F" if fortran else "C")
         except _BROKEN as error:
             for _ in range(len(positions) - done):
-                yield DataError(f"damaged, or behind something damaged ({error})")
+                yield DataError(f"damaged, or located after damaged data ({error})")
 
     return Rows(shape=shape, dtype=dtype, read=read)
 

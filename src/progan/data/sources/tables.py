@@ -1,4 +1,4 @@
-"""Data sets whose images are arrays in one file: SVHN's .mat files, NumPy's .npy and .npz files."""
+"""Data sets whose images are arrays in one file: the .mat files of SVHN, and NumPy's .npy and .npz files."""
 
 import contextlib
 import math
@@ -26,37 +26,36 @@ _LABELS = ("labels", "label", "y", "targets", "arr_1")
 
 
 def mat_files(path: Path) -> list[Path]:
-    """SVHN's ..._32x32.mat files right inside a folder, or the file itself if it is one of MATLAB."""
+    """Return the ..._32x32.mat files of SVHN directly in a folder, or the file itself if it is a MATLAB file."""
     if path.is_dir():
         return sorted(file for file in path.glob("*_32x32.mat") if file.is_file())
     return [path] if path.suffix == ".mat" or _head(path).startswith(MAT_HEAD[:8]) else []
 
 
 def mat_source(path: Path, files: Sequence[Path], split: str) -> Source:
-    """SVHN's cropped digits: X uint8 [32, 32, 3, N] and y [N, 1], where 10 stands for the digit 0.
+    """Return the cropped digits of SVHN: X uint8 [32, 32, 3, N] and y [N, 1], where 10 stands for the digit 0.
 
     Args:
-        path: what the user named, for messages.
-        files: train_32x32.mat and test_32x32.mat, or one file (then ``split`` does not matter); extra_32x32.mat is
-            used only if it is named.
-        split: 'train', 'test' or 'all'.
+        path: path that the user passed, for messages.
+        files: train_32x32.mat and test_32x32.mat, or one file. extra_32x32.mat is used only if it is that one file.
+        split: 'train', 'test' or 'all'; ignored for one file.
 
     Raises:
-        DataError: if the split is not there, or a file is broken or holds anything but these two arrays.
+        DataError: if the split is missing, or a file is broken or does not contain these two arrays.
     """
     wanted = [path / f"{part}_32x32.mat" for part in _PARTS[split]] if path.is_dir() else list(files)
     if lacking := [file.name for file in wanted if not file.is_file()]:
         raise DataError(
-            f"{path}: SVHN without {', '.join(lacking)}\n"
+            f"{path}: incomplete SVHN, {', '.join(lacking)} missing\n"
             f"  found: {', '.join(file.name for file in files)}\n"
-            f"  fix:   download it from http://ufldl.stanford.edu/housenumbers, choose another --split or name a file"
+            f"  fix:   download it from http://ufldl.stanford.edu/housenumbers, or use another --split or a single file"
         )
     parts = [_part(file.name, *_read_mat(file), tuple("0123456789")) for file in wanted]
     return joined(f"SVHN {path.resolve().name}", parts)
 
 
 def _read_mat(file: Path) -> tuple[Rows, np.ndarray]:
-    """Pixels [N, H, W, 3] and digits [N]."""
+    """Return the pixels [N, H, W, 3] and the digits [N]."""
     try:
         matrices = mat_matrices(file)
         pixels, digits = matrices.get("X"), matrices.get("y")
@@ -74,14 +73,14 @@ def _read_mat(file: Path) -> tuple[Rows, np.ndarray]:
         ) from error
     found = ", ".join(f"{name} {matrix.kind} {list(matrix.shape)}" for name, matrix in matrices.items())
     raise DataError(
-        f"{file}: not SVHN's cropped digits\n"
-        f"  found: {found or 'no arrays'}; wanted X uint8 [32, 32, 3, N] and y [N, 1] of 0 ... 10\n"
-        f"  fix:   download it again; save other images as .npy, or as files in one folder for each class"
+        f"{file}: not the cropped digits of SVHN\n"
+        f"  found: {found or 'no arrays'}; expected X uint8 [32, 32, 3, N] and y [N, 1] of 0 ... 10\n"
+        f"  fix:   download it again, or save other images as .npy or as files in one folder per class"
     )
 
 
 def numpy_files(path: Path) -> list[Path]:
-    """The file itself if it is an array or an archive of arrays by NumPy."""
+    """Return the file itself if it is an array or an archive of arrays written by NumPy, else nothing."""
     if path.is_dir():
         return []
     if path.suffix in (".npy", ".npz") or _head(path).startswith(_NPY_HEAD):
@@ -95,16 +94,16 @@ def numpy_files(path: Path) -> list[Path]:
 
 
 def numpy_source(path: Path, split: str) -> Source:
-    """Images of a .npy file, which stays on the disk, or of a .npz file, which is unpacked while it is read.
+    """Return the images of a .npy file, which stays on disk, or of a .npz file, which is unpacked while it is read.
 
-    Images are [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1, 3 or 4; where both orders would do, C is last.
-    uint8 is taken as it is. Other numbers must lie in 0 ... 1, -1 ... 1 or 0 ... 255, the first of these ranges that
-    holds all of them, and are brought to the nearest of 0 ... 255. A .npz file has images under 'images', 'x', 'data'
-    or 'arr_0' and perhaps labels under 'labels', 'y', 'targets' or 'arr_1': integers [N] or [N, 1], or one-hot [N, K].
-    With x_train, y_train, x_test ... it has splits.
+    Images are [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1, 3 or 4; if both orders are possible, C is last.
+    uint8 is used as it is. Other numbers must be in 0 ... 1, -1 ... 1 or 0 ... 255; the first of these ranges that
+    contains all of them is scaled and rounded to 0 ... 255. A .npz file contains images as 'images', 'x', 'data' or
+    'arr_0', and optionally labels as 'labels', 'y', 'targets' or 'arr_1': integers [N] or [N, 1], or one-hot [N, K].
+    Arrays named x_train, y_train, x_test and so on are splits.
 
     Raises:
-        DataError: if the file is broken, or its arrays are of another kind.
+        DataError: if the file is broken, or its arrays do not have this form.
     """
     with_splits: dict[str, tuple[Rows, np.ndarray | None]] = {}
     try:
@@ -115,9 +114,9 @@ def numpy_source(path: Path, split: str) -> Source:
                 with_splits = _choose_arrays(path, archive, split)
     except (*_BROKEN, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise DataError(
-            f"{path}: not a readable file of arrays ({error})\n"
+            f"{path}: not a readable array file ({error})\n"
             f"  found: {path.stat().st_size} bytes\n"
-            f"  fix:   write it again with numpy.save or numpy.savez, without objects"
+            f"  fix:   save it again with numpy.save or numpy.savez, without objects"
         ) from error
     parts = [(name or path.name, images, labels) for name, (images, labels) in with_splits.items()]
     parts = [(name, _oriented(path, images), _numbers(path, labels, len(images))) for name, images, labels in parts]
@@ -125,7 +124,7 @@ def numpy_source(path: Path, split: str) -> Source:
 
 
 def _choose_arrays(path: Path, archive: zipfile.ZipFile, split: str) -> dict[str, tuple[Rows, np.ndarray | None]]:
-    """Images and labels of each part of a split, or of all if there are no splits."""
+    """Return the images and labels of each part of a split, or of the whole file if it has no splits."""
     members = [name.removesuffix(".npy") for name in archive.namelist()]
     names = {name.lower(): f"{name}.npy" for name in members}
 
@@ -137,9 +136,9 @@ def _choose_arrays(path: Path, archive: zipfile.ZipFile, split: str) -> dict[str
     parts = {part: find(part, _IMAGES) for part in (_PARTS[split] if has_splits else ("",))}
     if lacking := [part or "images" for part, name in parts.items() if name is None]:
         raise DataError(
-            f"{path}: no array of the name {', '.join(lacking)}\n"
-            f"  found: {', '.join(members)}; wanted images, x, data or arr_0, or x_train, x_test, ...\n"
-            f"  fix:   numpy.savez(..., images=..., labels=...), or choose another --split"
+            f"{path}: no array for {', '.join(lacking)}\n"
+            f"  found: {', '.join(members)}; expected images, x, data or arr_0, or x_train, x_test, ...\n"
+            f"  fix:   save it with numpy.savez(FILE, images=..., labels=...), or use another --split"
         )
     labels = {part: find(part, _LABELS) for part in parts}
     return {
@@ -153,12 +152,12 @@ def _choose_arrays(path: Path, archive: zipfile.ZipFile, split: str) -> dict[str
 
 
 def _member_rows(path: Path, archive: zipfile.ZipFile, name: str) -> Rows:
-    """Rows of an array in a .npz file, unpacked while they are read; in Fortran's order it is read whole."""
+    """Return the rows of an array in a .npz file, unpacked while they are read; Fortran order is read as a whole."""
     with archive.open(name) as file:
         shape, fortran, dtype = _npy_header(file)
         start = file.tell()
     if archive.getinfo(name).file_size != start + math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"{name} has not the length that its header tells")
+        raise ValueError(f"the length of {name} differs from its header")
     if fortran:
         return array_rows(_load(archive, name))
 
@@ -173,25 +172,25 @@ def _member_rows(path: Path, archive: zipfile.ZipFile, name: str) -> Rows:
 
 def _load(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     if (size := archive.getinfo(name).file_size) > WHOLE_BYTES:
-        raise ValueError(f"{name} of {size} bytes would have to be read whole; save it with numpy.ascontiguousarray")
+        raise ValueError(f"{name}, {size} bytes, would have to be read at once; save it with numpy.ascontiguousarray")
     with archive.open(name) as file:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether it is in Fortran's order, and type of an array."""
+    """Read the shape of an array, whether it is in Fortran order, and its type."""
     version = np.lib.format.read_magic(file)
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
     if read is None:
         raise ValueError(f"version {version} of the .npy format")
     shape, fortran, dtype = read(file)
     if dtype.hasobject:
-        raise ValueError("it holds objects, which could run code")
+        raise ValueError("it contains objects, which could run code")
     return shape, fortran and len(shape) > 1, dtype
 
 
 def _oriented(path: Path, images: Rows) -> Rows:
-    """Images as [N, H, W] or [N, H, W, C]."""
+    """Return images as [N, H, W] or [N, H, W, C]."""
     n, *one = images.shape or (0,)
     if images.dtype.kind in "uif" and math.prod(images.shape):
         if len(one) == 2:
@@ -211,12 +210,12 @@ def _oriented(path: Path, images: Rows) -> Rows:
     raise DataError(
         f"{path}: not an array of images\n"
         f"  found: {images.dtype} of shape {list(images.shape)}\n"
-        f"  fix:   save numbers of shape [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1, 3 or 4"
+        f"  fix:   save an array of shape [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1, 3 or 4"
     )
 
 
 def _numbers(path: Path, labels: np.ndarray | None, count: int) -> np.ndarray | None:
-    """Labels int64 [N] of integers [N] or [N, 1], or of one-hot rows."""
+    """Convert integers [N] or [N, 1], or one-hot rows, to labels int64 [N]."""
     if labels is None:
         return None
     flat = labels.reshape(count, -1) if labels.ndim in (1, 2) and len(labels) == count else np.empty((0, 0))
@@ -226,14 +225,14 @@ def _numbers(path: Path, labels: np.ndarray | None, count: int) -> np.ndarray | 
     if flat.shape == (count, 1) and flat.dtype.kind in "biu" and flat.min() >= 0 and flat.max() < 1 << 20:
         return flat[:, 0].astype(np.int64)
     raise DataError(
-        f"{path}: labels that do not fit\n"
-        f"  found: {labels.dtype} of shape {list(labels.shape)}; wanted integers from 0 on, [{count}], or one-hot\n"
-        f"  fix:   save them again, or leave them out"
+        f"{path}: the labels do not match the images\n"
+        f"  found: {labels.dtype} of shape {list(labels.shape)}; expected integers from 0 up, [{count}], or one-hot\n"
+        f"  fix:   correct the labels, or save the file without them"
     )
 
 
 def _part(name: str, images: Rows, labels: np.ndarray | None, classes: tuple[str, ...] = ()) -> Source:
-    """Images [N, H, W] or [N, H, W, C] of any numbers, with their labels [N] if there are any."""
+    """Return a source of images [N, H, W] or [N, H, W, C] of any number type, with labels [N] if there are any."""
     scale = _scale(name, images)
     if labels is not None and not classes:
         classes = tuple(str(i) for i in range(int(labels.max()) + 1))
@@ -247,7 +246,7 @@ def _part(name: str, images: Rows, labels: np.ndarray | None, classes: tuple[str
 
 
 def _scale(name: str, images: Rows) -> tuple[float, float]:
-    """Offset and factor that bring numbers to 0 ... 255; (0, 1) for uint8."""
+    """Return the offset and factor that scale numbers to 0 ... 255; (0, 1) for uint8."""
     if images.dtype == np.uint8:
         return 0.0, 1.0
     low, high = np.inf, -np.inf
@@ -259,7 +258,7 @@ def _scale(name: str, images: Rows) -> tuple[float, float]:
             raise DataError(
                 f"{name}: not all pixels are numbers\n"
                 f"  found: NaN or infinity in image {i} (counted from 0)\n"
-                f"  fix:   save the array without this image"
+                f"  fix:   save the array again without this image"
             )
         low, high = min(low, least), max(high, most)
     whole = images.dtype.kind in "ui"
@@ -267,14 +266,14 @@ def _scale(name: str, images: Rows) -> tuple[float, float]:
         if bottom <= low and high <= top and (top == 255 or not whole):
             return scale
     raise DataError(
-        f"{name}: pixels without a known range\n"
-        f"  found: {images.dtype} from {low:g} to {high:g}; wanted 0 ... 1, -1 ... 1 or 0 ... 255\n"
-        f"  fix:   save the array as uint8"
+        f"{name}: pixels with an unknown range\n"
+        f"  found: {images.dtype} from {low:.8g} to {high:.8g}; expected 0 ... 1, -1 ... 1 or 0 ... 255\n"
+        f"  fix:   scale the array to one of these ranges, or save it as uint8"
     )
 
 
 def _to_uint8(pixels: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
-    """An image in memory of its own, rounded to nearest, ties to even."""
+    """Return a copy of an image as uint8, rounded to nearest, ties to even."""
     if pixels.dtype == np.uint8:
         return np.array(pixels, order="C", subok=False)
     offset, factor = scale
