@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from progan.ops import no_autocast, stddev_groups
+from progan.ops import at_least_float32, no_autocast, stddev_groups
 
 Total = Callable[[Tensor], Tensor]
 """Adds a tensor up over all ranks, with its derivatives."""
@@ -47,7 +47,7 @@ class _OverRanks(nn.modules.batchnorm._BatchNorm):
         self._check_input_dim(input)
         size, groups = stddev_groups(len(input), self.group) if self.group else (len(input), 1)
         with no_autocast(input):
-            x = input.to(torch.promote_types(input.dtype, torch.float32)).unflatten(0, (size, groups))  # [G, M, C, ...]
+            x = at_least_float32(input).unflatten(0, (size, groups))  # [G, M, C, ...]
             mean, variance, count = self._statistics(x)
             if self.training:
                 self._follow(mean.detach(), variance.detach() * (count / (count - 1).clamp(min=1)))

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from progan import winograd
-from progan.ops import no_autocast, stddev_groups, upscale2
+from progan.ops import at_least_float32, no_autocast, stddev_groups, upscale2
 
 _sharing: dict[tuple[int, str, bool], Tensor] | None = None
 
@@ -203,8 +203,8 @@ class MinibatchDiscrimination(nn.Module):
         """Distances between all samples of each group, [G, G, M, K]."""
         weight = F.normalize(self.weight, dim=2) * self.log_length.exp().unsqueeze(2)
         with no_autocast(x):
-            x = x.to(torch.promote_types(x.dtype, torch.float32))
-            points = torch.einsum("nf,kdf->nkd", x, weight).unflatten(0, (size, groups))  # [G, M, K, D]
+            points = torch.einsum("nf,kdf->nkd", at_least_float32(x), weight)
+        points = points.unflatten(0, (size, groups))  # [G, M, K, D]
         return (points.unsqueeze(0) - points.unsqueeze(1)).abs().sum(-1)
 
     @torch.no_grad()

@@ -31,7 +31,21 @@ def fade_images(x: Tensor, alpha: Tensor) -> Tensor:
         x: images of the new resolution, [N, C, H, W].
         alpha: weight of the new resolution, a scalar tensor.
     """
-    return torch.lerp(upscale2(downscale2(x)), x, alpha)
+    return fade(upscale2(downscale2(x)), x, alpha)
+
+
+def fade(old: Tensor, new: Tensor, alpha: Tensor) -> Tensor:
+    """Mix ``old`` and ``new`` linearly; 0 gives ``old``, 1 gives ``new``.
+
+    In at least float32: bfloat16 has no number between 1 - 1/256 and 1, and a small part would be lost in the sum.
+    """
+    old, new = at_least_float32(old), at_least_float32(new)
+    return torch.lerp(old, new, alpha.to(new.dtype))
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Convert 16-bit floats to float32; leave other dtypes as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def minibatch_stddev(x: Tensor, group: int) -> Tensor:
@@ -50,7 +64,7 @@ def minibatch_stddev(x: Tensor, group: int) -> Tensor:
     """
     n, _, height, width = x.shape
     group, groups = stddev_groups(n, group)
-    y = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(0, (group, groups))  # [G, M, C, H, W]
+    y = at_least_float32(x).unflatten(0, (group, groups))  # [G, M, C, H, W]
     y = (y.var(0, correction=0) + 1e-8).sqrt()  # [M, C, H, W]; 1e-8 keeps the gradient finite for equal samples
     y = y.mean((1, 2, 3)).repeat(group)  # [M] -> [G * M] = [N]
     return y.to(x.dtype).view(n, 1, 1, 1).expand(n, 1, height, width)

@@ -20,7 +20,7 @@ from progan.errors import ConfigError
 from progan.gans.base import GAN, WHOLE_BATCH, Batch, GANConfig, ImageSpec, Latent, Phase, Terms
 from progan.layers import EqualizedConv2d, EqualizedLinear
 from progan.losses import ADVERSARIAL, Scorer, gradient_penalty
-from progan.ops import fade_images, minibatch_stddev, pixel_norm, upscale2
+from progan.ops import at_least_float32, fade, fade_images, minibatch_stddev, no_autocast, pixel_norm, upscale2
 from progan.schedule import Stage
 
 LATENT = 64  # components of a latent, and maps of G at 4x4
@@ -107,10 +107,15 @@ class Generator(nn.Module):
         x = before = self._finish(x, 0)
         for number in range(1, level + 1):
             before, x = x, self._finish(self.convs[number - 1](upscale2(x)), number)
-        image = torch.tanh(self.to_rgb[level](x))
+        image = self._image(x, level)
         if alpha is None or level == 0:
             return image
-        return torch.lerp(upscale2(torch.tanh(self.to_rgb[level - 1](before))), image, alpha.to(image.dtype))
+        return fade(upscale2(self._image(before, level - 1)), image, alpha)
+
+    def _image(self, x: Tensor, level: int) -> Tensor:
+        x = at_least_float32(x)
+        with no_autocast(x):  # 16-bit floats would round images to about 8 bits
+            return torch.tanh(self.to_rgb[level](x))
 
     def _finish(self, x: Tensor, level: int) -> Tensor:
         """Batch norm and leaky ReLU, or leaky ReLU and pixel norm."""
@@ -150,11 +155,10 @@ class Discriminator(nn.Module):
             y = self.norms[number - 1](y) if number <= len(self.norms) else y
             y = _halved(F.leaky_relu(y, LEAK_D, inplace=True))
             if number == level and alpha is not None:
-                y = torch.lerp(self._enter(_halved(x), level - 1), y, alpha.to(y.dtype))
+                y = fade(self._enter(_halved(x), level - 1), y, alpha)
         if self.stddev:
             y = torch.cat([y, minibatch_stddev(y, len(y))], 1)
-        score = self.score(y.flatten(1))[:, 0]
-        return score.to(torch.promote_types(score.dtype, torch.float32))
+        return at_least_float32(self.score(y.flatten(1))[:, 0])
 
     def _enter(self, x: Tensor, level: int) -> Tensor:
         return F.leaky_relu(self.from_rgb[level](x), LEAK_D, inplace=True)
@@ -207,7 +211,7 @@ class MNIST1K(GAN):
     def discriminator_loss(self, batch: Batch) -> Terms:
         """Terms of D; it sees reals, fakes and what is between them in passes, and batch statistics, of their own."""
         with torch.no_grad():
-            fake = self._fakes(batch).to(batch.images.dtype).contiguous()  # 16 bits under autocast
+            fake = self._fakes(batch).contiguous()
         real = self._reals(batch)
         score = self._score(batch)
         terms = self.adversarial.critic(score(real), score(fake))

@@ -86,7 +86,7 @@ class ProGAN(GAN):
 
     def samples(self, sampler: nn.Module, batch: Batch) -> Tensor:
         z = self.generator.latent.draw(batch.normal, batch.uniform)
-        labels = torch.arange(len(z), device=z.device) % self.spec.classes if self.config.conditional else None
+        labels = batch.positions.to(z.device) % self.spec.classes if self.config.conditional else None
         return sampler(z, batch.level, batch.alpha, labels)
 
     def discriminator_loss(self, batch: Batch) -> Terms:
@@ -117,8 +117,7 @@ class ProGAN(GAN):
         return batch.images if batch.alpha is None else fade_images(batch.images, batch.alpha)
 
     def _discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
-        config, fake = self.config, fake.float()
-        real = self._reals(batch)
+        config, real = self.config, self._reals(batch)
         with shared_weights():
             on_real, on_fake = self._scores(batch, real, fake)
             penalty = self._penalty(batch, real, fake) if config.penalty_weight else None

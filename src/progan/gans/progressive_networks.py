@@ -24,7 +24,15 @@ from progan.layers import (
     normalized,
     relu,
 )
-from progan.ops import downscale2, minibatch_stddev, pixel_norm, upscale2
+from progan.ops import (
+    at_least_float32,
+    downscale2,
+    fade,
+    minibatch_stddev,
+    no_autocast,
+    pixel_norm,
+    upscale2,
+)
 
 FEWEST_MAPS = 4
 """What a network that was made narrower keeps."""
@@ -161,7 +169,7 @@ class Generator(nn.Module):
         image = self._image(x, level)
         if alpha is None or level == 0:
             return image
-        return torch.lerp(upscale2(self._image(before, level - 1)), image, alpha.to(image.dtype))
+        return fade(upscale2(self._image(before, level - 1)), image, alpha)
 
     def _features_4x4(self, z: Tensor, labels: Tensor | None) -> Tensor:
         if self.classes:
@@ -182,7 +190,9 @@ class Generator(nn.Module):
         return pixel_norm(x) if self.options.generator_norm == "pixel" else x
 
     def _image(self, x: Tensor, level: int) -> Tensor:
-        image = self.to_rgb[level](x)
+        x = at_least_float32(x)
+        with no_autocast(x):  # 16-bit floats would round images to about 8 bits
+            image = self.to_rgb[level](x)
         return torch.tanh(image) if self.options.tanh else image
 
 
@@ -237,7 +247,7 @@ class Discriminator(nn.Module):
             y = self._narrow(narrow, self._disturb(y, noise))
             if number == level and alpha is not None:
                 old = leaky(self.from_rgb[level - 1](downscale2(x)))
-                y = torch.lerp(old, y, alpha.to(y.dtype))
+                y = fade(old, y, alpha)
         if self.stddev:
             y = torch.cat([y, minibatch_stddev(y, group or self.group)], 1)
         y = leaky(self.last(self._disturb(y, noise)))
