@@ -30,7 +30,7 @@ def test_prepares_and_says_what_is_in_the_store(tmp_path: Path, photos: Path, ca
     assert tyro.cli(Prepare, args=arguments).run() == 0
     text = capsys.readouterr().out
     for line in (
-        "images       4 of 16x16",
+        "images       4, 16x16",
         "originals    20x24 to 20x27, 4 sizes",
         "channels     3 (RGB)",
         "classes      a 2, b 2",

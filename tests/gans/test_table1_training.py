@@ -93,8 +93,8 @@ def test_lsgans_noise_follows_the_scores_of_whole_batches(store: Store) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("table1_a", "micro_batch 4 would split the 8 samples whose statistics batch norm takes; .*--gan.bn-group 4"),
-        ("table1_e_star", "micro_batch 4 is smaller than the samples that one pass must see, 8"),
+        ("table1_a", "micro_batch 4 would split the 8 samples that share batch-norm statistics; .*--gan.bn-group 4"),
+        ("table1_e_star", "micro_batch 4 is smaller than the number of samples per pass, 8"),
     ],
 )
 def test_batch_statistics_refuse_micro_batches(name: str, message: str, store: Store) -> None:

@@ -52,8 +52,8 @@ def trainer(gan: Any, **settings: Any) -> Trainer:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"shows_images": False}, "no phase shows images, so that the run would never end"),
-        ({"trains": ("critics",)}, r"phase 'critic' trains \['critics'\]; there are generator, critic"),
+        ({"shows_images": False}, "no phase shows images, so the run would never end"),
+        ({"trains": ("critics",)}, r"phase 'critic' trains \['critics'\]; the networks are generator, critic"),
     ],
 )
 def test_phases_that_do_not_fit_are_named(change: dict, message: str) -> None:

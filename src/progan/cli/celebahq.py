@@ -77,7 +77,7 @@ class CelebAHQ:
 def say(store: Store, seconds: float) -> None:
     """Print a summary of a store of faces."""
     print(f"store        {store.path}")
-    print(f"faces        {store.count} of {store.height}x{store.width}, best first")
+    print(f"faces        {store.count}, {store.height}x{store.width}, best first")
     print(f"ranking      {store.path / 'ranking.csv'}")
     print(f"time         {seconds:.1f} s")
 

@@ -150,7 +150,7 @@ def summary(store: Store) -> str:
     lines = [
         f"store        {printable(str(store.path), 5000)}",
         f"source       {printable(store.manifest['source'], 200)}",
-        f"images       {store.count} of {store.height}x{store.width} (height x width)",
+        f"images       {store.count}, {store.height}x{store.width} (height x width)",
         f"originals    {originals}",
         f"channels     {store.channels} ({kind})",
         f"classes      {_classes(store)}",

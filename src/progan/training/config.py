@@ -1,4 +1,4 @@
-"""Everything one training run is made of, as one frozen value."""
+"""Configuration of a training run as one frozen value."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,44 +16,45 @@ AnyGAN = TypeVar("AnyGAN", bound=GANConfig)
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Generic[AnyGAN]):
-    """Settings of a training run; a preset is a function that returns one."""
+    """Settings of a training run. A preset is a function that returns a ``RunConfig``."""
 
-    gan: AnyGAN = field(default_factory=ProGANConfig)  # type: ignore[assignment]  # the most wanted one
-    """Networks and objective."""
+    gan: AnyGAN = field(default_factory=ProGANConfig)  # type: ignore[assignment]  # the default GAN
+    """Networks and loss."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    """Resolutions, batches and learning rates, and how long the run is."""
+    """Resolutions, batch sizes, learning rates and length of the run."""
     seed: int = 0
     """Seed of the weights and of every random draw."""
     label_columns: tuple[str, ...] = ()
-    """Columns of the data set that labels are made of, for conditional GANs; its classes when not given."""
+    """Columns of the data set to use as labels of a conditional GAN; the classes if none are given."""
     load_size: int | None = None
-    """Shorter side of the images in the data set [pixels], if they are larger than those trained on: a random part of
-    an image is cut out each time it is shown."""
+    """Shorter side of the data set's images [pixels], which are then cropped at random. None: the training size."""
     mirror: bool = True
-    """Mirror each image left to right with probability 1/2, each time it is shown."""
+    """Mirror each image horizontally with probability 1/2 each time it is shown."""
     beta1: float = 0.0
-    """Adam's decay of the gradients' mean (appendix A.1), where the GAN has no value of its own."""
+    """Decay rate of Adam's first moment (appendix A.1), unless the GAN sets its own."""
     beta2: float = 0.99
-    """Adam's decay of the squared gradients (appendix A.1), where the GAN has no value of its own."""
+    """Decay rate of Adam's second moment (appendix A.1), unless the GAN sets its own."""
     adam_eps: float = 1e-8
-    """Adam's epsilon."""
+    """Epsilon of Adam."""
     ema_decay: float = 0.999
-    """Moving average of G: kept share at each iteration (appendix A.1), if ema_kimg is not given. 0: the current
-    weights."""
+    """Decay per iteration of the moving average of G (appendix A.1); ignored if ema_kimg is set. 0: no averaging."""
     ema_kimg: float | None = None
-    """Half-life of that average in thousands of real images, the same for every batch size."""
+    """Half-life of the moving average of G in thousands of real images, for any batch size. None: use ema_decay."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the networks; bf16 and fp16 are for GPUs. The gradient penalty is always fp32."""
+    """Floating-point format of the networks; bf16 and fp16 require a GPU. The gradient penalty is always fp32."""
     micro_batch: int | None = None
-    """Most samples of one pass on one device; larger batches are split and their gradients added."""
+    """Largest number of samples per pass and device. Gradients of larger batches are accumulated. None: no limit."""
     log_kimg: float = 5
-    """A line in stats.jsonl every so many thousands of images."""
+    """Write a line to stats.jsonl every N thousand images."""
     sample_kimg: float = 50
-    """A sheet of samples every so many thousands of images; also at the end of every stage."""
+    """Save a grid of samples every N thousand images, and at the end of every stage."""
     snapshot_kimg: float = 500
-    """The generator is kept every so many thousands of images; also at the end of every stage."""
+    """Save a snapshot of the generator every N thousand images, and at the end of every stage."""
     checkpoint_minutes: float = 10
-    """Time between checkpoints; one is also made at the end and when the run is interrupted."""
+    """Minutes between checkpoints. The first is written after one minute.
+    More are written at the end of every stage, before measurements and on interruption."""
+    on_blowup: Literal["stop", "halve-lr"] = "stop"
+    """If no gradient is finite any more: stop, or continue from the last good checkpoint at half the learning rate."""
 
     def __post_init__(self) -> None:
         for name in ("log_kimg", "sample_kimg", "snapshot_kimg"):
@@ -72,25 +73,33 @@ class RunConfig(Generic[AnyGAN]):
             )
         if self.load_size is not None and self.load_size < self.schedule.resolution:
             raise ConfigError(
-                f"load_size {self.load_size} is below schedule.resolution {self.schedule.resolution}: no part of the "
-                "trained size could be cut out"
+                f"load_size {self.load_size} is below schedule.resolution {self.schedule.resolution}: the images are "
+                "too small to crop"
             )
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return the settings as plain values for JSON."""
         return asdict(self)
 
 
 RESUMABLE = {
-    *("schedule.total_kimg", "log_kimg", "sample_kimg", "snapshot_kimg", "checkpoint_minutes", "micro_batch"),
+    *(
+        "schedule.total_kimg",
+        "log_kimg",
+        "sample_kimg",
+        "snapshot_kimg",
+        "checkpoint_minutes",
+        "micro_batch",
+        "on_blowup",
+    ),
 }
-"""Settings that may differ when a run goes on: they leave what was trained so far valid."""
+"""Settings that may change when a run is resumed, because the training so far stays valid."""
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as {"schedule.batch": 16, ...}; keys of tables become text, as JSON makes them.
+    """Flatten nested settings to {"schedule.batch": 16, ...}; keys of tables become strings, as in JSON.
 
     >>> flatten({"a": 1, "b": {"c": {4: 8}}})
     {'a': 1, 'b.c.4': 8}
@@ -105,7 +114,7 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def completed(old: dict[str, Any], like: RunConfig) -> dict[str, Any]:
-    """Settings that an older version wrote, with the defaults of what it did not know, which leave all as it was."""
+    """Complete settings written by an older version with the defaults of newer ones, which keep the old behavior."""
     try:
         defaults = RunConfig(gan=type(like.gan)()).to_dict()
     except TypeError:  # settings without defaults
@@ -124,16 +133,16 @@ def _both(a: Any, b: Any) -> bool:
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What keeps a run with settings ``new`` from going on where one with ``old`` stopped, in words."""
+    """Describe the changes from ``old`` to ``new`` settings that prevent a run from being resumed."""
     a, b = flatten(old), flatten(new)
     keys = [k for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k) and k not in RESUMABLE]
     return [f"{k} {a.get(k, 'not set')} -> {b.get(k, 'not set')}" for k in keys]
 
 
 def split_batch(config: RunConfig, batch: int, world: int) -> int:
-    """Number of micro-batches into which each of ``world`` ranks splits its share of a batch.
+    """Return the number of micro-batches into which each of ``world`` ranks splits its share of a batch.
 
-    Samples are dealt out in turn, so a group stays whole when the number of parts divides the number of groups.
+    Samples are dealt out in turn, so groups stay whole if the number of micro-batches divides the number of groups.
 
     Raises:
         ConfigError: if no such split exists.
@@ -149,8 +158,8 @@ def split_batch(config: RunConfig, batch: int, world: int) -> int:
     if config.gan.whole_share:
         if limit < share:
             raise ConfigError(
-                f"micro_batch {limit} would split the {share} samples whose statistics batch norm takes; leave it out, "
-                f"or let fewer samples share statistics with --gan.bn-group {_largest_divisor(share, limit)}"
+                f"micro_batch {limit} would split the {share} samples that share batch-norm statistics; omit it, "
+                f"or share statistics among fewer samples with --gan.bn-group {_largest_divisor(share, limit)}"
             )
         return 1
     groups = share // group
@@ -167,49 +176,57 @@ def _largest_divisor(number: int, limit: int) -> int:
 
 
 def check(config: RunConfig, spec: ImageSpec, world: int) -> None:
-    """Raise ConfigError for any stage of the run that could not be trained, before hours are spent on earlier ones."""
+    """Check that every stage of a run can be trained, before hours are spent on the first ones.
+
+    Raises:
+        ConfigError: if a stage cannot be trained on this data with ``world`` processes.
+    """
     if spec.shorter != config.schedule.resolution:
         raise ConfigError(
-            f"schedule.resolution {config.schedule.resolution} does not fit data of {spec.height}x{spec.width}"
+            f"schedule.resolution {config.schedule.resolution} does not match the data of {spec.height}x{spec.width}"
         )
     if config.schedule.grows and not growable(spec.height, spec.width):
         raise ConfigError(
-            f"a run that grows wants a longer side that is a multiple of the shorter one, the data has "
-            f"{spec.height}x{spec.width}; --schedule.start-resolution {spec.shorter} trains without growing"
+            f"a run that grows requires a longer side that is a multiple of the shorter one, the data has "
+            f"{spec.height}x{spec.width}; to train without growing, use --schedule.start-resolution {spec.shorter}"
         )
     if config.gan.sources != len(spec.every):
         raise ConfigError(
-            f"this GAN takes {config.gan.sources} data set{'s' * (config.gan.sources > 1)}, got {len(spec.every)}"
+            f"this GAN requires {config.gan.sources} data set{'s' * (config.gan.sources > 1)}, got {len(spec.every)}"
         )
     for batch in batches(config):
         split_batch(config, batch, world)
 
 
 def check_phases(config: RunConfig, gan: GAN, phases: Sequence[Phase], world: int) -> None:
-    """Look for what is wrong with a GAN before its first step.
+    """Check the phases of a GAN before its first step.
 
     Raises:
-        ConfigError: if a phase has batches that cannot be shared.
-        ValueError: if phases and networks do not fit each other.
+        ConfigError: if the batches of a phase cannot be split among the processes.
+        ValueError: if phases and networks do not match.
     """
     if not any(phase.shows_images for phase in phases):
-        raise ValueError("no phase shows images, so that the run would never end")
+        raise ValueError("no phase shows images, so the run would never end")
     for phase in phases:
         if unknown := [name for name in phase.trains if name not in gan.networks]:
-            raise ValueError(f"phase {phase.name!r} trains {unknown}; there are {', '.join(gan.networks)}")
+            raise ValueError(f"phase {phase.name!r} trains {unknown}; the networks are {', '.join(gan.networks)}")
         parameters = [id(p) for name in phase.trains for p in gan.networks[name].parameters()]
         if len(set(parameters)) < len(parameters):
-            raise ValueError(f"phase {phase.name!r} trains networks that share parameters: they would be stepped twice")
+            raise ValueError(
+                f"phase {phase.name!r} trains networks that share parameters, which would be updated twice"
+            )
     kinds = {whole_batch_norm(network, world) for network in gan.networks.values()}
     if True in kinds and not config.gan.whole_share and config.gan.group != WHOLE_BATCH:
-        raise ValueError(f"{type(config.gan).__name__}.whole_share must be True: its batch norm takes whole batches")
+        raise ValueError(
+            f"{type(config.gan).__name__}.whole_share must be True, because its batch norm uses whole batches"
+        )
     for factor in {phase.batch for phase in phases} - {1}:
         for batch in batches(config):
             split_batch(config, factor * batch, world)
 
 
 def batches(config: RunConfig) -> set[int]:
-    """The batches of all stages."""
+    """Return the batch sizes of all stages."""
     schedule = config.schedule
     return {
         at_resolution(schedule.batch, schedule.side(level)) for level in range(schedule.first_level, schedule.levels)
@@ -218,13 +235,13 @@ def batches(config: RunConfig) -> set[int]:
 
 def _group_name(config: RunConfig) -> str:
     setting = config.gan.group_setting
-    return f"gan.{setting}" if setting and config.gan.group != WHOLE_BATCH else "the samples that one pass must see,"
+    return f"gan.{setting}" if setting and config.gan.group != WHOLE_BATCH else "the number of samples per pass,"
 
 
 def _suggestion(config: RunConfig, batch: int, world: int) -> str:
-    """Settings near those given that ``world`` processes can share."""
+    """Suggest settings close to the given ones that ``world`` processes can share."""
     if config.gan.group == WHOLE_BATCH:
-        return "one process, because all samples of a batch are compared with each other"
+        return "a single process, because all samples of a batch are compared with each other"
     group, setting = min(config.gan.group, batch), config.gan.group_setting
     step = group * world
     fitting = [g for g in range(1, group) if batch % (g * world) == 0]
