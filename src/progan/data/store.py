@@ -166,7 +166,7 @@ def prepare(
     source: Source | None = None,
     progress: bool = False,
 ) -> Store:
-    """Write the images of a source to a store, or open the store if it has the same files and options already.
+    """Write the images of a source to a store, or open the store if it already has the same files and options.
 
     A store of an older format is replaced. Work that was interrupted is resumed.
 
@@ -225,7 +225,7 @@ def cached(
     workers: int | None = None,
     progress: bool = False,
 ) -> Store:
-    """Open a store, or prepare any other source in a cache, unless it is there already.
+    """Open a store, or prepare any other source in a cache if it is not yet there.
 
     A cached store of an older version is used if it has all the requested columns.
 

@@ -191,7 +191,7 @@ def fingerprint(path: Path, *, but: Path | None = None) -> str:
     if but is not None and (made := but.resolve()).is_relative_to(source := path.resolve()):
         own = made.relative_to(source).as_posix()
         names = [name for name in names if not name.startswith((f"{own}/", f"{own}."))]
-    if path.is_file():  # labels of idx files and TFRecords lie beside them
+    if path.is_file():  # labels of idx files and TFRecords are next to them
         names += sorted(f"../{file.name}" for file in path.parent.glob("*labels*") if file != path)
     names = [name for name in names if not name.endswith("lock.mdb")]  # changes when anybody reads an LMDB
     for name in names:

@@ -48,17 +48,11 @@ def normal(name: str) -> str:
 
 
 def dataset_json(data: bytes, *, where: str = "dataset.json") -> Table | None:
-    """Parse the dataset.json of StyleGAN.
+    """Parse the dataset.json of StyleGAN; return no files if "labels" is empty, None if the format is different.
 
     It contains ["path", class] or ["path", [numbers]] for each image under "labels". Lists of the same form under
-    other keys are further columns; they may cover only some of the images, and other files.
-
-    Args:
-        data: contents of the file.
-        where: name of the file, for messages.
-
-    Returns:
-        The labels, with no files if "labels" is empty; None if the file is in a different format.
+    other keys are further columns; they may cover only some of the images, and other files. ``where`` is the name of
+    the file in messages.
 
     Raises:
         DataError: if the labels have neither form.

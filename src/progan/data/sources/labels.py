@@ -52,7 +52,7 @@ def label(source: Source, labels: str = "auto", *, skip: bool = False) -> Source
         if table.by_the_way and source.columns == known:
             raise no_labels(path)
     elif labels == "auto" and source.own_labels and (table := source.own_labels()) is not None:
-        source = dataclasses.replace(source, labels=None, classes=())  # folders beside them are no classes
+        source = dataclasses.replace(source, labels=None, classes=())  # folders are then not classes
         if table.files:
             source = _attach(source, table, f"labels in {source.description}", skip=skip)
     taken = () if source.labels is None else (LABEL,)
