@@ -9,7 +9,7 @@ import torch
 
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, prepare
-from small import write_images
+from small import quick_plan, write_images
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"  # where the tests' own servers are
@@ -21,6 +21,26 @@ hypothesis.settings.load_profile("same examples every time")
 def seed() -> None:
     """Weights and images of a test do not depend on the tests before it."""
     torch.manual_seed(0)
+
+
+GPUS = [name for name, here in {"cuda": torch.cuda, "mps": torch.backends.mps}.items() if here.is_available()]
+
+
+@pytest.fixture(params=["cpu", *(pytest.param(name, marks=pytest.mark.gpu) for name in GPUS)])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The CPU, and the GPU where there is one."""
+    return torch.device(request.param)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not GPUS:
+        pytest.skip("needs a GPU")
+
+
+@pytest.fixture
+def no_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs have a made-up plan; a real one takes longer than they do."""
+    monkeypatch.setattr("progan.training.preflight.probe", quick_plan)
 
 
 @pytest.fixture(scope="session")

@@ -75,6 +75,7 @@ def test_nothing_is_no_run(tmp_path: Path) -> None:
         progan.Run.open(tmp_path)
 
 
+@pytest.mark.usefixtures("no_probe")
 def test_the_same_call_resumes_and_a_callback_stops_as_ctrl_c_does(store: Store, tmp_path: Path) -> None:
     seen: list[Progress] = []
 
@@ -96,6 +97,7 @@ def test_the_same_call_resumes_and_a_callback_stops_as_ctrl_c_does(store: Store,
     assert run.snapshots[-1].read_bytes() == whole.snapshots[-1].read_bytes()
 
 
+@pytest.mark.usefixtures("no_probe")
 def test_equal_runs_write_equal_snapshots_wherever_they_are(store: Store, tmp_path: Path) -> None:
     short = small_run(total_kimg=0.032)
     runs = [progan.train(short, store, out=tmp_path / place, name="run", device="cpu") for place in ("a", "b")]
@@ -104,6 +106,7 @@ def test_equal_runs_write_equal_snapshots_wherever_they_are(store: Store, tmp_pa
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*files, strict=True))
 
 
+@pytest.mark.usefixtures("no_probe")
 def test_training_works_outside_the_main_thread(store: Store, tmp_path: Path) -> None:
     """As in some notebooks and servers, where no signal can be taken."""
     done: list[progan.Run] = []
@@ -114,6 +117,7 @@ def test_training_works_outside_the_main_thread(store: Store, tmp_path: Path) ->
     assert done[0].finished
 
 
+@pytest.mark.usefixtures("no_probe")
 def test_presets_by_name_and_changed(store: Store, tmp_path: Path) -> None:
     gan = progan.preset("demo").gan
 
@@ -124,9 +128,9 @@ def test_presets_by_name_and_changed(store: Store, tmp_path: Path) -> None:
     run = progan.train("demo", store, change=change, out=tmp_path, device="cpu")
     assert run.path.name == f"demo-{store.path.name}"
     assert (run.config["gan"]["fmap_max"], run.config["gan"]["latent_size"]) == (4, 64)
-    with pytest.raises(ConfigError, match="unknown preset 'nothing'; there are auto, demo"):
+    with pytest.raises(ConfigError, match="unknown preset 'nothing'; choose from auto, demo"):
         progan.preset("nothing")
-    with pytest.raises(ConfigError, match="training needs DATA"):
+    with pytest.raises(ConfigError, match="training requires DATA"):
         progan.train("demo")
 
 
@@ -178,7 +182,7 @@ def test_wrong_uses_are_refused_in_one_line(translation: progan.Run, tmp_path: P
             ask()
     plain = Snapshot.load(translation.snapshots[0])
     assert plain.levels == range(1, 2)  # nothing but 12 pixels
-    with pytest.raises(ConfigError, match="this GAN takes 2 data sets, got 1"):
+    with pytest.raises(ConfigError, match="this GAN requires 2 data sets, got 1"):
         progan.train(fixed(TranslationConfig()), write_images(tmp_path / "x", size=(12, 12)), out=tmp_path)
 
 
@@ -206,7 +210,7 @@ def test_what_a_snapshot_lacks_lies_beside_the_last_one(stores: tuple[Store, Sto
         assert torch.equal(value, state[f"critic.{name}"])
     with pytest.raises(CheckpointError, match=r"does not exist; a run writes it at its end, beside its last snapshot"):
         load_discriminators(run.snapshots[0])
-    with pytest.raises(CheckpointError, match="progan-snapshot-1 wanted in its header"):
+    with pytest.raises(CheckpointError, match="progan-snapshot-1 expected in its header"):
         Snapshot.load(beside(last))
 
 
@@ -290,7 +294,7 @@ def test_auto_takes_any_size_that_blocks_can_reach(tmp_path: Path, capsys: pytes
     folder = write_images(tmp_path / "images", count=8, size=(12, 20), classes=1)
     store = prepare(folder, tmp_path / "store", PrepareOptions(resolution="12x20"), workers=0)
     progan.train("auto", store, out=tmp_path, device="cpu", dry_run=True)
-    assert "auto: without growing, for which the shorter side would be a power of two" in capsys.readouterr().out
+    assert "auto: no growing, which requires a power of two as the shorter side" in capsys.readouterr().out
 
 
 def test_a_run_notices_other_values_in_its_columns(tmp_path: Path) -> None:
@@ -332,6 +336,7 @@ def test_attributes_are_measured_filmed_and_generated_or_refused(
     assert (plain.path / "growth.png").exists()  # whose generator takes no labels
 
 
+@pytest.mark.usefixtures("no_probe")
 def test_a_callback_that_fails_ends_the_run_saved_and_with_its_own_error(store: Store, tmp_path: Path) -> None:
     def fail(progress: Progress) -> None:
         raise ConnectionRefusedError("no such host")

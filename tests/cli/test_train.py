@@ -18,6 +18,7 @@ from progan.presets import PRESETS
 from progan.snapshot import Snapshot
 from progan.training import checkpoint
 from progan.training.log import read_stats
+from small import quick_plan
 
 NETWORKS = ["--gan.fmap-base", "64", "--gan.fmap-max", "8", "--gan.latent-size", "8", "--schedule.batch", "8"]
 TIMES = ["--schedule.hold-kimg", "0.1", "--schedule.fade-kimg", "0.1", "--schedule.total-kimg", "0.5"]
@@ -27,7 +28,7 @@ TINY = [*NETWORKS, *TIMES, *OFTEN]
 
 
 @pytest.fixture(autouse=True)
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_probe: None) -> None:
     monkeypatch.setenv("PROGAN_CACHE", str(tmp_path / "cache"))
 
 
@@ -54,7 +55,7 @@ def one_line(*args: object) -> str:
 
 @pytest.fixture(scope="module")
 def trained(store: Store, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """A whole run's directory, and what it said."""
+    """A whole run's directory, and what it said; its plan is a real one."""
     out = tmp_path_factory.mktemp("trained")
     code, said, log = call("demo", store.path, "--out", out, "--name", "run", *TINY)
     assert code == 0
@@ -108,7 +109,7 @@ def test_the_same_command_on_a_finished_run_changes_no_weights(run: Path, store:
     before, rows = checkpoint.load(run)[0], read_stats(run)
     code, _, log = call("demo", store.path, "--out", run.parent, "--name", "run", *TINY)
     assert code == 0
-    assert "going on at 0.5 kimg, 16" in log
+    assert "resuming at 0.5 kimg, 16" in log
     after = checkpoint.load(run)[0]
     assert before is not None
     assert after is not None
@@ -229,11 +230,11 @@ def test_data_that_cannot_be_used(images: Path, store: Store, tmp_path: Path) ->
     (tmp_path / "texts/a.txt").write_text("no image")
     assert "no images" in one_line("demo", tmp_path / "texts")
     line = one_line("cifar10", images, "--workers", "0")
-    assert "fewer than the wanted 32x32" in line
+    assert "smaller than the requested 32x32" in line
     assert "these are options of 'progan prepare" in line
     assert "no images with a shorter side of 32" in one_line("cifar10", store.path)
-    assert "no images of 32x32" in one_line("demo", store.path, "--resolution", "32")
-    assert "no images of 16x32" in one_line("demo", store.path, "--resolution", "16x32")
+    assert "no 32x32 images" in one_line("demo", store.path, "--resolution", "32")
+    assert "no 16x32 images" in one_line("demo", store.path, "--resolution", "16x32")
 
 
 def test_truncated_jpeg_is_named(tmp_path: Path) -> None:
@@ -320,19 +321,29 @@ def damage(file: Path, how: str) -> None:
     file.write_bytes(data)
 
 
+BEGUN = [*NETWORKS, *OFTEN, "--checkpoint-minutes", "0", *SHORT[:-1]]
+
+
+@pytest.fixture(scope="module")
+def begun(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory with two checkpoints, of 0.024 and of 0.032 kimg."""
+    out = tmp_path_factory.mktemp("begun")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("progan.training.preflight.probe", quick_plan)
+        assert call("demo", store.path, "--out", out, "--name", "run", *BEGUN, "0.032")[0] == 0
+    return out / "run"
+
+
 @pytest.mark.parametrize("how", ["flipped", "truncated", "empty"])
-def test_damaged_checkpoint_is_replaced_by_the_one_before(how: str, store: Store, tmp_path: Path) -> None:
-    args = ["demo", store.path, "--out", tmp_path, "--name", "run", *NETWORKS, "--checkpoint-minutes", "0"]
-    whole = [*SHORT[:-1], "0.064"]
-    assert call(*args, *whole)[0] == 0
-    run = tmp_path / "run"
+def test_damaged_checkpoint_is_replaced_by_the_one_before(how: str, begun: Path, store: Store, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(begun, tmp_path / "run"))
     good = checkpoint._read(run / checkpoint.SPARE)
     damage(run / checkpoint.NAME, how) if how != "empty" else (run / checkpoint.NAME).write_bytes(b"")
-    code, _, log = call(*args, *SHORT)
+    code, _, log = call("demo", store.path, "--out", tmp_path, "--name", "run", *BEGUN, "0.048")
     assert code == 0
     assert "warning:" in log
     assert "using checkpoint.previous.pt" in log
-    assert f"going on at {good['trainer']['images_seen'] / 1000:.1f} kimg" in log
+    assert f"resuming at {good['trainer']['images_seen'] / 1000:.1f} kimg" in log
     assert "using checkpoint.previous.pt" in (run / "log.txt").read_text()
     assert (run / checkpoint.DAMAGED).exists()  # rather than the new spare
     for name in (checkpoint.NAME, checkpoint.SPARE):
@@ -343,8 +354,8 @@ def test_two_damaged_checkpoints_are_one_line(run: Path, store: Store) -> None:
     for name in (checkpoint.NAME, checkpoint.SPARE):
         (run / name).write_bytes(b"PK\3\4nothing")
     line = one_line("demo", store.path, "--out", run.parent, "--name", "run", *TINY)
-    assert line.count("is not a whole checkpoint") == 2
-    assert f"remove {run} to start anew" in line
+    assert line.count("is not a complete checkpoint") == 2
+    assert f"remove {run} to start again" in line
 
 
 # --- a full disk; /dev/full takes the place of a file
@@ -352,12 +363,6 @@ def test_two_damaged_checkpoints_are_one_line(run: Path, store: Store) -> None:
 
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
-
-
-def trained_a_little(store: Store, out: Path, total: str = "0.032") -> list[object]:
-    args = ["demo", store.path, "--out", out, "--name", "run", *NETWORKS, *OFTEN, "--checkpoint-minutes", "0"]
-    assert call(*args, *SHORT[:-1], total)[0] == 0
-    return args
 
 
 @needs_full
@@ -373,16 +378,18 @@ def trained_a_little(store: Store, out: Path, total: str = "0.032") -> list[obje
         "config.json.partial",
     ],
 )
-def test_full_disk_is_one_line_and_keeps_the_last_checkpoint(name: str, store: Store, tmp_path: Path) -> None:
-    args = trained_a_little(store, tmp_path)
-    run = tmp_path / "run"
+def test_full_disk_is_one_line_and_keeps_the_last_checkpoint(
+    name: str, begun: Path, store: Store, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(begun, tmp_path / "run"))
+    args = ["demo", store.path, "--out", tmp_path, "--name", "run", *BEGUN, "0.048"]
     assert checkpoint.load(run)[0] is not None
     if name == "stats.jsonl":  # written anew at the start, then line by line
         name = "stats.jsonl.partial"
     if name == "log.txt":
         (run / name).unlink()
     (run / name).symlink_to(FULL)
-    line = one_line_after_progress(*args, *SHORT[:-1], "0.048")
+    line = one_line_after_progress(*args)
     assert "No space left on device" in line
     assert "kept" in line
     assert "run the same command again" in line
@@ -391,9 +398,9 @@ def test_full_disk_is_one_line_and_keeps_the_last_checkpoint(name: str, store: S
     assert state is not None
     assert not warnings
     assert state["trainer"]["images_seen"] >= 32
-    code, _, log = call(*args, *SHORT[:-1], "0.048")  # the disk has space again
+    code, _, log = call(*args)  # the disk has space again
     assert code == 0
-    assert "going on at" in log
+    assert "resuming at" in log
 
 
 @needs_full
@@ -406,12 +413,11 @@ def test_disk_that_fills_while_statistics_are_written(store: Store, tmp_path: Pa
         row(self, values, *([str(FULL)] if values["kimg"] > 0.02 else []))
 
     args = ["demo", store.path, "--out", tmp_path, "--name", "run", *NETWORKS, *SHORT, "--checkpoint-minutes", "0"]
-    monkeypatch.setattr(RunLog, "row", fill)
-    line = one_line_after_progress(*args)
+    with monkeypatch.context() as patch:
+        patch.setattr(RunLog, "row", fill)
+        line = one_line_after_progress(*args)
     assert "No space left on device" in line
     assert "the last checkpoint is kept" in line
-    monkeypatch.undo()
-    monkeypatch.setenv("PROGAN_CACHE", str(tmp_path / "cache"))
     assert call(*args)[0] == 0
     assert read_stats(tmp_path / "run")[-1]["kimg"] == 0.08
 
@@ -448,8 +454,7 @@ def test_auto_says_what_it_chose_and_what_is_typed_wins(store: Store) -> None:
 # --- images of any shape, end to end
 
 
-@pytest.mark.parametrize("size", ["16x32", "32x16"])
-@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize(("size", "channels"), [("16x32", 1), ("32x16", 4)])
 def test_non_square_images_from_preparation_to_generation(size: str, channels: int, tmp_path: Path) -> None:
     height, width = map(int, size.split("x"))
     mode, shape = ("L", (height, width)) if channels == 1 else ("RGBA", (height, width, 4))
@@ -465,7 +470,7 @@ def test_non_square_images_from_preparation_to_generation(size: str, channels: i
     assert call(*args, *SHORT[:-1], "0.04")[0] == 0
     code, _, log = call(*args, *SHORT)
     assert code == 0
-    assert "going on at 0.0 kimg, 8" in log
+    assert "resuming at 0.0 kimg, 8" in log
     assert f"{size}x{channels}, 6 images" in log
     assert Snapshot.load(tmp_path / "run").generate(seeds=[0, 1]).shape == (2, channels, height, width)
     with contextlib.redirect_stdout(io.StringIO()):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
 
 from progan.data.store import Store, prepare
@@ -21,14 +20,11 @@ from progan.experiments.curves import measure_snapshots, read_curve
 from progan.experiments.results import Results, read
 from progan.experiments.run import Request, reproduce
 from progan.experiments.scale import SCALES, Scale
-from progan.gans.base import ImageSpec
 from progan.presets import PRESETS
 from progan.snapshot import Snapshot
-from progan.training.config import RunConfig
 from progan.training.log import read_stats
 from progan.training.loop import Trainer
-from progan.training.preflight import Plan, StageCost
-from small import small_run
+from small import quick_plan, small_run
 
 TABLE = Experiment(
     name="tiny",
@@ -45,11 +41,6 @@ TABLE = Experiment(
     figures=("growing",),
 )
 FEW = Scale(name="few", count=1 / 1024)
-
-
-def quick_plan(config: RunConfig, spec: ImageSpec, device: torch.device, *, world: int) -> Plan:
-    """In place of the probe, which takes longer than training here and has tests of its own."""
-    return Plan([StageCost(level, 0, 1.0, seconds_per_kimg=1.0) for level in range(spec.levels)])
 
 
 @pytest.fixture(autouse=True)

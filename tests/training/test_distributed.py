@@ -1,29 +1,26 @@
 """Two gloo processes against one: the same batch dealt out in turn gives the same weights, through growths."""
 
-import contextlib
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from progan.batchnorm import BatchNorm1d, batch_over_ranks
+import children
 from progan.data.loader import Loader
 from progan.data.store import Store
 from progan.errors import ConfigError
 from progan.gans.base import ImageSpec
 from progan.training.config import RunConfig, split_batch
-from progan.training.distributed import Ranks, process_group
+from progan.training.distributed import Ranks
 from progan.training.log import read_stats
 from progan.training.loop import Trainer
-from small import small_run
 from toys import STEPS as TOY_STEPS
 from toys import TOYS, run, tensors, toy_trainer
+from two_ranks import KINDS, STEPS, config, train, two_ranks
 
 TOLERANCE = 1e-5
 """Largest difference of a weight after 30 steps of lr 0.001 through a growth; only the order of sums differs.
@@ -31,43 +28,28 @@ TOLERANCE = 1e-5
 Right after a reset Adam's step is lr times the sign of the gradient, if its epsilon is small, so that a gradient of the
 size of rounding errors could turn into a whole step. So epsilon is far above those errors here.
 """
-STEPS = 30
 
 
-KINDS: dict[str, dict[str, Any]] = {"wgan": {}, "lsgan": {"loss": "least_squares", "adaptive_noise": True}}
-
-
-def config(kind: str = "wgan") -> RunConfig:
-    """Batch 8 in stddev groups of 4: two groups, one for each of two ranks; half of 30 steps at 4, half at 8 pixels."""
-    run = small_run(hold_kimg=0.12, fade_kimg=0.12, total_kimg=1.0)
-    return replace(run, precision="fp32", adam_eps=1e-4, gan=replace(run.gan, **KINDS[kind]))
-
-
-def train(path: Path, ranks: Ranks, kind: str) -> Trainer:
-    store = Store.open(path)
-    spec = ImageSpec(store.channels, store.height, store.width, len(store.classes))
-    loader = Loader(store, seed=0, mirror=True)
-    trainer = Trainer(config(kind), spec, loader, device=torch.device("cpu"), ranks=ranks)
-    if kind == "lsgan":
-        trainer.gan.networks["discriminator"].noise.average.fill_(0.9)  # some noise from the first step on
-    for _ in range(STEPS):
-        trainer.iterate()
-    return trainer
-
-
-def torchrun(*args: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    places = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PROGAN_CACHE": str(cache), "PYTHONPATH": places}
+def torchrun(*args: str, cache: Path) -> None:
+    """Run ``progan ARGS`` in two processes of the real launcher; they end themselves if they take too long."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PROGAN_CACHE": str(cache)}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.run([*launcher, *args], env=env, capture_output=True, text=True, timeout=300)
+    process = subprocess.Popen(
+        [*launcher, children.__file__, *args], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        said, _ = process.communicate(timeout=300)
+    finally:
+        process.terminate()  # it then ends the ranks, which are in sessions of their own
+        process.wait(60)
+    assert process.returncode == 0, said
 
 
 @pytest.fixture(scope="module")
 def two(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two ranks made of every kind and of every toy, from one launch."""
+    """What two ranks made of every kind and of every toy, in one go."""
     folder = tmp_path_factory.mktemp("two")
-    result = torchrun(__file__, str(store.path), str(folder), cache=folder)
-    assert result.returncode == 0, result.stderr
+    children.run_ranks(2, two_ranks, store.path, folder, folder=folder)
     return folder
 
 
@@ -95,33 +77,18 @@ def test_two_ranks_of_a_toy_give_the_weights_of_one(name: str, two: Path) -> Non
     assert all(torch.equal(ranks[0][k], ranks[1][k]) for k in one)  # pools and running statistics, too
 
 
-def test_command_under_torchrun_writes_once_and_goes_on(images: Path, tmp_path: Path) -> None:
-    def command(total: str) -> list[str]:
-        small = ["--gan.fmap-base", "64", "--gan.fmap-max", "8", "--schedule.batch", "8", "--log-kimg", "0.05"]
-        times = ["--schedule.hold-kimg", "0.05", "--schedule.fade-kimg", "0.05", "--schedule.total-kimg", total]
-        return [
-            "-m",
-            "progan",
-            "train",
-            "demo",
-            str(images),
-            "--out",
-            str(tmp_path),
-            "--name",
-            "run",
-            "--device",
-            "cpu",
-            *small,
-            *times,
-        ]
-
-    for total in ("0.2", "0.3"):
-        result = torchrun(*command(total), cache=tmp_path)
-        assert result.returncode == 0, result.stderr
-    assert "going on at 0.2 kimg" in (tmp_path / "run/log.txt").read_text()
+def test_command_under_torchrun_writes_once_and_resumes(images: Path, tmp_path: Path) -> None:
+    """The first rank prepares the images, and both train; then two processes resume as torchrun would start them."""
+    small = ["--gan.fmap-base", "64", "--gan.fmap-max", "8", "--schedule.batch", "8", "--log-kimg", "0.016"]
+    times = ["--schedule.hold-kimg", "0.016", "--schedule.fade-kimg", "0.016", "--schedule.total-kimg"]
+    run = ["train", "demo", str(images), "--out", str(tmp_path), "--name", "run", "--device", "cpu", *small, *times]
+    torchrun(*run, "0.04", cache=tmp_path)
+    assert read_stats(tmp_path / "run")[-1]["kimg"] == pytest.approx(0.04)
+    children.run_ranks(2, children.command, *run, "0.08", folder=tmp_path, PROGAN_CACHE=str(tmp_path))
+    assert "resuming at 0.0 kimg" in (tmp_path / "run/log.txt").read_text()
     kimg = [row["kimg"] for row in read_stats(tmp_path / "run")]
     assert kimg == sorted(set(kimg))
-    assert kimg[-1] == pytest.approx(0.304)
+    assert kimg[-1] == pytest.approx(0.08)
 
 
 @pytest.mark.parametrize(
@@ -175,37 +142,3 @@ def test_micro_batches_give_the_weights_of_whole_batches(store: Store) -> None:
             trainer.iterate()
         weights.append(trainer.gan.networks.state_dict())
     assert max(float((weights[0][k] - weights[1][k]).abs().max()) for k in weights[0]) < TOLERANCE
-
-
-def penalty_slopes(x: torch.Tensor, ranks: Ranks) -> list[torch.Tensor]:
-    """Derivatives of a gradient penalty through batch norm by the weights in front of it, averaged over the ranks."""
-    torch.manual_seed(0)
-    layer, norm = torch.nn.Linear(3, 5).double(), BatchNorm1d(5).double()
-    with batch_over_ranks(ranks.total if ranks.world > 1 else None):
-        x = x.requires_grad_(True)
-        (slope,) = torch.autograd.grad(norm(layer(x)).pow(3).sum(), x, create_graph=True)
-        slope.square().sum(1).mean().backward()
-    slopes = [p.grad for p in (*layer.parameters(), *norm.parameters()) if p.grad is not None]
-    ranks.average(slopes)
-    return [*slopes, norm.running_mean, norm.running_var]
-
-
-if __name__ == "__main__":
-    with process_group("cpu") as ranks:
-        assert ranks == Ranks(ranks.rank, 2, ranks.rank)
-        trainers = {kind: train(Path(sys.argv[1]), ranks, kind) for kind in KINDS}
-        trainers |= {f"toy_{name}": run(toy_trainer(name, ranks), TOY_STEPS) for name in TOYS}
-        for name, trainer in trainers.items():
-            found = {"weights": tensors(trainer), "statistics": trainer.take_statistics()}
-            torch.save(found, Path(sys.argv[2]) / f"{name}{ranks.rank}.pt")
-        x = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-        both = penalty_slopes(x[ranks.rank :: 2], ranks), penalty_slopes(x, Ranks())
-        torch.testing.assert_close(*both, rtol=1e-9, atol=1e-12)
-        assert ranks.gather(x[ranks.rank :: 2]).equal(x.detach())
-    if sys.platform == "linux":
-        time.sleep(0.1)  # a thread that is waited for may be listed a moment longer
-        left = []
-        for task in Path("/proc/self/task").glob("*/comm"):
-            with contextlib.suppress(OSError):
-                left.append(task.read_text().strip())
-        assert not [name for name in left if "gloo" in name], left
