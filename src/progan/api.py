@@ -1,5 +1,7 @@
 """Training from Python; the command 'progan train' parses its options and calls this module."""
 
+import shlex
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -205,4 +207,5 @@ def _name(settings: str | RunConfig, data: Sequence[str | Path | Store]) -> str:
 def _about(settings: str | RunConfig, data: Sequence[str | Path | Store]) -> dict[str, str]:
     """Return what config.json contains besides the settings."""
     source = ", ".join(str(one.path if isinstance(one, Store) else one) for one in data)
-    return {"source": source} | ({"preset": settings} if isinstance(settings, str) else {})
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {"source": source, "command": command} | ({"preset": settings} if isinstance(settings, str) else {})

@@ -15,3 +15,7 @@ class DataError(ProganError):
 
 class CheckpointError(ProganError):
     """A checkpoint or a snapshot that cannot be read or does not fit."""
+
+
+class BlowupError(ProganError):
+    """A run that no longer learns anything because its gradients are not finite; the command line exits with code 1."""

@@ -43,7 +43,7 @@ def after_parent(do: Callable[[], object]) -> None:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """A list that SIGINT or SIGTERM puts its number into; a second signal stops at once.
+    """Yield a list to which SIGINT, SIGTERM and SIGHUP add their number; a second signal stops at once.
 
     Only the main thread can take signals; elsewhere the list stays empty.
     """
@@ -57,7 +57,10 @@ def stop_signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    old = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+        numbers.append(signal.SIGHUP)
+    old = {number: signal.signal(number, receive) for number in numbers}
     try:
         yield received
     finally:

@@ -63,7 +63,7 @@ def test_half_written_file_gives_way_to_the_spare(keep: int, run: Path) -> None:
     (run / NAME).write_bytes((run / NAME).read_bytes()[:keep])
     state, warnings = load(run)
     assert number(state) == 1
-    assert f"{NAME}: is not a whole checkpoint" in warnings[0]
+    assert f"{NAME}: is not a complete checkpoint" in warnings[0]
     assert "\n" not in warnings[0]
 
 
@@ -80,20 +80,20 @@ def test_killed_between_the_two_renames(run: Path) -> None:
 def test_both_damaged_is_an_error_that_says_what_to_do(run: Path) -> None:
     for name in (NAME, SPARE):
         (run / name).write_bytes(b"no zip")
-    with pytest.raises(CheckpointError, match=f"no checkpoint is left: remove {run} to start anew") as caught:
+    with pytest.raises(CheckpointError, match=f"no checkpoint is left: remove {run} to start again") as caught:
         load(run)
-    assert str(caught.value).count("is not a whole checkpoint") == 2
+    assert str(caught.value).count("is not a complete checkpoint") == 2
     assert "\n" not in str(caught.value)
 
 
 def test_a_damaged_one_set_aside_does_not_push_the_spare_out(run: Path) -> None:
     (run / NAME).write_bytes(b"no zip")
-    set_aside(run)
+    set_aside(run, DAMAGED)
     assert (run / DAMAGED).read_bytes() == b"no zip"
     save(run, {"number": 3})
     assert (number(checkpoint._read(run / NAME)), number(checkpoint._read(run / SPARE))) == (3, 1)
-    set_aside(run)
-    set_aside(run)  # nothing there: nothing to do
+    set_aside(run, DAMAGED)
+    set_aside(run, DAMAGED)  # nothing there: nothing to do
 
 
 class Evil:
@@ -109,7 +109,7 @@ class Evil:
 def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
     torch.save({"format": 1, "x": Evil(tmp_path / "executed")}, tmp_path / NAME)
     (tmp_path / SPARE).write_bytes(pickle.dumps(Evil(tmp_path / "executed")))
-    with pytest.raises(CheckpointError, match="is not a whole checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a complete checkpoint"):
         load(tmp_path)
     assert not (tmp_path / "executed").exists()
 
@@ -125,7 +125,7 @@ def test_another_format_is_named(content: object, tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [1, 10_000_000])
 def test_full_disk_keeps_both(size: int, run: Path) -> None:
     (run / f"{NAME}.partial").symlink_to("/dev/full")
-    with pytest.raises(CheckpointError, match=r"cannot write the checkpoint .*No space left.*the one before is kept"):
+    with pytest.raises(CheckpointError, match=r"cannot write the checkpoint .*No space left.*the previous one is kept"):
         save(run, {"w": torch.zeros(size)})
     assert {p.name for p in run.iterdir()} == {NAME, SPARE}
     assert (number(checkpoint._read(run / NAME)), number(checkpoint._read(run / SPARE))) == (2, 1)

@@ -54,17 +54,17 @@ def test_without_tensorboard_it_says_so_and_goes_on(tmp_path: Path, monkeypatch,
     run = RunLog(tmp_path)
     run.row({"kimg": 1.0})
     run.close()
-    assert "TensorBoard events are off: pip install 'progan[tensorboard]'" in capsys.readouterr().err
+    assert "TensorBoard events are off: install it with pip install 'progan[tensorboard]'" in capsys.readouterr().err
     assert read_stats(tmp_path) == [{"kimg": 1.0}]
     assert not list(tmp_path.glob("events*"))
 
 
 def test_what_is_said_is_on_the_terminal_and_in_the_log(tmp_path: Path, monkeypatch, capsys) -> None:
     run = RunLog(tmp_path)
-    run.say("going on")
+    run.say("resuming")
     run.close()
-    assert capsys.readouterr() == ("", "going on\n")
-    assert (tmp_path / "log.txt").read_text().endswith(" going on\n")
+    assert capsys.readouterr() == ("", "resuming\n")
+    assert (tmp_path / "log.txt").read_text().endswith(" resuming\n")
 
 
 def test_progress_shows_where_the_run_is(tmp_path: Path, capsys) -> None:
@@ -99,4 +99,4 @@ def test_clock(seconds: float, text: str) -> None:
 
 
 def test_timings_are_the_only_fields_that_two_equal_runs_may_differ_in() -> None:
-    assert log.TIMINGS == ("seconds", "kimg_per_s")
+    assert log.TIMINGS == ("seconds", "kimg_per_s", "loading_s")

@@ -29,7 +29,7 @@ class Setup:
             loss = self.precision.scaled((p * torch.from_numpy(g).float()).sum())
             (p.grad,) = torch.autograd.grad(loss, p)
         self.optimizer.param_groups[0]["lr"] = rate
-        return self.precision.step(self.optimizer)[0].item()
+        return self.precision.step(self.optimizer)[0][0].item()
 
     def weights(self) -> list[np.ndarray]:
         return [p.detach().numpy().copy() for p in self.parameters]
@@ -95,7 +95,7 @@ def test_parameters_without_gradient_stay() -> None:
     setup = Setup()
     setup.parameters[0].grad = torch.ones(3, 4)
     before = setup.weights()
-    assert setup.precision.step(setup.optimizer)[0].item() == pytest.approx(math.sqrt(12))
+    assert setup.precision.step(setup.optimizer)[0][0].item() == pytest.approx(math.sqrt(12))
     assert np.array_equal(setup.weights()[1], before[1])
     assert not np.array_equal(setup.weights()[0], before[0])
 
@@ -149,7 +149,7 @@ def test_one_bad_network_skips_the_whole_joint_step_with_one_loss_scale() -> Non
     weights = [nn.Parameter(torch.ones(3)) for _ in range(2)]
     optimizers = [torch.optim.Adam([w], lr=0.1, betas=(0.0, 0.99), fused=True) for w in weights]
     weights[0].grad, weights[1].grad = torch.full((3,), math.inf), torch.full((3,), 8.0)
-    norms = precision.step(*optimizers)
+    norms, _ = precision.step(*optimizers)
     assert norms[1].item() == pytest.approx(math.sqrt(3))  # with the scale that the backward pass had
     assert all(torch.equal(w, torch.ones(3)) for w in weights)
     assert precision.skipped.item() == 1

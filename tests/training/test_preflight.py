@@ -1,6 +1,8 @@
 """The plan before a run: its batches are possible, its parameters counted, and its times add up."""
 
 import math
+import weakref
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,8 +12,10 @@ from progan.errors import ConfigError
 from progan.gans.base import ImageSpec
 from progan.presets import PRESETS
 from progan.schedule import spans
+from progan.training import preflight
 from progan.training.config import RunConfig, check, split_batch
-from progan.training.preflight import Plan, StageCost, probe
+from progan.training.distributed import Ranks
+from progan.training.preflight import Plan, StageCost, fitting_plan, probe
 from small import small_run
 
 CPU = torch.device("cpu")
@@ -84,7 +88,7 @@ def test_what_is_suggested_works(batch: int) -> None:
 def test_a_stage_of_later_hours_is_checked_at_once() -> None:
     with pytest.raises(ConfigError, match=r"schedule\.batch 6"):
         check(run(batch={4: 8, 16: 6}), SPEC, 1)
-    with pytest.raises(ConfigError, match=r"schedule\.resolution 16 does not fit data of 8x32"):
+    with pytest.raises(ConfigError, match=r"schedule\.resolution 16 does not match the data of 8x32"):
         check(run(), ImageSpec(3, 8, 32), 1)
 
 
@@ -134,3 +138,92 @@ def test_what_is_measured_takes_the_place_of_the_estimate() -> None:
         some.measured(2, 5.0)
     assert some.seconds_per_kimg(2) == pytest.approx(5.0)
     assert some.seconds_per_kimg(1) == 10_000
+
+
+# --- memory of GPUs, which are only pretended here
+
+
+class Memory:
+    """A GPU on which one pass of more than ``most`` samples fails, as far as the probe sees it."""
+
+    def __init__(self, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.most, self.tried, self.alive, self.freed = most, [], [], 0
+        self.iterate = preflight._iterate
+        monkeypatch.setattr(preflight, "_iterate", self)
+        monkeypatch.setattr(torch.cuda, "empty_cache", self.empty_cache)
+        monkeypatch.setattr(preflight, "free_bytes", lambda device: 3 << 29)
+        monkeypatch.setattr(preflight, "_random_data", lambda spec, device: [object()])
+        monkeypatch.setattr(preflight, "Trainer", self.trainer)
+
+    def trainer(self, config: RunConfig, spec: ImageSpec, *data: object, device: torch.device) -> object:
+        made = Held()
+        made.gan, made.config = config.gan.make(spec), config
+        self.alive += [weakref.ref(made), *(weakref.ref(p) for p in made.gan.networks.parameters())]
+        return made
+
+    def __call__(self, trainer: object, level: int, batch: int, *, fading: bool = False) -> tuple[float, float]:
+        features = torch.zeros(batch, 1000)
+        cycle = [features]
+        cycle.append(cycle)  # as graphs with custom functions may make
+        self.alive.append(weakref.ref(features))
+        self.tried.append((level, batch, fading))
+        if batch > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 0.001 * batch, 1000.0 * batch * (1 + fading)
+
+    def empty_cache(self) -> None:
+        assert self.alive
+        assert not [tensor for tensor in self.alive if tensor() is not None]
+        self.freed += 1
+
+
+class Held:
+    """What a trainer is to the probe."""
+
+
+GPU = torch.device("cuda", 0)
+
+
+@pytest.mark.parametrize(("most", "micro", "failures"), [(16, None, 0), (8, 8, 1), (7, 4, 2), (4, 4, 2)])
+def test_micro_batches_fit_the_memory(most: int, micro: int | None, failures: int, monkeypatch) -> None:
+    memory = Memory(most, monkeypatch)
+    config, plan = fitting_plan(run(batch=16), SPEC, GPU)
+    assert config == run(batch=16, micro_batch=micro)
+    assert memory.freed == failures + 1
+    assert [level for level, *_ in memory.tried[: failures + 1]] == [2] * (failures + 1)
+    assert memory.tried[failures : failures + 2] == [(2, micro or 16, False), (2, micro or 16, True)]
+    assert {level for level, *_ in memory.tried} == {0, 1, 2}
+    weights = 4.5 * 4 * sum(p.numel() for p in config.gan.make(SPEC).networks.parameters())
+    assert plan.memory == pytest.approx(weights + 2000 * (micro or 16), abs=1)  # as much as the fade takes
+
+
+def test_the_most_demanding_level_need_not_be_the_last(monkeypatch) -> None:
+    memory = Memory(4, monkeypatch)
+    config, _ = fitting_plan(run(batch={4: 64, 8: 64, 16: 4}), SPEC, GPU)
+    assert memory.tried[0] == (1, 64, False)
+    assert config.micro_batch == 4
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda config: config, r"cuda:0 has too little memory to train at 16 pixels, 1\.5 GiB; use a smaller --schedule"),
+    (lambda config: replace(config, micro_batch=8), "use a smaller --micro-batch, a smaller --schedule.batch or"),
+])  # fmt: skip
+def test_too_little_memory_is_one_line(change: Callable, message: str, monkeypatch) -> None:
+    memory = Memory(3, monkeypatch)
+    with pytest.raises(ConfigError, match=message) as error:
+        fitting_plan(change(run(batch=16)), SPEC, GPU)
+    assert "\n" not in str(error.value)
+    assert memory.freed == len(memory.tried)
+
+
+def test_all_ranks_take_the_smallest_micro_batch_of_any(monkeypatch) -> None:
+    class OneOfTwo(Ranks):
+        def most(self, values: list[int]) -> list[int]:  # the other GPU is smaller
+            asked.append(values)
+            return [max(values[0], len(asked) < 3)]
+
+    asked: list = []
+    Memory(8, monkeypatch)
+    config, _ = fitting_plan(run(batch=32), SPEC, GPU, ranks=OneOfTwo(0, 2))
+    assert [int(value) for (value,) in asked] == [1, 0, 0]  # 16 each, 8, 4
+    assert config.micro_batch == 4

@@ -21,7 +21,9 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 for success, 2 for a user error (reported in one line on stderr)."""
+    """Run one command and return its exit code: 0 for success, 2 for a user error in one line on stderr.
+
+    1 means that training blew up."""
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help"):
         print("usage: progan COMMAND ...\n\ncommands:")
@@ -35,12 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if args[0] not in COMMANDS:
         return _fail(f"unknown command {args[0]!r}; {nearest(args[0], COMMANDS)}")
-    from progan.errors import ProganError
+    from progan.errors import BlowupError, ProganError
 
     try:
         return importlib.import_module(f"progan.cli.{args[0]}").main(args[1:])
     except ProganError as error:
-        return _fail(str(error))
+        return _fail(str(error), code=1 if isinstance(error, BlowupError) else 2)
     except PermissionError as error:
         return _fail(f"{error.filename}: permission denied; run chmod u+rw (u+rwx for a folder) or ask the owner")
     except OSError as error:  # a full disk or a forbidden folder; commands give more detail where they can

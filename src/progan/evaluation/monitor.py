@@ -1,4 +1,4 @@
-"""Metrics while a run trains: a row of metrics.jsonl now and then, and warnings when the numbers tell of a collapse."""
+"""Metrics during training: rows of metrics.jsonl, and warnings if the numbers indicate a collapse."""
 
 from collections.abc import Callable, Sequence
 from math import isfinite, nan
@@ -15,26 +15,26 @@ from progan.snapshot import Snapshot
 Row = dict[str, Any]
 
 SIMILARITY_RISE = 0.1
-"""MS-SSIM so far above its least value, and above the real images', is a warning."""
+"""Rise of MS-SSIM above its lowest value, and above that of real images, that causes a warning."""
 DISTANCE_RISE = 2.0
-"""SWD so many times its best value is a warning."""
+"""Ratio of SWD to its best value that causes a warning."""
 TRY = "the best generator so far is in best.safetensors; try a lower learning rate (--schedule.lr) in a new run"
 
 
 class MetricMonitor:
-    """Measures snapshots of one run against its own data, at the resolution that they have.
+    """Measures snapshots of one run against its own data, at the resolution of each snapshot.
 
     Args:
-        store: the run's data.
+        store: data of the run.
         names: metrics; the first one decides which snapshot is the best.
         kimg: thousands of real images between two measurements.
-        seed: of every random choice.
-        inputs: images for a network that makes images of other images; by default the store's.
-        labels: (first, count) -> labels of the images that are generated, where they are attributes.
-        settings: more arguments of Measurement.
+        seed: seed of every random choice.
+        inputs: images for a network that translates images; by default, those of the store.
+        labels: (first, count) -> labels of the generated images; by default, classes as frequent as in the store.
+        settings: further arguments of Measurement.
 
     Raises:
-        ConfigError, DataError: if something is missing; said here, before the run begins.
+        ConfigError, DataError: if anything required is missing; raised here, before the run begins.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class MetricMonitor:
         self.measurement: Measurement | None = self._make(self.size)
 
     def __call__(self, snapshot: Snapshot) -> Row:
-        """Values of a snapshot by name, and those of real images as ``real/NAME``; empty for too small images."""
+        """Return the values of a snapshot by name, and of real images as ``real/NAME``; {} if images are too small."""
         size = snapshot.spec.size(snapshot.level)
         if size != self.size:  # the reals of one resolution at a time
             self.size, self.measurement = size, self._make(size)
@@ -72,7 +72,7 @@ class MetricMonitor:
         return row
 
     def better(self, row: Row, rows: Sequence[Row]) -> str | None:
-        """Name of the metric that decides, if ``row`` is in no fade and the best of its resolution so far, or None."""
+        """Return the name of the deciding metric if ``row`` is the best of its resolution and in no fade, else None."""
         metric = METRICS[self.names[0]]
         if metric.higher_is_better is None or row["alpha"] < 1 or not isfinite(row.get(metric.key, nan)):
             return None
@@ -81,7 +81,7 @@ class MetricMonitor:
         return self.names[0] if all(sign * row[metric.key] > value for value in others) else None
 
     def alarms(self, rows: Sequence[Row]) -> list[str]:
-        """Warnings about the newest row of metrics.jsonl, and what to try."""
+        """Return warnings about the latest row of metrics.jsonl, and what to try."""
         *before, now = rows
         alike = _alike(now, before)
         return [warning for warning in (_similarity(now, alike), _distance(now, alike)) if warning]
@@ -95,7 +95,7 @@ class MetricMonitor:
 
 
 def _alike(row: Row, rows: Sequence[Row]) -> list[Row]:
-    """The rows of the same resolution: numbers of different ones, or of a fade, cannot be compared."""
+    """The rows of the same resolution and fade; others cannot be compared."""
     return [other for other in rows if other["resolution"] == row["resolution"] and other["alpha"] == row["alpha"]]
 
 
@@ -105,8 +105,8 @@ def _similarity(now: Row, before: Sequence[Row]) -> str:
     if not past or now.get("ms_ssim", 0.0) <= max(min(past), real) + SIMILARITY_RISE:
         return ""
     return (
-        f"the images become alike (mode collapse?): MS-SSIM {now['ms_ssim']:.3f}, was {min(past):.3f}, "
-        f"of real images {real:.3f}; {TRY}"
+        f"the images become similar to each other (mode collapse?): MS-SSIM {now['ms_ssim']:.3f}, was {min(past):.3f}, "
+        f"{real:.3f} for real images; {TRY}"
     )
 
 
@@ -114,4 +114,4 @@ def _distance(now: Row, before: Sequence[Row]) -> str:
     past = [row["swd"] for row in before if "swd" in row]
     if not past or now.get("swd", 0.0) <= DISTANCE_RISE * min(past):
         return ""
-    return f"the images move away from the data: SWD {now['swd']:.2f}, was {min(past):.2f}; {TRY}"
+    return f"the images diverge from the data: SWD {now['swd']:.2f}, was {min(past):.2f}; {TRY}"

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, verified when read, with the one before kept as a spare."""
+"""Checkpoints: written completely or not at all, verified when read; the previous one is kept as a spare."""
 
 import zipfile
 from pathlib import Path
@@ -9,12 +9,13 @@ import torch
 from progan.errors import CheckpointError
 from progan.files import replacing
 
-NAME, SPARE, DAMAGED = "checkpoint.pt", "checkpoint.previous.pt", "checkpoint.damaged.pt"
+NAME, SPARE = "checkpoint.pt", "checkpoint.previous.pt"
+DAMAGED, BLOWN = "checkpoint.damaged.pt", "checkpoint.blown.pt"
 FORMAT = 1
 
 
 def save(run: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` (tensors and plain values) as the run's checkpoint; the last one becomes the spare.
+    """Write ``state`` (tensors and plain values) as the run's checkpoint; the previous one becomes the spare.
 
     Raises:
         CheckpointError: if the disk does not take it; the checkpoints already there are kept.
@@ -24,24 +25,24 @@ def save(run: Path, state: dict[str, Any]) -> None:
         with replacing(path, spare=run / SPARE) as file:
             torch.save({"format": FORMAT, **state}, file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        kept = "the one before is kept; " if path.exists() or (run / SPARE).exists() else ""
+        kept = "the previous one is kept; " if path.exists() or (run / SPARE).exists() else ""
         raise CheckpointError(
             f"{path}: cannot write the checkpoint ({_first_line(error)}); {kept}"
             f"free some space and run the same command again"
         ) from error
 
 
-def set_aside(run: Path) -> None:
-    """Rename a newest checkpoint that cannot be read, lest the next one pushes it onto the good spare."""
+def set_aside(run: Path, name: str) -> None:
+    """Rename the latest checkpoint, so that the spare is used and the next one does not replace it."""
     if (run / NAME).exists():
-        (run / NAME).replace(run / DAMAGED)
+        (run / NAME).replace(run / name)
 
 
 def load(run: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest checkpoint that can be read, and a warning for each that cannot.
+    """Read the latest checkpoint that is intact.
 
     Returns:
-        (state or None if the run has no checkpoint yet, warnings)
+        The state, None if the run has no checkpoint yet, and a warning for each checkpoint that cannot be read.
 
     Raises:
         CheckpointError: if there are checkpoints and none can be read.
@@ -54,12 +55,12 @@ def load(run: Path) -> tuple[dict[str, Any] | None, list[str]]:
             except CheckpointError as error:
                 warnings.append(str(error))
     if warnings:
-        raise CheckpointError(f"{'; '.join(warnings)}; no checkpoint is left: remove {run} to start anew")
+        raise CheckpointError(f"{'; '.join(warnings)}; no checkpoint is left: remove {run} to start again")
     return None, warnings
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """One checkpoint; torch.load does not compare the checksums inside the file, so that is done first."""
+    """Read one checkpoint. ``torch.load`` does not compare the checksums in the file, so they are compared first."""
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
@@ -69,7 +70,7 @@ def _read(path: Path) -> dict[str, Any]:
     except CheckpointError:
         raise
     except Exception as error:  # zipfile and torch raise many kinds for a damaged file
-        raise CheckpointError(f"{path}: is not a whole checkpoint ({_first_line(error)})") from error
+        raise CheckpointError(f"{path}: is not a complete checkpoint ({_first_line(error)})") from error
     form = state.get("format") if isinstance(state, dict) else None
     if form != FORMAT:
         raise CheckpointError(f"{path}: has format {form}, this version reads format {FORMAT}")

@@ -1,9 +1,11 @@
-"""config.json: which run a directory holds, so that none is resumed with other settings or on other data."""
+"""config.json: what identifies the run in a directory, so that it is not resumed with different settings or data."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from progan.data.store import Store
 from progan.errors import CheckpointError, ConfigError
@@ -11,28 +13,30 @@ from progan.files import replacing
 from progan.gans.base import ImageSpec
 from progan.snapshot.registry import name_of
 from progan.training.config import RunConfig, changes, completed
+from progan.version import __version__
 
 NAME = "config.json"
 
 
 def describe(config: RunConfig, spec: ImageSpec, stores: Sequence[Store], about: dict[str, Any]) -> dict[str, Any]:
-    """What the file says, as plain values; ``about`` is said of the run besides."""
+    """Contents of the file as plain values, including the further facts ``about`` the run."""
     first, *others = [
         {"hash": store.hash, "count": store.count} | ({"columns": store.columns_hash} if config.label_columns else {})
         for store in stores
     ]
     data = {**first, "spec": spec.to_dict(), **({"others": others} if others else {})}
-    return json.loads(json.dumps({"kind": name_of(config.gan), "config": config.to_dict(), "data": data, **about}))
+    made_by = {"kind": name_of(config.gan), "version": __version__, "torch": torch.__version__}
+    return json.loads(json.dumps({**made_by, "config": config.to_dict(), "data": data, **about}))
 
 
 def write(path: Path, facts: dict[str, Any]) -> None:
-    """Write the file of a run directory."""
+    """Write the file into a run directory."""
     with replacing(path / NAME) as file:
         file.write(f"{json.dumps(facts, indent=2)}\n".encode())
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What the file of a run directory says.
+    """Read the file in a run directory.
 
     Raises:
         CheckpointError: if it is missing or damaged.
@@ -47,42 +51,46 @@ def read(path: Path) -> dict[str, Any]:
         _images(facts["data"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
-            f"{file}: is missing or damaged, so nobody knows which run this is ({error}); "
-            "take another folder (--name or --out)"
+            f"{file}: is missing or damaged ({error}), so that the run cannot be identified; "
+            "choose another folder (--name or --out)"
         ) from error
     return facts
 
 
-def check_same(path: Path, new: dict[str, Any], config: RunConfig, *, needed: bool) -> None:
-    """Refuse to resume in the directory of a run with other settings or of other data.
+def check_same(path: Path, new: dict[str, Any], config: RunConfig, *, needed: bool) -> dict[str, Any]:
+    """Refuse to resume in the directory of a run with different settings or different data.
 
     Args:
         needed: whether there must be a run.
 
+    Returns:
+        What the file in the directory says; nothing if there is no run.
+
     Raises:
         ConfigError: if it is another run.
-        CheckpointError: if nobody knows.
+        CheckpointError: if the file is missing or damaged.
     """
     if not needed and not (path / NAME).exists():
-        return
+        return {}
     old = read(path)
     if changes(old["data"], new["data"]):
         had, has = _images(old["data"]), _images(new["data"])
         raise ConfigError(
-            f"{path} holds a run on other data: it had {had}, now there are "
-            f"{has if has != had else 'as many, but other ones'}; take another folder (--name or --out)"
+            f"{path} holds a run on different data: it had {had}, now there are "
+            f"{has if has != had else 'as many, but different ones'}; choose another folder (--name or --out)"
         )
     if old.get("kind", new["kind"]) != new["kind"]:  # version 0.1.0 did not write it
         raise ConfigError(
             f"{path} holds a run of another GAN: it was {old['kind']}, now it is {new['kind']}; "
-            "take another folder (--name or --out)"
+            "choose another folder (--name or --out)"
         )
     if other := changes(completed(old["config"], config), new["config"]):
         more = f" and {len(other) - 4} more" if len(other) > 4 else ""
         raise ConfigError(
-            f"{path} holds a run with other settings: {'; '.join(other[:4])}{more}; "
-            "take another folder (--name or --out)"
+            f"{path} holds a run with different settings: {'; '.join(other[:4])}{more}; "
+            "choose another folder (--name or --out)"
         )
+    return old
 
 
 def _images(data: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
-"""What a run writes for people: stats.jsonl, TensorBoard events, log.txt and the line on the terminal."""
+"""What a run writes for people: stats.jsonl, TensorBoard events, log.txt and the progress line on the terminal."""
 
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -11,15 +12,15 @@ from tqdm import tqdm
 from progan.files import replacing
 
 STATS, METRICS = "stats.jsonl", "metrics.jsonl"
-TIMINGS = ("seconds", "kimg_per_s")
+TIMINGS = ("seconds", "kimg_per_s", "loading_s")
 """Fields of stats.jsonl that differ between two runs with equal weights."""
 
 
 class RunLog:
-    """The log files of one run directory; after a resume they go on as if nothing had happened.
+    """Log files of one run directory; a resumed run continues them as if it had never stopped.
 
     Args:
-        kimg: position from which the run goes on; later lines of an interrupted attempt are dropped.
+        kimg: position at which the run starts or resumes [thousands of images]; later rows are dropped.
         quiet: write nothing to the terminal.
     """
 
@@ -29,28 +30,29 @@ class RunLog:
             if (run / name).exists():
                 kept = [row for row in read_stats(run, name) if row["kimg"] <= kimg]
                 with replacing(run / name) as file:
-                    file.write("".join(json.dumps(row) + "\n" for row in kept).encode())
+                    file.write("".join(f"{_line(row)}\n" for row in kept).encode())
         self.events = _tensorboard(run, kimg)
         if self.events is None:
-            self.say("TensorBoard events are off: pip install 'progan[tensorboard]' to have them")
+            self.say("TensorBoard events are off: install it with pip install 'progan[tensorboard]'")
 
-    def say(self, text: str) -> None:
-        """A line for the terminal and for log.txt."""
+    def say(self, text: str, details: str = "") -> None:
+        """Write a line to the terminal and to log.txt, which also gets the ``details``."""
         with (self.run / "log.txt").open("a") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n{details}")
         if not self.quiet:
             tqdm.write(text, file=sys.stderr)
 
     def row(self, values: dict[str, Any], file_name: str = STATS) -> None:
-        """One line of stats.jsonl or metrics.jsonl, and its numbers as TensorBoard scalars."""
+        """Write a row to stats.jsonl or metrics.jsonl, and its numbers as TensorBoard scalars."""
         with (self.run / file_name).open("a") as file:
-            file.write(json.dumps(values) + "\n")
+            file.write(f"{_line(values)}\n")
         if self.events is not None:
             for name, value in values.items():
-                self.events.add_scalar(name, value, round(1000 * values["kimg"]))
+                if isinstance(value, int | float):
+                    self.events.add_scalar(name, value, round(1000 * values["kimg"]))
 
     def end_progress(self) -> None:
-        """Leave the progress bar as it is; what is said next comes below it."""
+        """Leave the progress bar as it is; the next line is written below it."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
@@ -77,7 +79,7 @@ class RunLog:
 
 
 def read_stats(run: Path, name: str = STATS) -> list[dict[str, Any]]:
-    """The rows of a run's stats.jsonl or metrics.jsonl, up to the first that is not whole."""
+    """Read stats.jsonl or metrics.jsonl of a run up to the first incomplete row, without values that are not finite."""
     rows, path = [], run / name
     for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
@@ -86,12 +88,18 @@ def read_stats(run: Path, name: str = STATS) -> list[dict[str, Any]]:
             break
         if not isinstance(row, dict) or not isinstance(row.get("kimg"), int | float):
             break
-        rows.append(row)
+        rows.append({key: value for key, value in row.items() if value is not None})
     return rows
 
 
+def _line(row: dict[str, Any]) -> str:
+    """A row as JSON, which has no NaN: a number that is not finite becomes null."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return json.dumps(finite, allow_nan=False)
+
+
 def clock(seconds: float) -> str:
-    """A duration for people.
+    """Format a duration.
 
     >>> clock(75), clock(7300), clock(200_000)
     ('1:15', '2:01:40', '2 d 7 h')
@@ -103,7 +111,7 @@ def clock(seconds: float) -> str:
 
 
 def _tensorboard(run: Path, kimg: float) -> Any:
-    """A writer of event files, or None where TensorBoard is not installed."""
+    """Return a writer of event files, or None if TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -1,7 +1,9 @@
 """One training iteration of any GAN: the file to read first."""
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -19,6 +21,7 @@ from progan.training.distributed import Ranks
 from progan.training.ema import WeightAverage
 from progan.training.optimizers import Stepper
 from progan.training.precision import Precision, gradients_of
+from progan.training.statistics import Statistics, all_finite
 
 SINGLE = Ranks()
 
@@ -65,8 +68,12 @@ class Trainer:
         self.ema = WeightAverage(self.gan.sampler, decay=config.ema_decay, half_life_kimg=config.ema_kimg)
         self.images_seen = 0
         self.optimizers_of: tuple[int, bool] | None = None
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, float] = {}
+        self.statistics = Statistics(device, ranks)
+        self._loading_s = 0.0
+        self.halvings: tuple[int, ...] = ()
+        """Numbers of real images from each of which on the learning rate is halved once more."""
+        self.consistent = True
+        """Whether the state is that between two iterations, so that it may be saved."""
 
     def _stepper(self, key: str) -> Stepper:
         """The optimizer of a network, or of one in one phase, "phase/network"."""
@@ -76,13 +83,20 @@ class Trainer:
     @property
     def stage(self) -> Stage:
         """The stage of the next iteration."""
-        return stage_at(self.config.schedule, self.images_seen)
+        stage = stage_at(self.config.schedule, self.images_seen)
+        halved = sum(images <= self.images_seen for images in self.halvings)
+        return replace(stage, lr=stage.lr * 0.5**halved) if halved else stage
 
     @cached_property
     def sampled(self) -> tuple[str, ...]:
         """Names of the networks that the sampler is made of."""
         shown = {id(p) for p in self.gan.sampler.parameters()}
         return tuple(n for n, network in self.gan.networks.items() if any(id(p) in shown for p in network.parameters()))
+
+    @cached_property
+    def _buffered(self) -> bool:
+        """Whether there are buffers, which forward passes may change."""
+        return any(True for module in (self.gan.networks, self.gan.memory) for _ in module.buffers())
 
     def iterate(self) -> Stage:
         """One step of every phase; returns the stage it belonged to."""
@@ -109,22 +123,27 @@ class Trainer:
         if not any(phase.moves_average for phase in phases):
             self.ema.update(images)
         self.images_seen += images
+        self.consistent = True
         return stage
 
     def _run(self, phase: Phase, stage: Stage, name: str, first: int, count: int) -> None:
         """One step of the networks that ``phase`` trains, on ``count`` samples of all ranks from ``first`` on."""
         self.gan.freeze_all_but(phase.trains)
+        self.consistent &= not (phase.before_step or self._buffered)
         if phase.before_step:
             phase.before_step()
         ranks, parts = self.ranks, split_batch(self.config, count, self.ranks.world)
+        found = []
         for part in range(parts):  # samples are dealt out in turn, so that groups stay whole
             batch = self._batch(name, stage, first, count, ranks.rank + ranks.world * part, ranks.world * parts)
             with self.precision.autocast(), batch_over_ranks(ranks.total if ranks.world > 1 else None):
                 terms = phase.loss(batch)
             means = {term: value.mean() / parts for term, value in terms.items()}
             self.precision.scaled(torch.stack(list(means.values())).sum()).backward()
-            for term, mean in means.items():
-                self._add(f"{phase.name}/{term}", mean.detach(), 1 / parts)
+            found.append({f"{phase.name}/{term}": mean.detach() for term, mean in means.items()})
+        self.consistent = False
+        for means in found:
+            self.statistics.add(means, 1 / parts)
         self._step(phase, stage)
         if phase.after_step:
             trained = (self.gan.networks[name] for name in phase.trains)
@@ -139,8 +158,9 @@ class Trainer:
         for stepper in steppers:
             stepper.set(stage.lr * phase.lr, self.images_seen)
             self.ranks.average(gradients_of(stepper.torch))
-        for name, norm in zip(phase.trains, self.precision.step(*(s.torch for s in steppers)), strict=True):
-            self._add(f"{name}/gradient_norm", norm, 1)
+        norms, skipped = self.precision.step(*(stepper.torch for stepper in steppers))
+        self.statistics.add({f"{n}/gradient_norm": norm for n, norm in zip(phase.trains, norms, strict=True)})
+        self.statistics.stepped(phase.name, skipped)
         for stepper in steppers:
             stepper.torch.zero_grad(set_to_none=True)
 
@@ -176,7 +196,7 @@ class Trainer:
 
         def put(rows: np.ndarray, *shape: int) -> Tensor:
             numbers = torch.from_numpy(rows.astype(np.float32)).reshape(shape)
-            return numbers.to(self.device, non_blocking=True)
+            return numbers.to(self.device, non_blocking=self.device.type == "cuda")  # elsewhere that corrupts numbers
 
         def drawn(make: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
             def draw(stream: str, *shape: int) -> Tensor:
@@ -189,7 +209,9 @@ class Trainer:
             return put(draws.uniform(seed, f"{name}/{stream}", first, 1, math.prod(shape)), *shape)
 
         def load(source: int) -> Tensor:
+            start = time.perf_counter()
             real = self.data[source].images(first, count, stage.resolution, **where)
+            self._loading_s += time.perf_counter() - start
             return real if real.is_floating_point() else to_float(real)
 
         return Batch(
@@ -204,18 +226,25 @@ class Trainer:
             gather=(self.ranks if stride > 1 else SINGLE).gather,  # what one rank sees alone has all samples
         )
 
-    def _add(self, name: str, value: Tensor, weight: float) -> None:
-        """Add to the statistics without waiting for the device."""
-        self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.counts[name] = self.counts.get(name, 0) + weight
+    def take_statistics(self) -> dict[str, float | None]:
+        """Means since the last call over all ranks (see ``Statistics.take``), and the number of all skipped steps."""
+        return self.statistics.take() | {"skipped_steps": self.precision.skipped.item()}
 
-    def take_statistics(self) -> dict[str, float]:
-        """Means since the last call, over all ranks; the one place where the host waits for the device."""
-        names = sorted(self.sums)
-        values = torch.stack([self.sums[n] / self.counts[n] for n in names] + [self.precision.skipped])
-        means = self.ranks.mean(values).tolist()
-        self.sums, self.counts = {}, {}
-        return {**dict(zip(names, means, strict=False)), "skipped_steps": means[-1]}
+    def take_loading_s(self) -> float:
+        """Seconds that this process has waited for images since the last call."""
+        seconds, self._loading_s = self._loading_s, 0.0
+        return seconds
+
+    def all_finite(self) -> bool:
+        """Whether every number of the state is finite: weights, averages and what the optimizers keep."""
+        modules: tuple[nn.Module, ...] = (self.gan.networks, self.gan.memory, self.ema.network)
+        kept = (value for stepper in self.steppers.values() for value in stepper.torch.state.values())
+        return all_finite(
+            [
+                *(t for module in modules for t in (*module.parameters(), *module.buffers())),
+                *(t for values in kept for t in values.values() if isinstance(t, Tensor)),
+            ]
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """All that ``load_state_dict`` needs, as tensors and plain values."""
@@ -227,8 +256,7 @@ class Trainer:
             "ema": self.ema.network.state_dict(),
             "optimizers": {key: stepper.torch.state_dict()["state"] for key, stepper in self.steppers.items()},
             "precision": self.precision.state_dict(),
-            "sums": dict(self.sums),
-            "counts": dict(self.counts),
+            "statistics": self.statistics.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -242,5 +270,10 @@ class Trainer:
         self.precision.load_state_dict(state["precision"])
         self.images_seen = state["images_seen"]
         self.optimizers_of = state["optimizers_of"] and tuple(state["optimizers_of"])
-        self.sums = {name: value.to(self.device) for name, value in state["sums"].items()}
-        self.counts = dict(state["counts"])
+        self.statistics.load_state_dict(state["statistics"] if "statistics" in state else _statistics_of(state))
+
+
+def _statistics_of(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of ``Statistics`` in a checkpoint of version 0.1.0, which kept a sum and a number for each name."""
+    sums = {name: torch.tensor([[float(value)], [state["counts"][name]], [0]]) for name, value in state["sums"].items()}
+    return {"sums": sums, "steps": {}}

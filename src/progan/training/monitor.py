@@ -1,5 +1,6 @@
-"""What a run makes of measurements of its generator: metrics.jsonl, the best snapshot so far, warnings."""
+"""What a run does with measurements of its generator: metrics.jsonl, the best snapshot so far, warnings."""
 
+import traceback
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -8,6 +9,7 @@ from progan.snapshot import Snapshot
 from progan.training.log import METRICS, RunLog, read_stats
 
 Row = dict[str, Any]
+BEST = "best.safetensors"
 
 
 class Monitor(Protocol):
@@ -24,34 +26,42 @@ class Monitor(Protocol):
         """Name of the metric by which ``row`` is better than all of ``rows``, or None."""
         ...
 
-    def alarms(self, rows: Sequence[Row], stats: Sequence[Row], networks: Sequence[str]) -> list[str]:
-        """What the newest rows warn of; ``networks`` are those that the sampler is made of."""
+    def alarms(self, rows: Sequence[Row]) -> list[str]:
+        """Warnings about the newest of ``rows``."""
         ...
 
 
-def measure(monitor: Monitor, snapshot: Snapshot, log: RunLog, networks: Sequence[str]) -> None:
-    """Measure a snapshot, keep it if it is the best of its resolution, and warn; a failure does not end the run."""
+def measure(monitor: Monitor, snapshot: Snapshot, log: RunLog) -> list[str]:
+    """Measure a snapshot, and keep it if it is the best of its resolution so far. A failure does not end the run.
+
+    Returns:
+        Warnings.
+    """
     try:
         values = monitor(snapshot)
-    except ProganError as error:
-        log.say(f"warning: no metrics at {snapshot.kimg:.1f} kimg: {'; '.join(str(error).splitlines())}")
-        return
+    except Exception as error:  # such as too little memory
+        reason = "; ".join(line.strip() for line in str(error).splitlines()) or type(error).__name__
+        details = "" if isinstance(error, ProganError) else traceback.format_exc()
+        log.say(
+            f"warning: no metrics at {snapshot.kimg:.1f} kimg: {reason}{' (see log.txt)' if details else ''}", details
+        )
+        return []
     if not values:
-        return
+        return []
     height, width = snapshot.spec.size(snapshot.level)
     row = {"kimg": snapshot.kimg, "resolution": min(height, width), "alpha": snapshot.alpha, **values}
     rows = read_stats(log.run, METRICS)
-    log.row(row, METRICS)
+    warnings = monitor.alarms([*rows, row])
+    log.row(row | ({"warnings": warnings} if warnings else {}), METRICS)
     log.say(f"at {snapshot.kimg:.1f} kimg: {_main_values(values)}")
     if metric := monitor.better(row, rows):
-        snapshot.save(log.run / "best.safetensors")
-        log.say(f"best {metric} at {row['resolution']} pixels so far: best.safetensors")
-    for warning in monitor.alarms([*rows, row], read_stats(log.run), networks):
-        log.say(f"warning: {warning}")
+        snapshot.save(log.run / BEST)
+        log.say(f"best {metric} at {row['resolution']} pixels so far: {BEST}")
+    return warnings
 
 
 def _main_values(values: Row) -> str:
-    """Values beside those of real images, without the parts of a value like swd_16.
+    """Format values next to those of real images, without parts of a value such as swd_16.
 
     >>> _main_values({"swd": 3.5, "swd_16": 4.0, "real/swd": 1.0, "ms_ssim": 0.25})
     'swd 3.5 (real 1), ms_ssim 0.25'

@@ -1,23 +1,24 @@
 """Before a run: parameters, memory and time of every stage, from a short probe of the real training step."""
 
+import gc
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
+from progan.devices import free_bytes
+from progan.errors import ConfigError
 from progan.gans.base import Batch, ImageSpec
 from progan.schedule import ScheduleConfig, at_resolution, spans, stage_at
-from progan.training.config import RunConfig, split_batch
+from progan.training.config import RunConfig, batches, split_batch
+from progan.training.counting import Arithmetic, saved_bytes
 from progan.training.distributed import Ranks
 from progan.training.log import clock
-from progan.training.loop import Trainer
+from progan.training.loop import SINGLE, Trainer
 
 NOTHING = (-1, False)
 """Key of no stage."""
@@ -53,6 +54,11 @@ class Plan:
 
     def __init__(self, costs: list[StageCost]) -> None:
         self.costs = {cost.level: cost for cost in costs}
+
+    @property
+    def memory(self) -> int:
+        """Bytes on the device at the most demanding stage; about."""
+        return max((cost.memory for cost in self.costs.values()), default=0)
 
     def seconds_per_kimg(self, level: int) -> float:
         """Expected seconds for a thousand images."""
@@ -113,30 +119,97 @@ def _random_data(spec: ImageSpec, device: torch.device) -> list[_RandomImages]:
     return [_RandomImages(one, device) for one in spec.every]
 
 
+def fitting_plan(
+    config: RunConfig, spec: ImageSpec, device: torch.device, *, ranks: Ranks = SINGLE
+) -> tuple[RunConfig, Plan]:
+    """Return the run with micro-batches that fit the GPUs' memory at its most demanding stage, and its plan.
+
+    Call it before anything of the run is on the device: it trains networks of its own there, which are gone afterwards.
+
+    Raises:
+        ConfigError: if the memory does not suffice for the micro-batch that is set, or for any.
+    """
+    for limit in _limits(config, device, ranks.world):
+        tried = replace(config, micro_batch=limit)
+        plan = _tried(tried, spec, device, ranks.world)
+        if not any(ranks.most([plan is None])) and plan is not None:  # the same on all ranks
+            return tried, plan
+    side = config.schedule.resolution
+    smaller = "" if config.micro_batch is None or config.gan.whole_share else " a smaller --micro-batch,"
+    raise ConfigError(
+        f"{device} has too little memory to train at {side} pixels, {free_bytes(device) / 2**30:.1f} GiB; "
+        f"use{smaller} a smaller --schedule.batch or narrower networks"
+    )
+
+
+def _limits(config: RunConfig, device: torch.device, world: int) -> Iterator[int | None]:
+    """Micro-batches to try, from the largest one down to the samples that must stay together."""
+    yield config.micro_batch
+    if device.type == "cuda" and config.micro_batch is None and not config.gan.whole_share:
+        size = max(batches(config)) // world
+        least = min(config.gan.group, size)
+        while size > least:
+            size = max(size // 2, least)
+            yield size
+
+
+def _tried(config: RunConfig, spec: ImageSpec, device: torch.device, world: int) -> Plan | None:
+    """The plan, or None where the GPU's memory does not suffice; all that was allocated is given back."""
+    plan = None
+    with suppress(torch.OutOfMemoryError):
+        plan = probe(config, spec, device, world=world)
+    # Not while the error is handled: its traceback holds the frames of the failed pass, and those hold its tensors.
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return plan
+
+
 def probe(config: RunConfig, spec: ImageSpec, device: torch.device, *, budget_s: float = 15.0, world: int = 1) -> Plan:
     """Run a few real iterations at each level, as far as ``budget_s`` seconds reach; compute the rest.
 
-    Where a whole batch would take too long, two small ones tell the time of a step and that of an image. On a GPU the
-    largest level is probed first, whatever it takes, so that a run cannot die of memory days later.
+    Where a whole batch would take too long, two small ones give the time of a step and that of an image. On a GPU the
+    most demanding level is probed first, however long it takes, so that a run cannot run out of memory days later.
+
+    Raises:
+        torch.OutOfMemoryError: if the GPU's memory does not suffice.
     """
     with torch.random.fork_rng():
-        costs = [_count(config, spec, level) for level in range(config.schedule.first_level, config.schedule.levels)]
+        levels = range(config.schedule.first_level, config.schedule.levels)
+        costs = [_count(config, spec, level) for level in levels]
+        samples = {level: _samples_at_once(config, level, world) for level in levels}
         trainer = Trainer(replace(config, micro_batch=None), spec, *_random_data(spec, device), device=device)
         trainer.optimizers_of = NOTHING  # as if it had looked at images
         cuda = device.type == "cuda"
+        hardest = max(costs, key=lambda cost: (cost.features * samples[cost.level], cost.level))
         rate = 5e12 if cuda else 2e10  # first guess, FLOP/s
         begin = time.monotonic()
-        for cost in [costs[-1], *costs[:-1]] if cuda else costs:
-            whole = at_resolution(config.schedule.batch, config.schedule.side(cost.level))
-            batch = whole // world // split_batch(config, whole, world)
-            small = _fewest(config, batch)
+        for cost in sorted(costs, key=lambda cost: cost is not hardest) if cuda else costs:
+            must = cuda and cost is hardest
+            batch, small = samples[cost.level], _fewest(config, samples[cost.level])
             slow = not cuda and batch > 2 * small and cost.flops * batch / rate > budget_s / 8
             sizes = [small, 2 * small] if slow else [batch]
             expected = 3 * cost.flops * sum(sizes) / rate
-            if time.monotonic() - begin + expected > budget_s and not (cuda and cost is costs[-1]):
+            if time.monotonic() - begin + expected > budget_s and not must:
                 continue
             _measure(trainer, cost, sizes)
+            if must and config.schedule.fade_kimg and cost.level > levels[0]:
+                cost.image_bytes = max(cost.image_bytes, _iterate(trainer, cost.level, batch, fading=True)[1] / batch)
             rate = rate if math.isnan(cost.flops) else cost.flops / cost.image_s
+    _estimate(config, costs, samples, rate, world=world, state=_state_bytes(trainer))
+    return Plan(costs)
+
+
+def _samples_at_once(config: RunConfig, level: int, world: int) -> int:
+    """Samples of one pass of a rank at a level."""
+    whole = at_resolution(config.schedule.batch, config.schedule.side(level))
+    return whole // world // split_batch(config, whole, world)
+
+
+def _estimate(
+    config: RunConfig, costs: list[StageCost], samples: dict[int, int], rate: float, *, world: int, state: float
+) -> None:
+    """Compute what was not probed from the highest level that was, and the totals of all levels."""
     known = max((c for c in costs if c.probed), key=lambda c: c.level, default=None)
     for cost in costs:
         if not cost.probed:
@@ -146,28 +219,7 @@ def probe(config: RunConfig, spec: ImageSpec, device: torch.device, *, budget_s:
             cost.image_bytes = each * cost.features
         whole = at_resolution(config.schedule.batch, config.schedule.side(cost.level))
         cost.seconds_per_kimg = 1000 * (cost.step_s / whole + cost.image_s / world) / cost.batches
-        cost.memory = round(
-            _state_bytes(trainer) + cost.image_bytes * whole / world / split_batch(config, whole, world)
-        )
-    return Plan(costs)
-
-
-def fit_micro_batch(config: RunConfig, spec: ImageSpec, device: torch.device, world: int) -> RunConfig:
-    """The same run with micro-batches as small as the GPU's memory asks for at the most demanding stage."""
-    if device.type != "cuda" or config.micro_batch is not None or config.gan.whole_share:
-        return config
-    batch = at_resolution(config.schedule.batch, config.schedule.resolution)
-    tries = sorted({batch // world // n for n in range(1, batch // world + 1) if batch // world % n == 0}, reverse=True)
-    for size in [s for s in tries if s % min(config.gan.group, batch) == 0]:
-        try:
-            trainer = Trainer(config, spec, *_random_data(spec, device), device=device)
-            trainer.optimizers_of = NOTHING
-            _iterate(trainer, spec.levels - 1, size)
-        except torch.OutOfMemoryError:
-            torch.cuda.empty_cache()
-            continue
-        return config if size == tries[0] else replace(config, micro_batch=size)
-    return config
+        cost.memory = round(state + cost.image_bytes * samples[cost.level])
 
 
 def _fewest(config: RunConfig, batch: int) -> int:
@@ -187,28 +239,37 @@ def _measure(trainer: Trainer, cost: StageCost, sizes: list[int]) -> None:
     cost.probed = True
 
 
-def _iterate(trainer: Trainer, level: int, batch: int) -> tuple[float, float]:
+def _iterate(trainer: Trainer, level: int, batch: int, *, fading: bool = False) -> tuple[float, float]:
     """Seconds of one iteration, and the bytes it keeps for its backward passes."""
+    schedule, endless = trainer.config.schedule, 1e9
     timetable = ScheduleConfig(
-        resolution=trainer.config.schedule.resolution,
-        start_resolution=trainer.config.schedule.side(level),
+        resolution=schedule.resolution,
+        start_resolution=schedule.side(level - fading),
         batch=batch,
         lr=1e-6,
-        hold_kimg=1e9,
-        total_kimg=2e9,
+        hold_kimg=0 if fading else endless,
+        fade_kimg=endless,
+        total_kimg=2 * endless,
     )
     trainer.config, trainer.images_seen, trainer.ranks = replace(trainer.config, schedule=timetable), 0, Ranks()
-    cuda = trainer.device.type == "cuda"
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-    with _saved_bytes() as saved:
+    with saved_bytes() as saved:
         trainer.iterate()
-    kept = torch.cuda.max_memory_allocated() - _state_bytes(trainer) if cuda else saved[1]
     trainer.take_statistics()  # waits for the device
+    before = _reset_peak(trainer.device)
     start = time.perf_counter()
     trainer.iterate()
     trainer.take_statistics()
-    return time.perf_counter() - start, max(kept, 0)
+    seconds = time.perf_counter() - start
+    cuda = trainer.device.type == "cuda"
+    return seconds, torch.cuda.max_memory_allocated(trainer.device) - before if cuda else saved[1]
+
+
+def _reset_peak(device: torch.device) -> int:
+    """Begin to look for the peak of a GPU's allocated memory [bytes] anew; returns what is allocated now."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
 
 
 def _state_bytes(trainer: Trainer) -> float:
@@ -241,7 +302,7 @@ def _count(config: RunConfig, spec: ImageSpec, level: int) -> StageCost:
     try:
         for phase in phases:
             gan.freeze_all_but(phase.trains)
-            with _Arithmetic() as counted:
+            with Arithmetic() as counted:
                 torch.stack([term.mean() for term in phase.loss(batch).values()]).sum().backward()
             flops += phase.repeats * phase.batch * counted.flops
             features = max(features, phase.batch * counted.features)
@@ -249,40 +310,3 @@ def _count(config: RunConfig, spec: ImageSpec, level: int) -> StageCost:
         return StageCost(level, sum(p.numel() for p in gan.networks.parameters()), math.nan, batches)
     used = sum(p.numel() for p in gan.networks.parameters() if p.grad is not None)
     return StageCost(level, used, flops / n, batches, features / n)
-
-
-class _Arithmetic(TorchDispatchMode):
-    """Counts the arithmetic of convolutions and matrix products, and the numbers that they put out."""
-
-    flops = features = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if (count := flop_registry.get(func.overloadpacket)) is not None:
-            self.flops += count(*args, **(kwargs or {}), out_val=out)
-            self.features += sum(x.numel() for x in (out if isinstance(out, tuple) else [out]) if x is not None)
-        return out
-
-
-@contextmanager
-def _saved_bytes() -> Iterator[list[int]]:
-    """[now, peak] of the bytes that autograd keeps for backward passes."""
-    counts, users = [0, 0], dict[int, int]()
-
-    class Held:
-        def __init__(self, tensor: Tensor) -> None:
-            self.tensor, self.key, self.size = (
-                tensor,
-                tensor.untyped_storage().data_ptr(),
-                tensor.untyped_storage().nbytes(),
-            )
-            users[self.key] = users.get(self.key, 0) + 1
-            counts[0] += self.size * (users[self.key] == 1)
-            counts[1] = max(counts)
-
-        def __del__(self) -> None:
-            users[self.key] -= 1
-            counts[0] -= self.size * (users[self.key] == 0)
-
-    with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
-        yield counts

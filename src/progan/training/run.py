@@ -10,6 +10,7 @@ import torch
 from progan.errors import CheckpointError
 from progan.snapshot import Snapshot, snapshots_in
 from progan.training import checkpoint, identity
+from progan.training.blowups import History
 from progan.training.log import METRICS, read_stats
 
 
@@ -55,10 +56,10 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether the end of its schedule is reached, and saved."""
-        return (
-            round(1000 * self.kimg) >= round(1000 * self.config["schedule"]["total_kimg"])
-            and (self.path / checkpoint.NAME).exists()
-        )
+        facts = identity.read(self.path)
+        total = round(1000 * facts["config"]["schedule"]["total_kimg"])
+        saved = (self.path / checkpoint.NAME).exists()
+        return saved and round(1000 * self.kimg) >= total and not History.of(facts).open
 
     @property
     def samples(self) -> list[Path]:

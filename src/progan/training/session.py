@@ -3,31 +3,33 @@
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL.Image import Image
 
 from progan.data.store import Store
-from progan.errors import CheckpointError
-from progan.images import save_png, sheet, to_uint8
+from progan.errors import BlowupError, CheckpointError
 from progan.processes import stop_signals
 from progan.schedule import Stage, spans
 from progan.snapshot import Snapshot, snapshots_in
 from progan.snapshot.discriminators import save_discriminators
 from progan.snapshot.registry import name_of
-from progan.training import checkpoint, identity
-from progan.training.log import RunLog
+from progan.training import checkpoint, identity, leftovers, pictures
+from progan.training.blowups import Blowup, History
+from progan.training.log import RunLog, read_stats
 from progan.training.loop import Trainer
 from progan.training.monitor import Monitor, measure
+from progan.training.opening import Opened
 from progan.training.preflight import Plan
+from progan.training.watch import BLOWN_AT_END, Watch, blown
 
+FIRST_CHECKPOINT_S = 60
+"""Seconds until the first checkpoint of a run."""
 MEET_S, MEET_STEPS = 2, 16
-"""Time and iterations after which several processes agree again on stopping and saving; torchrun leaves them 30 s."""
+"""Seconds and iterations after which processes agree again on stopping and saving; torchrun kills after 30 s."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,9 @@ class Session:
     """One run directory and the trainer that fills it.
 
     Raises:
-        ConfigError: if the directory holds a run with other settings or of other data.
+        ConfigError: if the directory contains a run with different settings or on different data.
         CheckpointError: if it has checkpoints and none can be read.
+        BlowupError: if its run blew up and nothing is to be changed.
     """
 
     def __init__(
@@ -67,7 +70,8 @@ class Session:
         path: Path,
         trainer: Trainer,
         *stores: Store,
-        about: dict[str, Any],
+        about: dict[str, Any] | None = None,
+        opened: Opened | None = None,
         classes: tuple[str, ...] = (),
         monitor: Monitor | None = None,
         callbacks: Sequence[Callback] = (),
@@ -75,93 +79,177 @@ class Session:
         self.path, self.trainer, self.stores, self.classes = path, trainer, stores, classes
         self.monitor, self.callbacks = monitor, callbacks
         self.config, self.writes = trainer.config, trainer.ranks.first
-        self._stop = False
+        self._stop, self._refused, self._blown, self._warnings = False, False, "", list[str]()
         self._error: Exception | None = None
-        state, warnings = checkpoint.load(path)
-        facts = identity.describe(self.config, trainer.spec, stores, about)
-        identity.check_same(path, facts, self.config, needed=state is not None)
+        opened = opened or Opened.read(path, trainer.config, trainer.spec, stores, about or {})
+        state, self.facts, self.history = opened.state, opened.facts, opened.history
+        trainer.halvings = self.history.halvings
         if state is not None:
             trainer.load_state_dict(state["trainer"])
         # Seconds of training since the last line of statistics, and where that was.
         self.since = (0.0, self.kimg) if state is None else state.get("since", (0.0, self.kimg))
+        self.saved: int | None = None if state is None else trainer.images_seen
+        self._applied = trainer.statistics.applied()
+        # Images between two measurements, on all ranks; 0: none.
+        (self._measure_every,) = trainer.ranks.most([0 if monitor is None else max(round(1000 * monitor.kimg), 1)])
         if self.writes:
             with self._disk():
                 path.mkdir(parents=True, exist_ok=True)
-                self.log = RunLog(path, kimg=self.kimg)
-                identity.write(path, facts)
-                self._say_start(state is not None, warnings)
+                self._start(state is not None, opened.warnings)
 
     @property
     def kimg(self) -> float:
         """Thousands of real images seen."""
         return self.trainer.images_seen / 1000
 
-    @property
-    def finished(self) -> bool:
-        """Whether the schedule's end is reached."""
-        return self.trainer.images_seen >= round(1000 * self.config.schedule.total_kimg)
+    def _start(self, resumed: bool, warnings: list[str]) -> None:
+        """Open the log, and make the directory fit the checkpoint."""
+        aside = leftovers.set_aside(self.path, self.trainer.images_seen)
+        self.log = RunLog(self.path, kimg=self.kimg)
+        identity.write(self.path, self.facts)
+        self.watch = Watch(read_stats(self.path), self.trainer.sampled, scaled=self.config.precision == "fp16")
+        for warning in warnings:
+            self.log.say(f"warning: {warning}; using {checkpoint.SPARE}")
+        if warnings:
+            checkpoint.set_aside(self.path, checkpoint.DAMAGED)
+        if aside:
+            self.log.say(f"moved {aside} later files of an abandoned attempt to {self.path / leftovers.FOLDER}")
+        if resumed:
+            self.log.say(f"resuming at {self.kimg:.1f} kimg, {self.trainer.stage}")
+        elif not (self.path / f"samples/{pictures.REALS}.png").exists():
+            pictures.write_reals(self.path, self.stores, self.trainer.spec.every, self.config.load_size)
+        if self.history.blowups:
+            halved = len(self.history.halvings)
+            self.log.say(
+                f"after {halved} blow-up{'s' * (halved > 1)} the learning rate is {0.5**halved:.3g} of its setting"
+            )
 
     def train(self, plan: Plan) -> int | None:
         """Train to the end of the schedule; returns the number of the signal that ended it early, if one did.
 
         Raises:
-            CheckpointError: if the disk does not take what the run writes.
+            CheckpointError: if the run cannot write its files.
+            BlowupError: if nothing is learned any more.
         """
-        with self._disk():
-            try:
-                ended_by = self._train(plan)
-            finally:
-                if self.writes:
-                    self.log.end_progress()
-            if self.writes and ended_by:
-                self.log.say(f"stopped at {self.kimg:.1f} kimg; the same command goes on from there")
-            elif self.writes:
-                self._write_growth()
-                self.log.say(f"done: {self.path}/samples, {self.path}/snapshots")
+        try:
+            ended_by = self._train(plan)
+        except Exception as error:
+            self._save_before(error)
+            raise
+        finally:
+            if self.writes:
+                self.log.end_progress()
+        if self.writes:
+            with self._disk():
+                if ended_by:
+                    self.log.say(f"stopped at {self.kimg:.1f} kimg; run the same command again to resume")
+                else:
+                    for line in pictures.write_growth(self.path, self.trainer):
+                        self.log.say(line)
+                    self.log.say(f"done: {self.path}/samples, {self.path}/snapshots")
         if self._error is not None:
             raise self._error
         return ended_by
 
     def _train(self, plan: Plan) -> int | None:
-        trainer, total = self.trainer, round(1000 * self.config.schedule.total_kimg)
+        trainer = self.trainer
         saved_at = met_at = time.monotonic()
         alone, steps = 0, 1  # iterations since the last agreement, and when the next one is due
         self.tick = (saved_at - self.since[0], self.since[1])
         with stop_signals() as stopped:
-            while trainer.images_seen < total:
+            while not self._over:
                 before = trainer.images_seen
                 stage = trainer.iterate()
                 alone += 1
-                over = trainer.stage.key != stage.key or trainer.images_seen >= total
-                self._record(stage, before, over=over)
-                if self.writes:
-                    self._progress(plan, stage)
-                if trainer.ranks.world > 1 and alone < steps and not over:
-                    continue
-                due = time.monotonic() - saved_at >= 60 * self.config.checkpoint_minutes
-                passed = max(time.monotonic() - met_at, 1e-9)
-                steps = 1 if over else max(1, int(min(MEET_STEPS, alone * MEET_S / passed)))
-                stopped += [signal.SIGINT] * self._stop
-                signal_number, due, fewer = trainer.ranks.most([stopped[0] if stopped else 0, int(due), -steps])
-                alone, steps, met_at = 0, -fewer, time.monotonic()
-                if signal_number or due:
-                    self.save()
-                    saved_at = time.monotonic()
+                over = trainer.stage.key != stage.key or self._over
+                with self._disk():
+                    self._record(stage, before, over=over)
+                    if self.writes:
+                        self._progress(plan, stage)
+                    measured = self._measure_every and (over or self._passed(before, self._measure_every))
+                    if trainer.ranks.world > 1 and alone < steps and not over and not measured:
+                        continue
+                    due = over or measured or time.monotonic() - saved_at >= self._wait_s
+                    passed = max(time.monotonic() - met_at, 1e-9)
+                    steps = 1 if over else max(1, int(min(MEET_STEPS, alone * MEET_S / passed)))
+                    stopped += [signal.SIGINT] * self._stop
+                    signal_number, due, gone, fewer = trainer.ranks.most(
+                        [stopped[0] if stopped else 0, int(due), int(bool(self._blown)), -steps]
+                    )
+                    alone, steps, met_at = 0, -fewer, time.monotonic()
+                    if gone:
+                        self._give_up()
+                    if signal_number or due:
+                        self.save()
+                        saved_at = time.monotonic()
+                    if measured:
+                        self._measure(self._shown(stage))
                 if signal_number:
                     return signal_number
-        self.save()
-        if self.writes and (files := snapshots_in(self.path)):
-            save_discriminators(self.snapshot(self._shown(trainer.stage)), files[-1], trainer.gan)
+        with self._disk():
+            self.save()
+            if self.writes and (files := snapshots_in(self.path)):
+                save_discriminators(self.snapshot(self._shown(trainer.stage)), files[-1], trainer.gan)
         return None
 
+    @property
+    def _wait_s(self) -> float:
+        """Seconds between two checkpoints."""
+        usual = 60 * self.config.checkpoint_minutes
+        return usual if self.saved is not None else min(usual, FIRST_CHECKPOINT_S)
+
     def save(self) -> None:
-        """Write a checkpoint."""
-        for name in sorted(self.trainer.sums):  # each rank has the statistics of its own samples
-            self.trainer.ranks.mean(self.trainer.sums[name])
-        if self.writes:
-            since = (time.monotonic() - self.tick[0], self.tick[1])
-            checkpoint.save(self.path, {"trainer": self.trainer.state_dict(), "since": since})
+        """Write a checkpoint of a sound state; of another one never, so that the good ones are kept."""
+        self.trainer.statistics.share()  # each rank has the statistics of its own samples
+        if self.writes and self.saved != self.trainer.images_seen:
+            if problem := self._problem():
+                if not self._refused:
+                    self.log.say(f"warning: no checkpoint at {self.kimg:.1f} kimg, because {problem}")
+            else:
+                since = (time.monotonic() - self.tick[0], self.tick[1])
+                checkpoint.save(self.path, {"trainer": self.trainer.state_dict(), "since": since})
+                self.saved, self._applied = self.trainer.images_seen, self.trainer.statistics.applied()
+            self._refused = bool(problem)
         self.trainer.ranks.wait()
+
+    def _problem(self) -> str:
+        """Why the state is not sound, or nothing."""
+        applied = self.trainer.statistics.applied()
+        stuck = [phase for phase, steps in applied.items() if steps <= self._applied.get(phase, 0)]
+        if stuck:
+            return f"no step of {', '.join(stuck)} was applied since the last one"
+        streak = max(self.trainer.statistics.streaks().values(), default=0)
+        if streak >= BLOWN_AT_END:
+            return f"the last {streak:.0f} steps were skipped"
+        return "" if self.trainer.all_finite() else "there are numbers in its state that are not finite"
+
+    def _save_before(self, error: Exception) -> None:
+        """Save what can be saved before an error ends the run."""
+        if isinstance(error, BlowupError):
+            return
+        alone = self.trainer.ranks.world == 1  # the other processes do not know of the error
+        if alone and self.trainer.consistent:
+            with suppress(Exception):
+                self.save()
+        if self.writes and self.saved is not None:
+            with suppress(OSError):
+                self.log.say(f"ended by an error; its checkpoint is of {self.saved / 1000:.1f} kimg", f"{error!r}\n")
+
+    def _give_up(self) -> None:
+        """End a run that has blown up, and write down where.
+
+        Raises:
+            BlowupError: always.
+        """
+        history = History((*self.history.blowups, Blowup(self.kimg, self._blown or "see the log of the first process")))
+        if self.writes:
+            if history.repeats(self.saved) and (self.path / checkpoint.SPARE).exists():
+                checkpoint.set_aside(self.path, checkpoint.BLOWN)
+            identity.write(self.path, self.facts | history.facts())
+            self.log.end_progress()
+            self.log.say(history.message(self.path).splitlines()[0])
+        self.trainer.ranks.wait()
+        raise BlowupError(history.message(self.path))
 
     def snapshot(self, stage: Stage) -> Snapshot:
         """The averaged sampler as it is now, in ``stage``."""
@@ -169,31 +257,57 @@ class Session:
         return Snapshot(network, name_of(gan), gan, spec, stage.level, stage.alpha, self.kimg, self.classes)
 
     def _record(self, stage: Stage, before: int, *, over: bool) -> None:
-        """Statistics, samples and snapshots that are due after an iteration that began at ``before`` images."""
+        """Write the samples, snapshots and statistics due after an iteration that began at ``before`` images."""
         config, now = self.config, self.kimg
         kinds = {"log": config.log_kimg, "sample": config.sample_kimg, "keep": config.snapshot_kimg}
-        kinds |= {} if self.monitor is None else {"measure": self.monitor.kimg}
         # Whole images, because 0.12 // 0.02 is 5.
         intervals = {name: max(round(1000 * kimg), 1) for name, kimg in kinds.items()}
-        due = {name: over or before // n != self.trainer.images_seen // n for name, n in intervals.items()}
+        due = {name: over or self._passed(before, every) for name, every in intervals.items()}
         shown = self._shown(stage)
         written = Progress(self.path, now, config.schedule.total_kimg, shown)
-        if due["log"]:
-            written = replace(written, stats=self._write_row(stage))
         if self.writes and due["sample"]:
-            sheet_file = self.path / f"samples/{now:011.3f}.png"
-            save_png(self._samples(shown), sheet_file)
-            written = replace(written, sheet=sheet_file)
+            written = replace(written, sheet=self._write_samples(shown))
         if self.writes and due["keep"]:
             snapshot_file = self.path / f"snapshots/{now:011.3f}.safetensors"
             self.snapshot(shown).save(snapshot_file)
             written = replace(written, snapshot=snapshot_file)
-        if self.writes and self.monitor is not None and due["measure"]:
-            start = time.monotonic()
-            measure(self.monitor, self.snapshot(shown), self.log, self.trainer.sampled)
-            self.tick = (self.tick[0] + time.monotonic() - start, self.tick[1])  # the rates are those of training
+        if due["log"]:
+            written = replace(written, stats=self._write_row(stage, over=self._over))
         if self.writes and (written.stats or written.sheet or written.snapshot):
             self._call_back(written)
+
+    def _passed(self, before: int, every: int) -> bool:
+        """Whether the last iteration, which began at ``before`` images, reached a multiple of a number of images."""
+        return before // every != self.trainer.images_seen // every
+
+    @property
+    def _over(self) -> bool:
+        """Whether the end of the schedule is reached."""
+        return self.trainer.images_seen >= round(1000 * self.config.schedule.total_kimg)
+
+    def _measure(self, stage: Stage) -> None:
+        """Measure the generator; what was trained has been saved by then."""
+        start = time.monotonic()
+        if self.monitor is not None:
+            self._warn(measure(self.monitor, self.snapshot(stage), self.log))
+        self.tick = (self.tick[0] + time.monotonic() - start, self.tick[1])  # the rates are those of training
+
+    def _write_samples(self, stage: Stage) -> Path:
+        """Write the same latents every time."""
+        images = self.trainer.samples(stage, pictures.count(self.trainer.spec.shorter))
+        if not torch.isfinite(images).all():
+            self._blown = self._blown or "the generator makes images that are not finite"
+        else:
+            self._warn(self.watch.samples(images))
+        file = self.path / f"samples/{self.kimg:011.3f}.png"
+        pictures.write_samples(images, file)
+        return file
+
+    def _warn(self, warnings: Sequence[str]) -> None:
+        """Write warnings into the log, and into the next row of statistics."""
+        for warning in warnings:
+            self.log.say(f"warning: {warning}")
+        self._warnings += warnings
 
     def _call_back(self, written: Progress) -> None:
         """Tell the callbacks; one that fails ends the run as one that asks for it, and its error follows then."""
@@ -208,16 +322,20 @@ class Session:
         after = self.trainer.stage
         return after if after.key == stage.key else replace(stage, alpha=1.0)
 
-    def _write_row(self, stage: Stage) -> dict[str, Any]:
-        """The statistics since the last row, which the first process also writes."""
-        statistics = self.trainer.take_statistics()
+    def _write_row(self, stage: Stage, *, over: bool) -> dict[str, Any]:
+        """Statistics since the last row, written by the first process."""
+        statistics, loading_s = self.trainer.take_statistics(), self.trainer.take_loading_s()
         since, kimg = self.tick
         seconds = time.monotonic() - since
         self.tick = (time.monotonic(), self.kimg)
         where = {k: v for k, v in asdict(stage).items() if k not in ("level", "fading", "images_seen")}
         rate = (self.kimg - kimg) / seconds
-        row = {"kimg": self.kimg, **where, **statistics, "seconds": seconds, "kimg_per_s": rate}
+        row = {"kimg": self.kimg, **where, **statistics, "seconds": seconds, "kimg_per_s": rate, "loading_s": loading_s}
+        self._blown = self._blown or blown(row, over=over)
         if self.writes:
+            self._warn(self.watch.row(row))
+            row |= {"warnings": self._warnings} if self._warnings else {}
+            self._warnings = []
             self.log.row(row)
         return row
 
@@ -237,65 +355,14 @@ class Session:
             run_left_s=sum(times),
         )
 
-    def _samples(self, stage: Stage) -> Image:
-        """A sheet of the same latents every time; small images are enlarged, not smoothed."""
-        images = self.trainer.samples(stage, 64 if self.trainer.spec.shorter <= 128 else 16)
-        if not torch.isfinite(images).all():
-            raise CheckpointError(
-                f"{self.path}: the generator at {self.kimg:.1f} kimg makes images that are not finite"
-            )
-        return sheet(to_uint8(images).cpu())
-
-    def _say_start(self, resumed: bool, warnings: list[str]) -> None:
-        for warning in warnings:
-            self.log.say(f"warning: {warning}; using {checkpoint.SPARE}")
-        if warnings:
-            checkpoint.set_aside(self.path)
-        if resumed:
-            self.log.say(f"going on at {self.kimg:.1f} kimg, {self.trainer.stage}")
-        elif not (self.path / "samples/reals.png").exists():
-            self._write_reals()
-
-    def _write_reals(self) -> None:
-        """Images from all over each data set, which often lies there class by class."""
-        for number, (store, spec) in enumerate(zip(self.stores, self.trainer.spec.every, strict=True)):
-            side = self.config.load_size or spec.shorter
-            rows = np.linspace(0, store.count - 1, min(64 if side <= 128 else 16, store.count)).astype(int)
-            images = torch.from_numpy(store.level(side)[rows]).permute(0, 3, 1, 2)
-            save_png(sheet(images), self.path / f"samples/reals{f'-{number}' if number else ''}.png")
-
-    def _write_growth(self) -> None:
-        """growth.png: the same latents at the end of every resolution, one row each."""
-        if self.trainer.gan.sampler.latent is None:
-            return
-        newest: dict[int, Snapshot] = {}
-        for file in snapshots_in(self.path):
-            try:
-                snapshot = Snapshot.load(file, device=self.trainer.device)
-            except CheckpointError as error:
-                self.log.say(f"warning: left out of growth.png: {error}")
-                continue
-            if snapshot.alpha == 1:
-                newest[snapshot.level] = snapshot
-        rows, spec = [], self.trainer.spec
-        z = self.trainer.latents(12)
-        label = self.trainer.data[0].labels(0, 12) if self.config.gan.takes_labels and spec.attributes else None
-        for level, snapshot in sorted(newest.items()):
-            factor = (1 << (spec.levels - 1 - level)) * max(1, 64 // spec.shorter)
-            images = snapshot.generate(z, label=label)
-            rows.append(images.repeat_interleave(factor, 2).repeat_interleave(factor, 3))
-        if rows:
-            save_png(sheet(torch.cat(rows), columns=12), self.path / "growth.png")
-            self.log.say(f"the growth of 12 latents: {self.path}/growth.png")
-
     @contextmanager
     def _disk(self) -> Iterator[None]:
-        """Say what remains when the disk does not take a file."""
+        """Say what is kept when a file cannot be written."""
         try:
             yield
         except OSError as error:
             kept = "the last checkpoint is kept; " if (self.path / checkpoint.NAME).exists() else ""
             raise CheckpointError(
                 f"{error.filename or self.path}: cannot be written ({error.strerror or error}); "
-                f"{kept}mend that and run the same command again"
+                f"{kept}fix this and run the same command again"
             ) from error

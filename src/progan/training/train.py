@@ -1,4 +1,4 @@
-"""From settings and stores to a trained network: what the Python interface and the experiments call."""
+"""Training from settings and stores to a trained network; called by the Python interface and the experiments."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -10,13 +10,17 @@ import torch
 
 from progan.data.loader import Loader
 from progan.data.store import Store
+from progan.devices import Share
+from progan.errors import BlowupError
 from progan.files import locked
 from progan.gans.base import ImageSpec
-from progan.training.config import RunConfig
+from progan.schedule import stage_at
+from progan.training.config import RunConfig, check, check_phases
 from progan.training.distributed import Ranks
 from progan.training.loop import SINGLE, Trainer
 from progan.training.monitor import Monitor
-from progan.training.preflight import Plan, fit_micro_batch, probe
+from progan.training.opening import Opened
+from progan.training.preflight import Plan, fitting_plan
 from progan.training.session import Callback, Session
 
 
@@ -31,56 +35,82 @@ def train(
     callbacks: Sequence[Callback] = (),
     dry_run: bool = False,
 ) -> int | None:
-    """Train in the run directory ``path``, or resume the run that is there.
+    """Train in the run directory ``path``, or resume its run.
 
     Args:
         stores: images of each source, with a level of the schedule's resolution, or of ``config.load_size``.
-        about: what config.json says of the run besides, as plain values.
+        about: further facts about the run for config.json, as plain values.
         monitor: measures the run; on the first rank only.
         callbacks: called whenever something is written; on the first rank only.
         dry_run: print the plan of memory and time, and stop.
 
     Returns:
-        number of the signal that ended it early, or None.
+        Number of the signal that ended the run early, or None.
 
     Raises:
-        ConfigError: if the settings do not fit the data or the run that is there, or another process trains it.
+        ConfigError: if the settings do not fit the data, the run in the directory or the GPU's memory, or if another
+            process trains there.
         DataError: if a store lacks the level.
         CheckpointError: if a checkpoint cannot be read or written.
+        BlowupError: if training blows up, and nothing is to be changed or no change has helped.
     """
     loaders = [_loader(config, store, number, device) for number, store in enumerate(stores)]
     spec = spec_of(config, stores, loaders)
-    config = fit_micro_batch(config, spec, device, ranks.world)
-    trainer = Trainer(config, spec, *loaders, device=device, ranks=ranks)
+    _check(config, spec, ranks)
     sizes = " and ".join(
         f"{one.height}x{one.width}x{one.channels}, {store.count} images"
         for one, store in zip(spec.every, stores, strict=True)
     )
-    about_it = f"{sizes}, on {device}, {trainer.precision.kind}"
+    about_it = f"{sizes}, on {device}, {config.precision}"
     if dry_run:
-        plan = probe(config, spec, device, world=ranks.world)
+        config, plan = fitting_plan(config, spec, device, ranks=ranks)
         if ranks.first:
             print(f"{about_it}\n{plan.table(config.schedule)}")
         return None
+
+    fitted: tuple[RunConfig, Plan] | None = None
+
+    def start() -> tuple[Session, Plan]:
+        # In this order: what is wrong with the directory is said at once, and the networks of the probe are gone
+        # before those of the run need the memory.
+        nonlocal fitted
+        opened = Opened.read(path, config, spec, stores, about)
+        if fitted is None:
+            done = opened.finished(config)
+            fitted = (config, Plan([])) if done else fitting_plan(config, spec, device, ranks=ranks)
+        fitting, plan = fitted
+        trainer, classes = Trainer(fitting, spec, *loaders, device=device, ranks=ranks), loaders[0].classes
+        more: dict[str, Any] = {"classes": classes, "monitor": monitor, "callbacks": callbacks}
+        return Session(path, trainer, *stores, opened=opened, **more), plan
+
     with locked(path) if ranks.first else nullcontext():
-        # Opened before the probe: what is wrong with the directory is said at once.
-        session = Session(
-            path, trainer, *stores, about=about, classes=loaders[0].classes, monitor=monitor, callbacks=callbacks
-        )
-        plan = Plan([])
-        if not session.finished:
-            plan = probe(config, spec, device, world=ranks.world)
-            if ranks.first:
+        while True:
+            session, plan = start()  # the checkpoint that was read is gone with the function
+            if ranks.first and plan.costs:
                 session.log.say(f"{about_it}\n{plan.table(config.schedule)}")
-        ended_by = session.train(plan)
-        if ranks.first:
-            session.log.close()
-    return ended_by
+            needed = Share(device, needed=plan.memory)  # before anything else is held on the device
+            try:
+                return session.train(plan)
+            except BlowupError:
+                if config.on_blowup == "stop":
+                    raise
+            finally:
+                if ranks.first:
+                    session.log.close()
+                del needed, session  # the next one needs the memory
+
+
+def _check(config: RunConfig, spec: ImageSpec, ranks: Ranks) -> None:
+    """Raise what is wrong with the settings before the run directory is touched."""
+    check(config, spec, ranks.world)
+    with torch.device("meta"):
+        gan = config.gan.make(spec)
+    check_phases(config, gan, gan.phases(stage_at(config.schedule, 0)), ranks.world)
 
 
 def _loader(config: RunConfig, store: Store, source: int, device: torch.device) -> Loader:
     side = config.load_size or config.schedule.resolution
-    store.level(side)  # says what is there, if this is not
+    store.level(side)  # raises a DataError that lists the levels of the store
     return Loader(
         store,
         seed=config.seed,
@@ -94,13 +124,13 @@ def _loader(config: RunConfig, store: Store, source: int, device: torch.device) 
 
 
 def _size(config: RunConfig, store: Store) -> tuple[int, int]:
-    """Height and width of what is trained on; random parts of larger images are square."""
+    """Height and width of the training images; random crops of larger images are square."""
     side, shorter = config.schedule.resolution, min(store.height, store.width)
     return (side, side) if config.load_size else (store.height * side // shorter, store.width * side // shorter)
 
 
 def spec_of(config: RunConfig, stores: Sequence[Store], loaders: Sequence[Loader]) -> ImageSpec:
-    """What networks must know of the data."""
+    """Describe the data to the networks."""
     first, *others = [
         ImageSpec(store.channels, *_size(config, store), len(loader.classes), loader.attributes)
         for store, loader in zip(stores, loaders, strict=True)
