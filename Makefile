@@ -4,10 +4,13 @@ TORCH_INDEX ?=
 WORKERS     ?= auto
 
 BIN     := .venv/bin
+PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+unexport PYTHONDONTWRITEBYTECODE # cached, the tests' own modules are not compiled in every process
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench clean
+.PHONY: help demo test test-gpu test-all check bench clean
 
 help: ## list the targets and settings
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -21,10 +24,14 @@ demo: .venv/.ready ## grow a small GAN on handwritten digits and say where its p
 	OMP_NUM_THREADS=1 $(BIN)/python examples/digits.py
 
 test: .venv/.ready ## run the tests, without those marked slow
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile
+	$(PYTEST)
+
+test-gpu: .venv/.ready ## run on the GPU those that can, and those that need one
+	@$(BIN)/python -c 'import sys, torch; torch.cuda.is_available() or torch.backends.mps.is_available() or sys.exit("error: torch sees no GPU here")'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'gpu and not slow'
 
 test-all: .venv/.ready ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile -m ''
+	$(PYTEST) -m ''
 
 check: .venv/.ready ## lint, format, types and the layer rule
 	$(BIN)/ruff check
