@@ -151,8 +151,8 @@ def test_classes_are_what_was_asked_for() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "give either latents or seeds"),
-        ({"z": np.zeros((2, 6)), "seeds": [1]}, "give either latents or seeds"),
+        ({}, "pass either latents or seeds"),
+        ({"z": np.zeros((2, 6)), "seeds": [1]}, "pass either latents or seeds"),
         ({"z": np.zeros((2, 5))}, r"latents must be \[N, 6\] with N at least 1, got \[2, 5\]"),
         ({"z": np.zeros(6)}, r"got \[6\]"),
         ({"z": np.zeros((0, 6))}, r"got \[0, 6\]"),
@@ -184,12 +184,12 @@ def test_a_network_without_latents_says_so() -> None:
     network.latent = None
     snapshot = replace(make(), sampler=network)
     for ask in (lambda: snapshot.latent_size, lambda: snapshot.generate(seeds=[0])):
-        with pytest.raises(ConfigError, match="a progan network makes images of other images, not of latents"):
+        with pytest.raises(ConfigError, match="a progan network generates images from other images, not from latents"):
             ask()
 
 
 def test_label_for_an_unconditional_generator() -> None:
-    with pytest.raises(ConfigError, match="was trained without labels; leave the label away"):
+    with pytest.raises(ConfigError, match="was trained without labels; omit the label"):
         make().generate(seeds=[0], label=0)
 
 
@@ -440,7 +440,7 @@ def test_weights_that_do_not_fit(file: Path) -> None:
 
 
 def test_find_takes_the_newest_of_a_run(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"run: does not exist; wanted a \.safetensors file"):
+    with pytest.raises(CheckpointError, match=r"run: does not exist; expected a \.safetensors file"):
         find(tmp_path / "run")
     (tmp_path / "run/snapshots").mkdir(parents=True)
     with pytest.raises(CheckpointError, match="run: is a folder without snapshots"):
@@ -463,5 +463,5 @@ def test_full_disk_keeps_the_older_file(file: Path) -> None:
 def test_images_that_are_not_finite_are_refused() -> None:
     snapshot = make()
     next(snapshot.sampler.parameters()).data.fill_(torch.nan)
-    with pytest.raises(CheckpointError, match=r"the generator at 1.5 kimg makes images that are not finite"):
+    with pytest.raises(CheckpointError, match=r"the generator at 1.5 kimg generates images that are not finite"):
         snapshot.generate(seeds=[0])

@@ -127,8 +127,8 @@ def test_the_picture_shows_each_image_its_crop_and_its_neighbours_the_right_way_
 
 def test_what_does_not_fit() -> None:
     for fakes, reals in [(FAKES, REALS[:, :4]), (FAKES[:, :1], REALS), (FAKES, REALS[:0])]:
-        with pytest.raises(ConfigError, match="must be at least one of each, of one size"):
+        with pytest.raises(ConfigError, match="of one size, with at least one of each"):
             nearest(fakes, reals)
     for fraction in (0.0, 1.1, float("nan")):
-        with pytest.raises(ConfigError, match="crop must be more than 0 and at most 1"):
+        with pytest.raises(ConfigError, match="crop must be greater than 0 and at most 1"):
             Crop(fraction)

@@ -69,9 +69,9 @@ def test_features_and_a_smaller_resolution(places: tuple[Path, Path], tmp_path: 
     ("args", "message"),
     [
         (["--count", "0"], "count must be at least 1, got 0"),
-        (["--crop", "2"], "crop must be more than 0 and at most 1, got 2"),
+        (["--crop", "2"], "crop must be greater than 0 and at most 1, got 2"),
         (["--seeds", "a"], "seeds must look like 0-15 or 3,7,20-29; got 'a'"),
-        (["--resolution", "5"], "resolution 5 is not one this generator makes; try 4, 8, 16"),
+        (["--resolution", "5"], "resolution 5 is not supported by this generator; choose from 4, 8, 16"),
         (["--by", "pixels", "--weights", "w.pth"], "--weights are those of a network"),
     ],
 )
@@ -104,7 +104,7 @@ def test_wrong_places(places: tuple[Path, Path], tmp_path: Path, capsys) -> None
 
 def test_analyses_are_listed(capsys) -> None:
     assert run("--help") == 0
-    assert "neighbours   Show the training images that are nearest" in capsys.readouterr().out
+    assert "neighbours   Show the training images nearest" in capsys.readouterr().out
     assert run() == 2
     assert run("neighbors") == 2
     assert "unknown analysis 'neighbors'; did you mean neighbours?" in capsys.readouterr().err

@@ -103,7 +103,7 @@ def test_reals_stand_beside_the_sheet(store: Store, tmp_path: Path, capsys) -> N
     places = [(level == tile).flatten(1).all(1).nonzero()[0].item() for tile in tiles]
     assert len(set(places)) == 4
     capsys.readouterr()
-    assert "--beside needs a sheet" in line(capsys, args[0], tmp_path / "out", "--beside", store.path)
+    assert "--beside requires a grid of images" in line(capsys, args[0], tmp_path / "out", "--beside", store.path)
 
 
 def test_label_and_resolution(tmp_path: Path) -> None:
@@ -151,10 +151,10 @@ def line(capsys, *args: object) -> str:
         (["--count", "0"], "count must be at least 1, got 0"),
         (["--batch", "0"], "batch must be at least 1, got 0"),
         (["--columns", "-1"], "columns must be at least 1, got -1"),
-        (["--label", "0"], "this generator was trained without labels; leave the label away"),
-        (["--resolution", "16"], "resolution 16 is not one this generator makes; try 4, 8"),
+        (["--label", "0"], "this generator was trained without labels; omit the label"),
+        (["--resolution", "16"], "resolution 16 is not supported by this generator; choose from 4, 8"),
         (["--device", "tpu"], "device 'tpu' is not available here; try --device cpu"),
-        (["--seeds", "1", "--latents", "z.npy"], "give either --seeds or --latents"),
+        (["--seeds", "1", "--latents", "z.npy"], "pass either --seeds or --latents, not both"),
     ],
 )
 def test_wrong_options_are_one_line(

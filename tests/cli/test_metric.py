@@ -67,9 +67,9 @@ def test_order_of_the_files(store: Store, other: Store, capsys) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["{other}"], "error: swd compares two sets: name the real images too"),
-        (["{other}", "{store}", "--metrics", "fdi"], "error: unknown metric 'fdi'; there are swd, ms_ssim"),
-        (["{other}", "{store}", "--count", "31"], "wanted 31 of each set; say --count 30 or less"),
+        (["{other}"], "error: swd compares two sets: pass the real images too"),
+        (["{other}", "{store}", "--metrics", "fdi"], "error: unknown metric 'fdi'; choose from swd, ms_ssim"),
+        (["{other}", "{store}", "--count", "31"], "expected 31 of each set; pass --count 30 or less"),
         (["{other}", "{store}", "--resolution", "8"], "error: swd is not defined below 16 pixels"),
         (["{other}", "nowhere"], "error: nowhere"),
         (["{other}", "{store}", "--seed", "-1"], "error: seed must be 0 ... 2^63 - 1, got -1"),

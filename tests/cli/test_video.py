@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -35,7 +34,7 @@ def run(*args: object) -> int:
 
 
 def decoded(path: Path) -> np.ndarray:
-    with av.open(path) as container:
+    with pytest.importorskip("av").open(path) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]).astype(int)
 
 
@@ -43,7 +42,7 @@ def test_a_walk_is_a_loop_and_one_seed_gives_one_film(run_dir: Path, tmp_path: P
     out = tmp_path / "walk.mp4"
     args = ("--grid", "3x2", "--seconds", 2, "--fps", 20, "--sigma", 0.25, "--enlarge", 3)
     assert run(run_dir, out, *args) == 0
-    assert capsys.readouterr().out == f"{out}: 40 frames, 2.0 s at 20 frames a second\n"
+    assert capsys.readouterr().out == f"{out}: 40 frames, 2.0 s at 20 frames per second\n"
     film = decoded(out)
     assert film.shape == (40, 2 * 24 + 2, 3 * 48 + 2 * 2, 3)
     steps = np.abs(film - np.roll(film, -1, 0)).mean((1, 2, 3))
@@ -64,7 +63,7 @@ def frame(folder: Path, number: int) -> np.ndarray:
 def test_training_goes_through_all_snapshots(run_dir: Path, tmp_path: Path, capsys) -> None:
     out = tmp_path / "training.mp4"
     assert run(run_dir, out, "--kind", "training", "--seconds", 1, "--fps", 10, "--grid", "1x1") == 0
-    assert capsys.readouterr().out == f"{out}: 10 frames, 1.0 s at 10 frames a second\n"
+    assert capsys.readouterr().out == f"{out}: 10 frames, 1.0 s at 10 frames per second\n"
     film = decoded(out)
     assert film.shape == (10, 256 + 16, 512, 3)
     steps = np.abs(np.diff(film, axis=0)).mean((1, 2, 3))
@@ -82,21 +81,21 @@ def test_a_smaller_resolution_and_a_gif(run_dir: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--grid", "4"], "grid must look like 4x2 (columns x rows), got '4'"),
-        (["--grid", "0x2"], "grid must look like 4x2"),
-        (["--seconds", "0"], "seconds must be more than 0 seconds, got 0"),
-        (["--sigma", "nan"], "sigma must be more than 0 seconds, got nan"),
+        (["--grid", "4"], "grid must be columns x rows, such as 4x2; got '4'"),
+        (["--grid", "0x2"], "grid must be columns x rows, such as 4x2; got '0x2'"),
+        (["--seconds", "0"], "seconds must be greater than 0 seconds, got 0"),
+        (["--sigma", "nan"], "sigma must be greater than 0 seconds, got nan"),
         (["--fps", "0"], "fps must be at least 1, got 0"),
         (["--enlarge", "0"], "enlarge must be at least 1, got 0"),
         (
             ["--grid", "999x1", "--enlarge", "2", "--resolution", "4"],
-            "an MP4 has at most 16384 pixels a side, got 8x17980; try a smaller --grid or",
+            "an MP4 has at most 16384 pixels per side, got 8x17980; try a smaller --grid or",
         ),
         (["--crf", "99"], "crf must be 0 ... 51, got 99"),
         (["--seed=-1"], "seed must be 0 ... 2^62 - 1, got -1"),
         (["--label", "1"], "this generator was trained without labels"),
-        (["--resolution", "16"], "resolution 16 is not one this generator makes; try 4, 8"),
-        (["--kind", "training", "--resolution", "4"], "a film of training shows every resolution"),
+        (["--resolution", "16"], "resolution 16 is not supported by this generator; choose from 4, 8"),
+        (["--kind", "training", "--resolution", "4"], "a video of training shows every resolution"),
     ],
 )
 def test_wrong_options_are_one_line(args: list[str], message: str, run_dir: Path, tmp_path: Path, capsys) -> None:
@@ -112,7 +111,7 @@ def test_a_film_that_would_stand_still_is_told(run_dir: Path, tmp_path: Path, ca
     assert run(run_dir, tmp_path / "walk.gif", *args, "--seconds", 4, "--sigma", 0.5) == 0
     assert "warning" not in capsys.readouterr().err
     assert run(run_dir, tmp_path / "walk.gif", *args, "--seconds", 4, "--sigma", 45) == 0
-    said = "warning: a loop of 4 s hardly moves at a sigma of 45 s; try --seconds 360 or --sigma 0.5\n"
+    said = "warning: a loop of 4 s hardly moves with a sigma of 45 s; try --seconds 360 or --sigma 0.5\n"
     assert said in capsys.readouterr().err
 
 
@@ -120,11 +119,14 @@ def test_wrong_places(run_dir: Path, tmp_path: Path, capsys) -> None:
     file, folder = next((run_dir / "snapshots").iterdir()), tmp_path / "folder" / "film.mp4"
     folder.mkdir(parents=True)
     for args, message in [
-        ((run_dir, tmp_path / "film.mkv"), "a film ends in .mp4 or .gif"),
-        ((run_dir, run_dir), "is there already, and frames go into a new folder"),
+        ((run_dir, tmp_path / "film.mkv"), "a video ends in .mp4 or .gif"),
+        ((run_dir, run_dir), "already exists, and frames require a new folder"),
         ((run_dir, folder), "film.mp4: is a folder; choose another name"),
         ((tmp_path / "none", tmp_path / "film.mp4"), "does not exist"),
-        ((file, tmp_path / "film.mp4", "--kind", "training"), "is a file; a film of training needs a run directory"),
+        (
+            (file, tmp_path / "film.mp4", "--kind", "training"),
+            "is a file; a video of training requires a run",
+        ),
     ]:
         assert run(*args) == 2
         assert message in capsys.readouterr().err

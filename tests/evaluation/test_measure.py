@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from progan.devices import pick_device
 from progan.errors import ConfigError
 from progan.evaluation.measure import Measurement
 from progan.evaluation.sets import ImageSet, of_array
@@ -152,15 +154,18 @@ def test_metrics_that_compare_nothing_need_no_reals() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"names": ["fids"]}, "unknown metric 'fids'; there are swd, ms_ssim, fid"),
-        ({"names": []}, "no metric named"),
-        ({"names": ["swd"], "real": None}, "swd compares two sets: name the real images too"),
+        ({"names": ["fids"]}, "unknown metric 'fids'; choose from swd, ms_ssim, fid"),
+        ({"names": []}, "no metric given"),
+        ({"names": ["swd"], "real": None}, "swd compares two sets: pass the real images too"),
         (
             {"names": ["swd"], "count": 301},
-            "too few images for swd: set1 has 300, wanted 301 of each set; say --count 300",
+            "too few images for swd: set1 has 300, expected 301 of each set; pass --count 300",
         ),
         ({"names": ["swd"], "count": 1}, "count must be at least 2"),
-        ({"names": ["swd"], "weights": Path("w.pth")}, "w.pth: one file of weights, but swd need none"),
+        (
+            {"names": ["swd"], "weights": Path("w.pth")},
+            "w.pth: one file of weights, but .* required by swd are: none",
+        ),
     ],
 )
 def test_what_cannot_be_measured(options: dict, message: str) -> None:
@@ -171,8 +176,35 @@ def test_what_cannot_be_measured(options: dict, message: str) -> None:
 def test_too_small_images_and_too_few() -> None:
     with pytest.raises(ConfigError, match=r"swd is not defined below 16 pixels: set1 has 8x8"):
         Measurement(a_set(2, side=8), ["swd"])(a_set(1, side=8))
-    with pytest.raises(ConfigError, match=r"too few images for inception: set1 has 9, wanted 10 of each set$"):
+    with pytest.raises(ConfigError, match=r"too few images for inception: set1 has 9, expected 10 of each set$"):
         Measurement(None, ["inception"])(a_set(1, count=9))
+
+
+def test_every_part_of_a_measurement_uses_the_gpu_that_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without such a GPU, tensors stay where they are, and what they were meant for is recorded."""
+    seen: dict[str, set[str]] = {"tensor": set(), "extractor": set(), "statistic": set()}
+    to = Tensor.to
+
+    def moved(tensor: Tensor, *where: object, **more: object) -> Tensor:
+        if "cuda" not in str(where[0]):
+            return to(tensor, *where, **more)  # type: ignore[call-overload]
+        seen["tensor"].add(str(where[0]))
+        return tensor
+
+    def extractor(_weights: Path | None, device: str) -> Blocks:
+        seen["extractor"].add(device)
+        return Blocks()
+
+    def statistic(setup: Setup) -> PairSimilarity:
+        seen["statistic"].add(setup.device)
+        return PairSimilarity(setup)
+
+    monkeypatch.setattr(Tensor, "to", moved)
+    monkeypatch.setitem(extractors.EXTRACTORS, "inception", extractor)
+    monkeypatch.setitem(METRICS, "ms_ssim", replace(METRICS["ms_ssim"], statistic=statistic))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    Measurement(a_set(2), ["ms_ssim", "inception"], count=20, device=pick_device("cuda:1"))(a_set(1))
+    assert seen == {kind: {"cuda:1"} for kind in seen}
 
 
 def test_table_of_metrics_is_sound() -> None:
@@ -183,3 +215,9 @@ def test_table_of_metrics_is_sound() -> None:
         if metric.extractor == "efficientnet_lite0":
             assert name.endswith("_lite0")
             assert metric.key.endswith("_lite0")  # never called FID or KID
+
+
+def test_gpus_measure_in_float32(monkeypatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    Measurement(a_set(2, count=4), ["swd"])
+    assert not torch.backends.cudnn.allow_tf32

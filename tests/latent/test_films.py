@@ -117,5 +117,5 @@ def test_runs_without_snapshots(tmp_path: Path) -> None:
         (tmp_path / "no", "does not exist"),
         (tmp_path / "file", "is a file"),
     ]:
-        with pytest.raises(CheckpointError, match=f"{words}; a film of training needs a run directory"):
+        with pytest.raises(CheckpointError, match=f"{words}; a video of training requires a run directory"):
             snapshots_of(path)

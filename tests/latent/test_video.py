@@ -5,13 +5,14 @@ import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from progan.errors import ConfigError, DataError
 from progan.latent.video import check_film, save_film
+
+av = pytest.importorskip("av")
 
 
 def film(count: int, size: tuple[int, int] = (33, 47)) -> list[np.ndarray]:
@@ -98,8 +99,8 @@ def test_few_frames_are_in_memory(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "fps", "message"),
     [
-        ("film.avi", 25, "a film ends in .mp4 or .gif; a name without an ending becomes a folder of PNG files"),
-        ("film.gif", 60, "a GIF shows at most 50 frames a second, got 60; try --fps 25"),
+        ("film.avi", 25, "a video ends in .mp4 or .gif; a name without an extension becomes a folder of PNG files"),
+        ("film.gif", 60, "a GIF shows at most 50 frames per second, got 60; try --fps 25"),
         ("film.mp4", 0, "fps must be 1 ... 1000, got 0"),
     ],
 )
@@ -111,7 +112,7 @@ def test_what_cannot_be_written_is_said_before(name: str, fps: int, message: str
 def test_a_missing_encoder_is_named_with_its_remedy(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     for name in ("film.mp4", "film.gif"):
-        with pytest.raises(ConfigError, match=r"fix:   pip install 'progan\[video\]', or name a folder for PNG files"):
+        with pytest.raises(ConfigError, match=r"fix:   pip install 'progan\[video\]', or pass a folder for PNG files"):
             check_film(tmp_path / name, 25)
     save_film(film(2), tmp_path / "film", fps=25)
     assert len(list((tmp_path / "film").iterdir())) == 2
@@ -119,7 +120,7 @@ def test_a_missing_encoder_is_named_with_its_remedy(tmp_path: Path, monkeypatch)
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "note").touch()
-    with pytest.raises(DataError, match="is there already, and frames go into a new folder"):
+    with pytest.raises(DataError, match="already exists, and frames require a new folder"):
         save_film(film(1), tmp_path, fps=25)
     assert [path.name for path in tmp_path.iterdir()] == ["note"]
 

@@ -72,7 +72,7 @@ def test_a_cell_is_the_same_in_any_grid_and_cells_and_seeds_differ() -> None:
     ("wrong", "message"),
     [
         ({"frames": 0}, "frames must be at least 1, got 0"),
-        ({"sigma": 0.0}, "sigma must be more than 0 frames, got 0.0"),
+        ({"sigma": 0.0}, "sigma must be greater than 0 frames, got 0.0"),
     ],
 )
 def test_wrong_settings(wrong: dict, message: str) -> None:

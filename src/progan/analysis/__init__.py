@@ -1,1 +1,1 @@
-"""What a trained network has learnt, looked at image by image."""
+"""What a trained network has learned, image by image."""

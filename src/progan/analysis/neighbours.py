@@ -1,4 +1,4 @@
-"""The images of a data set that are nearest to generated ones: does a generator repeat what it was shown?"""
+"""Nearest neighbors of generated images in a data set, which show whether a generator repeats training images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from progan.errors import ConfigError
 from progan.images import opaque, scaled, sheet
 
 Features = Callable[[Tensor], Tensor]
-"""Images uint8 [N, 1 or 3, H, W] -> what distances are measured between, float [N, F]."""
+"""Images uint8 [N, 1 or 3, H, W] -> features that distances compare, float [N, F]."""
 _PART, _PIXELS = 256, 1 << 24  # most images of the data set in memory at once, and most numbers of their pixels
 _TILE = 128  # shorter side to which small images are enlarged [pixels]
 _RED = (230, 30, 30)
@@ -26,24 +26,24 @@ class Neighbours:
     index: np.ndarray
     """Numbers of the real images, int64 [M, k]."""
     distance: np.ndarray
-    """Root of the mean squared difference of features, float32 [M, k]."""
+    """Root mean squared difference of features, float32 [M, k]."""
     mirrored: np.ndarray
-    """Whether the real image is nearer when it is mirrored, bool [M, k]."""
+    """Whether the real image is nearer when mirrored, bool [M, k]."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """The middle of an image, which leaves the background out (ProGAN figure 10)."""
+    """The center of an image, which excludes the background (ProGAN figure 10)."""
 
     fraction: float = 0.5
-    """Of each side."""
+    """Fraction of each side."""
 
     def __post_init__(self) -> None:
         if not 0 < self.fraction <= 1:
-            raise ConfigError(f"crop must be more than 0 and at most 1, got {self.fraction}")
+            raise ConfigError(f"crop must be greater than 0 and at most 1, got {self.fraction}")
 
     def box(self, height: int, width: int) -> tuple[slice, slice]:
-        """Rows and columns; what is left out is as much on both sides, so that mirroring leaves it in place.
+        """Return the rows and columns of the crop, with equal margins on both sides, so that mirroring keeps its place.
 
         >>> Crop(0.5).box(64, 64), Crop(0.3).box(8, 8)
         ((slice(16, 48, None), slice(16, 48, None)), (slice(3, 5, None), slice(3, 5, None)))
@@ -52,13 +52,13 @@ class Crop:
         return slice(margins[0], height - margins[0]), slice(margins[1], width - margins[1])
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images [..., H, W] -> [..., h, w]."""
+        """Crop images [..., H, W] -> [..., h, w]."""
         rows, columns = self.box(*images.shape[-2:])
         return images[..., rows, columns]
 
 
 def pixels(images: Tensor) -> Tensor:
-    """Pixels themselves as features, 0 ... 255. Shape: [N, C, H, W] -> float32 [N, C * H * W]."""
+    """Return the pixels themselves as features, 0 ... 255. Shape: [N, C, H, W] -> float32 [N, C * H * W]."""
     return images.flatten(1).float()
 
 
@@ -72,28 +72,28 @@ def nearest(
     mirror: bool = True,
     progress: bool = False,
 ) -> Neighbours:
-    """The ``count`` real images nearest to each generated one, in one pass over the reals.
+    """Find the ``count`` real images nearest to each generated one, in one pass over the real images.
 
-    Distances are those between features of the middle. A real image also counts mirrored, as training shows it; instead
-    of all reals, the few generated images are mirrored, which is the same for pixels and costs nothing.
+    Distances are between features of the crops. Real images are also compared mirrored, as training shows them. The few
+    generated images are mirrored instead of all real ones, which is equivalent for pixels and costs nothing.
 
     Args:
-        fakes: uint8 [M, C, H, W].
-        reals: uint8 [N, H, W, C], may be a memory map; some images are in memory at a time.
-        features: as ``pixels``, or those of a network.
-        crop: what is compared.
-        count: neighbours of each; all reals if there are fewer.
-        mirror: whether reals also count mirrored.
+        fakes: generated images, uint8 [M, C, H, W].
+        reals: real images, uint8 [N, H, W, C]; may be a memory map, of which a part is in memory at a time.
+        features: function that extracts features, such as ``pixels`` or a network.
+        crop: part of the images that is compared.
+        count: number of neighbors of each image; all real images if there are fewer.
+        mirror: whether real images are also compared mirrored.
         progress: whether to show a progress bar.
 
     Raises:
-        ConfigError: if fakes and reals differ in size or channels, or there are none.
+        ConfigError: if the two sets differ in size or channels, or one is empty.
     """
     n, height, width, channels = reals.shape
     if tuple(fakes.shape[1:]) != (channels, height, width) or not n or not len(fakes) or count < 1:
         raise ConfigError(
-            f"fakes {list(fakes.shape)} [M, C, H, W] and reals {list(reals.shape)} [N, H, W, C] must be at least one "
-            f"of each, of one size, and count at least 1, got {count}"
+            f"generated images {list(fakes.shape)} [M, C, H, W] and real images {list(reals.shape)} [N, H, W, C] must "
+            f"be of one size, with at least one of each and count at least 1, got {count}"
         )
     middle = crop(opaque(fakes))
     queries = features(torch.cat([middle, middle.flip(3)]) if mirror else middle)  # [M or 2M, F]
@@ -108,13 +108,13 @@ def nearest(
 
 
 def _distances(queries: Tensor, features: Tensor, fakes: int) -> np.ndarray:
-    """float32 [1 or 2, M, N]; plain, then mirrored. Equal features are exactly 0 apart, as sums of products are not."""
+    """float32 [1 or 2, M, N]; plain, then mirrored. Without products, so that equal features are at exactly 0."""
     far = torch.cdist(queries, features, compute_mode="donot_use_mm_for_euclid_dist") / features.shape[1] ** 0.5
     return far.unflatten(0, (-1, fakes)).float().cpu().numpy()
 
 
 def _merged(best: Neighbours, far: np.ndarray, first: int, count: int) -> Neighbours:
-    """The nearest of those found before and of the images from number ``first`` on; of equals the first."""
+    """The nearest of those found before and of the images from number ``first`` on; of equal distances, the first."""
     m, n = far.shape[1:]
     index = np.concatenate([best.index, np.broadcast_to(np.arange(first, first + n), (m, n))], 1)
     distance = np.concatenate([best.distance, far.min(0)], 1)
@@ -124,13 +124,13 @@ def _merged(best: Neighbours, far: np.ndarray, first: int, count: int) -> Neighb
 
 
 def neighbours_sheet(fakes: Tensor, reals: np.ndarray, found: Neighbours, crop: Crop) -> Image.Image:
-    """A picture with a generated image in each row, its crop outlined, and its neighbours beside it, nearest first.
+    """Draw one row for each generated image: the image with its crop outlined, then its neighbors, nearest first.
 
     Args:
-        fakes: uint8 [M, C, H, W].
-        reals: uint8 [N, H, W, C].
-        found: neighbours; mirrored ones are shown mirrored.
-        crop: what was compared.
+        fakes: generated images, uint8 [M, C, H, W].
+        reals: real images, uint8 [N, H, W, C].
+        found: neighbors; mirrored ones are drawn mirrored.
+        crop: part of the images that was compared.
     """
     factor = max(1, _TILE // min(fakes.shape[2:]))
     size = (fakes.shape[2] * factor, fakes.shape[3] * factor)

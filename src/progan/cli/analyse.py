@@ -27,42 +27,42 @@ _NETWORKS = {"lite0": "efficientnet_lite0", "inception": "inception"}
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Show the training images that are nearest to generated ones (ProGAN figure 10).
+    """Show the training images nearest to generated ones (ProGAN figure 10).
 
-    Compared is the middle of the images, outlined in the picture. The paper's distance is one of VGG features.
+    The centers of the images are compared; the picture outlines them. The paper's distance is between VGG features.
     """
 
     snapshot: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SNAPSHOT")]
-    """A .safetensors file, a shared folder, or a run directory (its newest snapshot)."""
+    """A .safetensors file, a shared folder, or a run directory (its latest snapshot)."""
     store: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="STORE")]
-    """Store of the images that it was trained on."""
+    """Store of the images that the generator was trained on."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """PNG file for the picture: a generated image in each row, its neighbours beside it."""
+    """PNG file for the picture: one generated image in each row, followed by its neighbors."""
     seeds: str = "0-7"
-    """Seeds of the generated images, like 0-7 or 3,7,20-29."""
+    """Seeds of the generated images, such as 0-7 or 3,7,20-29."""
     count: int = 7
-    """Neighbours of each."""
+    """Number of neighbors of each image."""
     by: Literal["lite0", "inception", "pixels"] = "lite0"
-    """Distance between features of EfficientNet-Lite0 or Inception, or between pixels."""
+    """What the distance compares: features of EfficientNet-Lite0 or Inception, or pixels."""
     crop: float = 0.5
-    """Part of each side that is compared; 1 compares whole images."""
+    """Fraction of each side that is compared; 1 compares whole images."""
     mirror: bool = True
-    """Whether training images also count mirrored; --no-mirror for runs that were trained so."""
+    """Also compare mirrored training images; use --no-mirror for runs trained without mirroring."""
     label: int | None = None
-    """Class of all images, for conditional generators; seed modulo classes when not given."""
+    """Class of all images, for conditional generators. Default: seed modulo number of classes."""
     resolution: int | None = None
-    """Shorter side at which to compare, if smaller than what was trained last [pixels]."""
+    """Shorter side at which to compare [pixels]; at most the resolution trained last, which is the default."""
     weights: Path | None = None
-    """Weights of the network, if they are not in the cache."""
+    """File with the weights of the network. Default: the file in the cache, or the installed package."""
     json: bool = False
-    """Print one JSON object instead of a table."""
+    """Print a JSON object instead of a table."""
     batch: int = 32
-    """Images made at once."""
+    """Number of images generated at once."""
     device: str = "auto"
-    """cuda, mps, cpu, or auto."""
+    """Device: cuda, cuda:1, mps, cpu or auto."""
 
     def run(self) -> int:
-        """Make images, compare, draw and print."""
+        """Generate images, find their neighbors, draw and print them."""
         crop, seeds = self._check()
         snapshot, store = Snapshot.load(self.snapshot, device=pick_device(self.device)), Store.open(self.store)
         level = None if self.resolution is None else snapshot.level_of(self.resolution)
@@ -80,14 +80,14 @@ class Neighbours:
         return 0
 
     def _check(self) -> tuple[Crop, list[int]]:
-        """What can be wrong before anything is read."""
+        """Check the options before anything is read."""
         for name in ("count", "batch"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.out.suffix.lower() != ".png":
             raise ConfigError(f"{self.out}: the picture is written as PNG; name a .png file")
         if self.weights and self.by == "pixels":
-            raise ConfigError("--weights are those of a network; leave them away, or say --by lite0")
+            raise ConfigError("--weights are those of a network; omit them, or pass --by lite0")
         return Crop(self.crop), parse_seeds(self.seeds)
 
     def _features(self, device: str) -> Features:
@@ -114,7 +114,7 @@ class Neighbours:
 
 
 def _level_like(store: Store, fakes: Tensor) -> np.ndarray:
-    """The level of a store that has the size of generated images."""
+    """The level of a store that has the size of the generated images."""
     _, channels, height, width = fakes.shape
     level = store.level(min(height, width))
     if level.shape[1:] != (height, width, channels):
@@ -122,7 +122,7 @@ def _level_like(store: Store, fakes: Tensor) -> np.ndarray:
         raise DataError(
             f"{store.path}: no images of {height}x{width}x{channels} (height x width x channels), as generated\n"
             f"  found: {found}\n"
-            f"  fix:   name the store that the generator was trained on"
+            f"  fix:   pass the store that the generator was trained on"
         )
     return level
 
@@ -131,9 +131,9 @@ _ANALYSES = {"neighbours": Neighbours}
 
 
 def main(args: Sequence[str]) -> int:
-    """Parse and run."""
+    """Parse the arguments and run the command."""
     if not args or args[0] in ("-h", "--help"):
-        print("usage: progan analyse ANALYSIS ...     progan analyse ANALYSIS --help tells more\n")
+        print("usage: progan analyse ANALYSIS ...     progan analyse ANALYSIS --help for details\n")
         print(
             "\n".join(
                 f"  {name:<12} {inspect.cleandoc(kind.__doc__ or '').splitlines()[0]}"

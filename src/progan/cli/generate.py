@@ -23,37 +23,38 @@ from progan.snapshot import Snapshot
 
 @dataclass(frozen=True)
 class Generate:
-    """Make images with a trained generator: one PNG file each, or one sheet of all."""
+    """Generate images with a trained generator: one PNG file each, or one grid of all."""
 
     snapshot: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SNAPSHOT")]
-    """A .safetensors file, a shared folder, or a run directory (its newest snapshot)."""
+    """A .safetensors file, a shared folder, or a run directory (its latest snapshot)."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """Folder for the images, or a .png file for a sheet."""
+    """Folder for the images, or a .png file for a grid of images."""
     count: int = 16
-    """Number of images, from seed 0 on, when neither seeds nor latents are given."""
+    """Number of images if neither seeds nor latents are given; their seeds are 0, 1, 2, ..."""
     seeds: str | None = None
-    """Seeds like 0-15 or 3,7,20-29; a seed gives the same image everywhere."""
+    """Seeds of the images, such as 0-15 or 3,7,20-29. A seed gives the same image everywhere."""
     latents: Path | None = None
-    """Instead of seeds: a .npy file of latents [N, latent_size]."""
+    """File of latents to use instead of seeds: .npy, [N, latent_size]."""
     label: int | None = None
-    """Class of all images, for conditional generators; all classes in turn (seed modulo classes) when not given."""
+    """Class of all images, for conditional generators. Default: all classes in turn (seed modulo number of classes)."""
     attributes: tuple[float, ...] = ()
-    """Attributes of all images, for generators that were trained with --label-columns of numbers."""
+    """Attributes of all images, for generators trained with --label-columns of numbers."""
     grid: bool = False
-    """One sheet instead of single images."""
+    """Write one grid of images instead of single images."""
     columns: int | None = None
-    """Images in a row of the sheet."""
+    """Number of images in a row of the grid. Default: the grid is about square."""
     beside: Path | None = None
-    """Store, or anything that 'prepare' reads: as many of its images, drawn at random, at the right of the sheet."""
+    """Store, or anything that 'progan prepare' reads, of which as many images, drawn at random, are shown next to the
+    grid."""
     resolution: int | None = None
-    """Shorter side of the images, if smaller than what was trained last [pixels]."""
+    """Shorter side of the images [pixels]; at most the resolution trained last, which is the default."""
     batch: int = 32
-    """Images made at once."""
+    """Number of images generated at once."""
     device: str = "auto"
-    """cuda, mps, cpu, or auto."""
+    """Device: cuda, cuda:1, mps, cpu or auto."""
 
     def run(self) -> int:
-        """Make the images and say where they are."""
+        """Generate the images and print where they are."""
         self._check()
         snapshot = Snapshot.load(self.snapshot, device=pick_device(self.device))
         names, inputs = self._inputs(snapshot)
@@ -77,26 +78,26 @@ class Generate:
         return self.grid or self.out.suffix.lower() == ".png"
 
     def _sheet(self, fakes: Tensor) -> Image.Image:
-        """All images in one picture, and as many real ones at their right if they are wanted."""
+        """All images in one picture, with as many real ones to their right if requested."""
         if self.beside is None:
             return sheet(fakes, self.columns)
         reals = open_images(self.beside, resolution="x".join(map(str, fakes.shape[2:]))).read(0, len(fakes))
         return beside(sheet(opaque(fakes), self.columns), sheet(reals, self.columns))
 
     def _check(self) -> None:
-        """What can be wrong before anything is read."""
+        """Check the options before anything is read."""
         for name in ("count", "batch", "columns"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
         if self.out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"):
             raise ConfigError(f"{self.out}: images are written as PNG; name a .png file or a folder")
         if self.seeds is not None and self.latents is not None:
-            raise ConfigError("give either --seeds or --latents")
+            raise ConfigError("pass either --seeds or --latents, not both")
         if self.beside is not None and not self._as_sheet:
-            raise ConfigError("--beside needs a sheet: say --grid, or name a .png file")
+            raise ConfigError("--beside requires a grid of images: pass --grid, or name a .png file")
 
     def _inputs(self, snapshot: Snapshot) -> tuple[list[str], list[int] | np.ndarray]:
-        """File names of all images, and their seeds or latents."""
+        """Names of the files of all images, and the seeds or latents."""
         if self.latents is None:
             seeds = list(range(self.count)) if self.seeds is None else parse_seeds(self.seeds)
             return [f"seed{seed:06d}" for seed in seeds], seeds
@@ -105,18 +106,18 @@ class Generate:
 
 
 def main(args: Sequence[str]) -> int:
-    """Parse and run."""
+    """Parse the arguments and run the command."""
     return tyro.cli(Generate, args=list(args), prog="progan generate").run()
 
 
 def read_latents(path: Path, size: int) -> np.ndarray:
-    """Latents [N, size] of a .npy file, or one of [size]; nothing in the file is executed.
+    """Read latents [N, size], or a single one [size], from a .npy file; nothing in the file is executed.
 
     Raises:
-        DataError: if there are none.
+        DataError: if the file contains anything else.
     """
     try:
-        with path.open("rb") as file:  # np.load would also take other formats, with pickles in them
+        with path.open("rb") as file:  # np.load would also read other formats, which may contain pickles
             latents = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
@@ -135,5 +136,5 @@ def _write(image: Image.Image, path: Path) -> None:
         save_png(image, path)
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be written ({error.strerror or error}); what was made before is kept"
+            f"{path}: cannot be written ({error.strerror or error}); images written before are kept"
         ) from error

@@ -19,44 +19,47 @@ from progan.metrics import METRICS
 
 @dataclass(frozen=True)
 class Measure:
-    """Measure generated images, beside real ones where a metric compares.
+    """Measure generated images; some metrics compare them with real ones.
 
-    Every value is given with the number of images, the seed, the extractor's hash, and the same metric of real images
-    in place of the fakes: the floor that no generator can be told apart from.
+    Every value is printed with the number of images, the seed, the extractor's hash, and the same metric of real images
+    instead of generated ones: the floor, which no generator can be expected to beat.
 
     Other commands: progan metric compare A.json B.json, progan metric digits MNIST.
     """
 
     fake: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FAKE")]
-    """Generated images: a store, folder, zip or tar, a snapshot, or a run directory (its newest snapshot)."""
+    """Generated images: a store, folder, zip or tar file, a snapshot, or a run directory (its latest snapshot)."""
     real: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="REAL")] = None
-    """Real images, of the same kinds. Left out, only metrics that compare nothing can be measured."""
-    metrics: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Which ones of {', '.join(METRICS)}.")] = ("swd", "ms_ssim")
+    """Real images, in any of the same forms. Without them, only metrics that compare nothing can be measured."""
+    metrics: Annotated[tuple[str, ...], tyro.conf.arg(help=f"Metrics to measure: any of {', '.join(METRICS)}.")] = (
+        "swd",
+        "ms_ssim",
+    )
     count: int | None = None
-    """Images of each set. Default: the paper's number for each metric, or as many as there are."""
+    """Number of images of each set. Default: the paper's number for each metric, or all images if there are fewer."""
     seed: int = 0
-    """Of the choice of images, the latents and all else that is drawn."""
+    """Seed of the order of the images, of the latents and classes, and of every other random choice."""
     order: Literal["seed", "file"] = "seed"
-    """Order of the images, which decides what MS-SSIM pairs and which images of a larger set are used: random, drawn by
-    the seed, or that of the files."""
+    """Order of the images: random, drawn by the seed, or that of the files. It decides which images MS-SSIM pairs, and
+    which images of a larger set are used."""
     resolution: str | None = None
-    """Size like 64 or 64x128 to measure at; images of another size are scaled to it. Default: FAKE's own size."""
+    """Size at which to measure, such as 64 or 64x128; images of other sizes are scaled to it. Default: FAKE's size."""
     mirror: bool = False
-    """Mirror real images at random, as in training."""
+    """Mirror real images horizontally at random, as in training."""
     inputs: Path | None = None
-    """Images that FAKE translates, if it is a network of images, or reconstructs, if it has an encoder."""
+    """Images for FAKE to translate, if it is a network of images, or to reconstruct, if it has an encoder."""
     direction: str | None = None
-    """Which translation, if FAKE can do several."""
+    """Direction of the translation, if FAKE supports several."""
     floor: bool = True
-    """Also measure real images in place of the fakes."""
+    """Also measure real images in place of generated ones, as a reference."""
     weights: Path | None = None
-    """Weights of the extractor, if they are not in the cache."""
+    """File with the weights of the extractor. Default: the file in the cache, which is downloaded if possible."""
     device: str = "auto"
-    """cuda, mps, cpu, or auto."""
+    """Device: cuda, cuda:1, mps, cpu or auto."""
     batch: int = 32
-    """Images that a generator makes at once."""
+    """Number of images generated at once."""
     json: bool = False
-    """Print one JSON object, which 'progan metric compare' reads, instead of a table."""
+    """Print a JSON object, which 'progan metric compare' reads, instead of a table."""
 
     def run(self) -> int:
         """Measure and print."""
@@ -91,15 +94,15 @@ class Measure:
 
 @dataclass(frozen=True)
 class Compare:
-    """Tell whether two measurements can be compared, and if not, why."""
+    """Report whether two measurements can be compared, and if not, why."""
 
     a: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="A.json")]
-    """Written by 'progan metric ... --json > A.json'."""
+    """Output of 'progan metric ... --json > A.json'."""
     b: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="B.json")]
-    """Another one."""
+    """Output of another measurement."""
 
     def run(self) -> int:
-        """Compare and print; 1 if some metric cannot be compared."""
+        """Compare and print; return 1 if some metric cannot be compared."""
         text, comparable = comparison(self.a, self.b)
         print(text)
         return 0 if comparable else 1
@@ -107,25 +110,25 @@ class Compare:
 
 @dataclass(frozen=True)
 class Digits:
-    """Train the digit classifier that the metric 'modes' reads generated digits with."""
+    """Train the digit classifier that the metric 'modes' requires."""
 
     mnist: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MNIST")]
-    """Folder with MNIST's four idx files."""
+    """Folder with the four IDX files of MNIST."""
     out: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="OUT")] = None
-    """File to write; where 'progan metric' looks for it when not given."""
+    """File to write. Default: the file in the cache that 'progan metric' reads."""
     seed: int = 0
-    """Of the weights and the order of the images."""
+    """Seed of the weights and of the order of the images."""
 
     def run(self) -> int:
-        """Train, and say how well it reads."""
+        """Train, and print the error on the test digits."""
         out = self.out or cache_path("weights/digits.safetensors")
         error = train_digit_classifier(self.mnist, out, seed=self.seed)
-        print(f"{out}: reads {error:.2%} of MNIST's test digits wrong")
+        print(f"{out}: misreads {error:.2%} of MNIST's test digits")
         return 0
 
 
 def main(args: Sequence[str]) -> int:
-    """Parse and run."""
+    """Parse the arguments and run the command."""
     other = {"compare": Compare, "digits": Digits}.get(args[0] if args else "")
     if other is not None:
         return tyro.cli(other, args=list(args[1:]), prog=f"progan metric {args[0]}").run()

@@ -23,53 +23,53 @@ _FPS = {".gif": 25}
 
 @dataclass(frozen=True)
 class Video:
-    """Film a walk through the latents of a trained generator, or the training of a run.
+    """Make a video of a walk through the latents of a trained generator, or of the training of a run.
 
-    A walk ends where it begins, so that it can be shown in a loop; one seed gives the same film every time.
+    A walk ends where it begins, so that it can be shown in a loop. Equal seeds give equal videos.
     """
 
     snapshot: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="SNAPSHOT")]
-    """A .safetensors file, a shared folder, or a run directory (its newest snapshot; of training: all)."""
+    """A .safetensors file, a shared folder, or a run directory (its latest snapshot; with --kind training, all)."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """An .mp4 or .gif file, or a new folder for PNG files."""
+    """File to write, .mp4 or .gif, or a new folder for PNG files."""
     kind: Literal["interpolation", "training"] = "interpolation"
-    """A walk through the latents, or the same latents in all snapshots of a run."""
+    """What to show: a walk through the latents, or the same latents in all snapshots of a run."""
     grid: str = "4x2"
-    """Columns x rows of images."""
+    """Columns and rows of images, such as 4x2."""
     seed: int = 0
-    """Of the walk; of training: the images are those of this seed and the next ones."""
+    """Seed of the walk. With --kind training, the images are those of this seed and the following ones."""
     seconds: float = 10.0
-    """Length of the film."""
+    """Length of the video [seconds]."""
     fps: int | None = None
-    """Frames a second. Default: 60, as in the paper; 25 for a GIF."""
+    """Frames per second. Default: 60, as in the paper; 25 for a GIF."""
     sigma: float = SIGMA_S
-    """Standard deviation of the Gaussian that makes a walk smooth [seconds]; larger is slower."""
+    """Standard deviation of the Gaussian that smooths a walk [seconds]; larger values are slower."""
     label: int | None = None
-    """Class of all images, for conditional generators; a class for each image, in turn, when not given."""
+    """Class of all images, for conditional generators. Default: all classes in turn, one for each image of the grid."""
     resolution: int | None = None
-    """Shorter side of a walk's images, if smaller than what was trained last [pixels]."""
+    """Shorter side of the images of a walk [pixels]; at most the resolution trained last, which is the default."""
     enlarge: int | None = None
-    """Factor to enlarge images by. Default: up to a shorter side of 256 pixels."""
+    """Factor by which images are enlarged. Default: up to a shorter side of 256 pixels."""
     filter: Literal["nearest", "lanczos"] = "nearest"
-    """How: by repeated pixels, or smoothly."""
+    """Filter for enlarging: nearest repeats pixels, lanczos is smooth."""
     caption: bool = True
-    """Write thousands of images, resolution and fade below a film of training."""
+    """With --kind training, write thousands of images, resolution and fade below the images."""
     crf: int = CRF
-    """Quality of an MP4: 0 is lossless, 51 the worst."""
+    """Constant rate factor of an MP4: 0 is lossless, 51 is the lowest quality."""
     batch: int = 32
-    """Images made at once."""
+    """Number of images generated at once."""
     device: str = "auto"
-    """cuda, mps, cpu, or auto."""
+    """Device: cuda, cuda:1, mps, cpu or auto."""
 
     def run(self) -> int:
-        """Make the film and say where it is."""
+        """Make the video and print where it is."""
         columns, rows = self._check()
         fps = self.fps or _FPS.get(self.out.suffix.lower(), 60)
         check_film(self.out, fps)
         count = max(1, round(self.seconds * fps))
         frames, count = getattr(self, f"_{self.kind}")(columns, rows, count, fps)
         save_film(tqdm(frames, total=count, unit=" frames", disable=None), self.out, fps=fps, crf=self.crf)
-        print(f"{self.out}: {count} frames, {count / fps:.1f} s at {fps} frames a second")
+        print(f"{self.out}: {count} frames, {count / fps:.1f} s at {fps} frames per second")
         return 0
 
     def _interpolation(self, columns: int, rows: int, count: int, fps: int) -> tuple[Iterator[np.ndarray], int]:
@@ -78,7 +78,7 @@ class Video:
         screen = self._screen(columns, rows, snapshot.spec.size(snapshot.level if level is None else level))
         if self.seconds < LEAST_LENGTH * self.sigma:
             print(
-                f"warning: a loop of {self.seconds:g} s hardly moves at a sigma of {self.sigma:g} s; "
+                f"warning: a loop of {self.seconds:g} s hardly moves with a sigma of {self.sigma:g} s; "
                 f"try --seconds {LEAST_LENGTH * self.sigma:g} or --sigma {self.seconds / LEAST_LENGTH:.2g}",
                 file=sys.stderr,
             )
@@ -116,25 +116,25 @@ class Video:
         return screen
 
     def _check(self) -> tuple[int, int]:
-        """What can be wrong before anything is read; returns columns and rows."""
+        """Check the options before anything is read; return columns and rows."""
         for name in ("fps", "enlarge", "batch"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ConfigError(f"{name} must be at least 1, got {value}")
         for name in ("seconds", "sigma"):
             if not 0 < (value := getattr(self, name)) < 1e6:
-                raise ConfigError(f"{name} must be more than 0 seconds, got {value}")
+                raise ConfigError(f"{name} must be greater than 0 seconds, got {value}")
         if not 0 <= self.crf <= 51:
             raise ConfigError(f"crf must be 0 ... 51, got {self.crf}")
         if not 0 <= self.seed < 2**62:
             raise ConfigError(f"seed must be 0 ... 2^62 - 1, got {self.seed}")
         if self.kind == "training" and self.resolution is not None:
-            raise ConfigError("a film of training shows every resolution; leave --resolution away")
+            raise ConfigError("a video of training shows every resolution; omit --resolution")
         match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", self.grid)
         if not match:
-            raise ConfigError(f"grid must look like 4x2 (columns x rows), got {self.grid!r}")
+            raise ConfigError(f"grid must be columns x rows, such as 4x2; got {self.grid!r}")
         return int(match[1]), int(match[2])
 
 
 def main(args: Sequence[str]) -> int:
-    """Parse and run."""
+    """Parse the arguments and run the command."""
     return tyro.cli(Video, args=list(args), prog="progan video").run()

@@ -1,4 +1,4 @@
-"""Statistics of real sets kept on disk, found again by what they are of: content, options and extractor, not paths."""
+"""Cache of the statistics of real sets, keyed by content, options and extractor instead of paths."""
 
 import hashlib
 import json
@@ -11,11 +11,11 @@ import numpy as np
 from progan.files import cache_path, replacing
 
 VERSION = 2
-"""Raised whenever a statistic is computed differently, so that older files are not found any more."""
+"""Increased whenever a statistic is computed differently or on different images, so that older files are ignored."""
 
 
 def key(**facts: Any) -> str:
-    """Name for what has these facts; equal facts have equal names on every machine.
+    """Return a name for these facts; equal facts give equal names on every machine.
 
     >>> key(a=1, b="x") == key(b="x", a=1) != key(a=2, b="x")
     True
@@ -24,7 +24,7 @@ def key(**facts: Any) -> str:
 
 
 def load(name: str) -> dict[str, np.ndarray] | None:
-    """The arrays kept under a name, or None if there are none or they are damaged."""
+    """Return the arrays stored under a name, or None if they do not exist or are damaged."""
     path = cache_path(f"metrics/{name}.npz")
     try:
         with np.load(path, allow_pickle=False) as file:  # compares the checksum of every array
@@ -34,7 +34,7 @@ def load(name: str) -> dict[str, np.ndarray] | None:
 
 
 def save(name: str, arrays: dict[str, np.ndarray]) -> None:
-    """Keep arrays under a name; what cannot be written is not kept. Processes may write one name at the same time."""
+    """Store arrays under a name, or do nothing if they cannot be written. Several processes may write the same name."""
     try:
         with replacing(cache_path(f"metrics/{name}.npz"), token=secrets.token_hex(4)) as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Metrics of one set of images against another, with everything that decides what the numbers mean."""
+"""Metrics of one set of images compared with another, with everything that decides what the numbers mean."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from progan import draws
+from progan.devices import exact_fp32
 from progan.errors import ConfigError
 from progan.evaluation import cache
 from progan.evaluation.results import Report, Result
@@ -18,62 +19,62 @@ from progan.metrics.base import Metric, Setup, Statistic
 from progan.metrics.extractors import Extractor, load_extractor
 
 BYTES = 1 << 24
-"""Of uint8 images in one batch."""
+"""Size of a batch of uint8 images [bytes]."""
 
 
 def check_names(names: Sequence[str], *, real: bool) -> None:
-    """Raise ConfigError for a metric that does not exist, or that lacks a real set."""
+    """Raise ConfigError for a metric that does not exist, or that requires real images if there are none."""
     for name in names:
         if name not in METRICS:
-            raise ConfigError(f"unknown metric {name!r}; there are {', '.join(METRICS)}")
+            raise ConfigError(f"unknown metric {name!r}; choose from {', '.join(METRICS)}")
         if METRICS[name].compares and not real:
-            raise ConfigError(f"{name} compares two sets: name the real images too")
+            raise ConfigError(f"{name} compares two sets: pass the real images too")
     if not names:
-        raise ConfigError(f"no metric named; there are {', '.join(METRICS)}")
+        raise ConfigError(f"no metric given; choose from {', '.join(METRICS)}")
 
 
 def check_size(name: str, height: int, width: int, images: str) -> None:
-    """Raise ConfigError if a metric is not defined for images so small; ``images`` is what messages call them."""
+    """Raise ConfigError if a metric is not defined for images of this size; ``images`` is their name in messages."""
     smallest = METRICS[name].smallest
     if min(height, width) < smallest:
         raise ConfigError(
             f"{name} is not defined below {smallest} pixels: {images} has {height}x{width}; "
-            f"leave {name} out, or measure larger images"
+            f"omit {name}, or measure larger images"
         )
 
 
 def extractors_of(names: Sequence[str], weights: Path | None, device: torch.device | str) -> dict[str, Extractor]:
-    """The networks that some metrics need, loaded.
+    """Load the networks that these metrics require.
 
     Raises:
-        ConfigError: if one file of weights is given for several networks, or for none.
+        ConfigError: if a file of weights is given, but several networks or none are required.
         DataError: if weights are missing or damaged.
     """
     wanted = list(dict.fromkeys(e for name in names if (e := METRICS[name].extractor)))
     if weights is not None and len(wanted) != 1:
         raise ConfigError(
-            f"{weights}: one file of weights, but {', '.join(names)} need "
-            f"{' and '.join(wanted) or 'none'}; measure them one network at a time"
+            f"{weights}: one file of weights, but the networks required by {', '.join(names)} are: "
+            f"{' and '.join(wanted) or 'none'}; measure with one network at a time"
         )
     return {name: load_extractor(name, weights, str(device)) for name in wanted}
 
 
 class Measurement:
-    """Metrics of any number of fake sets against one real set, whose statistics are gathered once.
+    """Metrics of any number of generated sets compared with one real set, whose statistics are gathered once.
 
     Args:
-        real: the real images, or None for metrics that compare nothing.
-        names: of METRICS.
-        count: images of each set; for each metric the paper's number, or as many as there are, when not given.
-        seed: of every random choice.
+        real: the real images, or None for metrics that do not compare two sets.
+        names: metrics, by their names in METRICS.
+        count: number of images of each set; by default, the paper's number for each metric, or all if there are fewer.
+        seed: seed of every random choice.
         mirror: whether real images are mirrored at random, as in training.
-        floor: whether to measure real images in place of the fakes, too.
-        weights: file of the extractor's weights, if not the one in the cache.
-        device: where extractors and statistics work.
+        floor: whether to measure real images in place of generated ones, too.
+        weights: file with the extractor's weights; by default, the one in the cache.
+        device: device of extractors and statistics.
         progress: whether to show progress bars.
 
     Raises:
-        ConfigError, DataError: if a metric cannot be measured so.
+        ConfigError, DataError: if a metric cannot be measured with these arguments.
     """
 
     def __init__(
@@ -96,11 +97,12 @@ class Measurement:
         self.names, self.count, self.seed, self.mirror, self.floor = tuple(names), count, seed, mirror, floor
         self.real = real.mirrored(seed) if real is not None and mirror else real
         self.device, self.progress = str(device), progress
+        exact_fp32()  # of generators, extractors and statistics, so that numbers from all devices compare
         self.extractors = extractors_of(names, weights, device)
         self._known: dict[tuple, Any] = {}
 
     def __call__(self, fake: ImageSet) -> Report:
-        """Measure a set of fakes."""
+        """Measure a set of images; a conditional generator draws classes as often as the real images have them."""
         if self.real is not None:
             check_sizes(fake, self.real)
         fake = fake.with_classes_of(self.real)
@@ -157,7 +159,7 @@ class Measurement:
         return {metric.names.get(key, key): value for key, value in values.items()}
 
     def _floor(self, name: str, count: int) -> tuple[dict[str, float], int]:
-        """The metric with real images in place of fakes, and the number of images it was measured with."""
+        """The metric of real images in place of generated ones, and the number of images."""
         if self.real is None or not self.floor:
             return {}, 0
         metric, there = METRICS[name], self.real.count
@@ -183,7 +185,7 @@ class Measurement:
         return values
 
     def _real(self, name: str, first: int, count: int, *, keep: bool = True) -> Statistic:
-        """Statistic of real images: known, or in the cache, or gathered now."""
+        """Statistic of real images: from memory, from the cache, or gathered now."""
         metric, real = METRICS[name], self._reals()
         known = (metric.statistic, metric.on, metric.extractor, first, count)
         if known in self._known:
@@ -201,7 +203,7 @@ class Measurement:
         return statistic
 
     def _facts(self, metric: Metric, first: int, count: int) -> dict[str, Any]:
-        """What decides a statistic of the real set."""
+        """Everything that decides a statistic of the real set."""
         extractor, real = self.extractors.get(metric.extractor or ""), self._reals()
         return {
             "set": real.hash,
@@ -216,7 +218,7 @@ class Measurement:
         }
 
     def _gather(self, images: ImageSet, counts: dict[str, int], stream: str, first: int) -> dict[str, Statistic]:
-        """One pass over a set: every metric's statistic of its first ``counts`` images from ``first`` on."""
+        """Every metric's statistic of its ``counts`` images from ``first`` on, in one pass over a set."""
         setup, made, by_name = self._setup(images, stream), {}, {}
         for name, count in counts.items():  # metrics may share a statistic
             metric = METRICS[name]
@@ -245,14 +247,14 @@ class Measurement:
         return Setup(**size, seed=self.seed, stream=stream, device=self.device)
 
     def _count(self, fake: ImageSet, name: str) -> int:
-        """Number of fakes a metric is measured with."""
+        """Number of generated images of a metric."""
         metric = METRICS[name]
         sets = [fake] if self.real is None or not metric.compares else [fake, self.real]
         for images in sets:
             if images.count < (wanted := max(self.count or 0, metric.least)):
                 raise ConfigError(
-                    f"too few images for {name}: {images.name} has {images.count}, wanted {wanted} of each set"
-                    + (f"; say --count {images.count} or less" if images.count >= metric.least else "")
+                    f"too few images for {name}: {images.name} has {images.count}, expected {wanted} of each set"
+                    + (f"; pass --count {images.count} or less" if images.count >= metric.least else "")
                 )
         count = self.count or min(metric.paper_count, fake.count)
         return min(count, self.real.count) if self.real is not None and metric.equal_counts else count
@@ -263,5 +265,5 @@ class Measurement:
 
     def _reals(self) -> ImageSet:
         if self.real is None:
-            raise ConfigError("name the real images too")
+            raise ConfigError("pass the real images too")
         return self.real

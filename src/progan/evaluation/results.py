@@ -1,4 +1,4 @@
-"""What a measurement gives: values with everything that decides what they mean."""
+"""Results of a measurement: values, and everything that decides what they mean."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ FORMAT = "progan metrics 1"
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One metric, measured."""
+    """Values of one metric."""
 
     metric: str
     title: str
@@ -18,14 +18,14 @@ class Result:
     """Name of the main value."""
     values: dict[str, float]
     real_values: dict[str, float]
-    """The same with real images in place of the fakes: against other real images (the floor of the metric at that
-    number of images) where it compares, else of the real images alone. Empty without a real set."""
+    """The same values of real images instead of generated ones: compared with other real images (the floor of the
+    metric at that number of images) if the metric compares two sets, else on their own. Empty without a real set."""
     count: int
-    """Fake images."""
+    """Number of generated images."""
     real_count: int
-    """Real images they were compared with; 0 if the metric compares nothing."""
+    """Number of real images they were compared with; 0 if the metric does not compare two sets."""
     floor_count: int
-    """Images behind ``real_values``."""
+    """Number of images that ``real_values`` were measured on."""
     paper_count: int
     seed: int
     extractor: str = ""
@@ -40,12 +40,12 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that was measured in one go."""
+    """Everything that was measured in one call."""
 
     fake: dict[str, Any]
     real: dict[str, Any] | None
     size: tuple[int, int, int]
-    """Height, width [pixels] and channels."""
+    """Height and width [pixels], and channels."""
     mirror: bool
     seed: int
     results: list[Result] = field(default_factory=list)
@@ -53,5 +53,5 @@ class Report:
     format: str = FORMAT
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)

@@ -1,1 +1,1 @@
-"""Walks through the space of latents, and films of them."""
+"""Walks through the space of latents, and videos of them."""

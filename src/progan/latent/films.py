@@ -1,4 +1,4 @@
-"""Frames of films: a walk through a generator's latents, and a generator's training."""
+"""Frames of videos: a walk through the latents of a generator, and the training of a generator."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ _TILE, _GAP = 256, 2  # pixels: shorter side to which small images are enlarged,
 
 @dataclass(frozen=True, kw_only=True)
 class Screen:
-    """Where the images of one moment stand in a frame."""
+    """Layout of the images in a frame."""
 
     columns: int
     rows: int
     size: tuple[int, int]
-    """Height and width to which each image is brought [pixels]."""
+    """Height and width to which each image is scaled [pixels]."""
     smooth: bool = False
-    """Lanczos filtering instead of repeated pixels."""
+    """Whether to use Lanczos filtering instead of repeating pixels."""
 
     @classmethod
     def of(
         cls, size: tuple[int, int], *, columns: int = 4, rows: int = 2, enlarge: int | None = None, smooth: bool = False
     ) -> "Screen":
-        """One for images of ``size``, enlarged by a factor; by default up to a shorter side of 256 pixels."""
+        """Return a layout of images of ``size``, enlarged by a factor; by default, to a shorter side of 256 pixels."""
         factor = enlarge or max(1, _TILE // min(size))
         return cls(columns=columns, rows=rows, size=(size[0] * factor, size[1] * factor), smooth=smooth)
 
@@ -42,11 +42,11 @@ class Screen:
 
     @property
     def frame_size(self) -> tuple[int, int]:
-        """Height and width of frames without a line of text [pixels]."""
+        """Height and width of frames without a caption [pixels]."""
         return self.rows * (self.size[0] + _GAP) - _GAP, self.columns * (self.size[1] + _GAP) - _GAP
 
     def frame(self, images: Tensor, caption: str | None = None) -> np.ndarray:
-        """Images uint8 [cells, C, H, W] with white gaps, over a line of text if there is one; uint8 [H, W, 3]."""
+        """Draw images uint8 [cells, C, H, W] with white gaps, above a caption if there is one; uint8 [H, W, 3]."""
         tiles = scaled(opaque(images), self.size, smooth=self.smooth)
         picture = sheet(tiles, self.columns, gap=_GAP, enlarge=1).convert("RGB")
         if caption is None:
@@ -68,15 +68,15 @@ def interpolation(
     level: int | None = None,
     batch: int = 32,
 ) -> Iterator[np.ndarray]:
-    """Frames uint8 [H, W, 3] of a walk; a conditional generator shows one class in each cell, in turn.
+    """Yield the frames of a walk, uint8 [H, W, 3]; a conditional generator shows one class in each cell, in turn.
 
     Args:
-        snapshot: makes the images.
-        walk: has as many cells as the screen.
-        screen: where they stand.
-        label: one class for all cells.
-        level: a smaller level than the newest.
-        batch: images made at once.
+        snapshot: generator of the images.
+        walk: latents of as many cells as the layout has.
+        screen: layout of the images.
+        label: class of all cells.
+        level: level of the images; by default, the latest.
+        batch: number of images generated at once.
     """
     labels = _labels(snapshot, screen.cells, label)
     step = max(1, batch // screen.cells)  # frames
@@ -100,17 +100,17 @@ def training(
     batch: int = 32,
     device: object = "cpu",
 ) -> Iterator[np.ndarray]:
-    """Frames uint8 [H, W, 3] of the same latents in all snapshots of a run, each for the same time.
+    """Yield frames uint8 [H, W, 3] of the same latents in all snapshots of a run, each for the same time.
 
     Args:
         files: snapshots in order; one is in memory at a time.
-        screen: the images of each are enlarged to its size.
-        frames: length of the film, at least one for each snapshot.
-        seed: the images are those of seeds ``seed``, ``seed + 1`` and so on.
-        label: one class for all cells.
-        caption: whether to write thousands of images, resolution and fade below.
-        batch: images made at once.
-        device: where to make them.
+        screen: layout of the images; those of each snapshot are enlarged to its size.
+        frames: length of the video, at least one frame for each snapshot.
+        seed: seed of the first cell; the others have ``seed + 1``, ``seed + 2`` and so on.
+        label: class of all cells.
+        caption: whether to write thousands of images, resolution and fade below the images.
+        batch: number of images generated at once.
+        device: device of the generator.
     """
     for i, file in enumerate(files):
         snapshot = Snapshot.load(file, device=device)  # type: ignore[arg-type]
@@ -123,24 +123,24 @@ def training(
 
 
 def snapshots_of(run: Path) -> list[Path]:
-    """All snapshots of a run directory, in order.
+    """Return all snapshots of a run directory, in order.
 
     Raises:
-        CheckpointError: if there are none.
+        CheckpointError: if it has none.
     """
     files = snapshots_in(run)
     if not files:
         found = "is a file" if run.is_file() else "has no snapshots" if run.is_dir() else "does not exist"
-        raise CheckpointError(f"{run}: {found}; a film of training needs a run directory, as 'progan train' makes it")
+        raise CheckpointError(f"{run}: {found}; a video of training requires a run directory of 'progan train'")
     return files
 
 
 def _labels(snapshot: Snapshot, cells: int, label: int | None) -> list[int] | None:
-    """The class of each cell; a label that there is not is refused by the snapshot."""
+    """The class of each cell; the snapshot refuses invalid ones."""
     if not snapshot.conditional:
         return None if label is None else [label] * cells
     if snapshot.spec.attributes:
-        return None  # the snapshot says what it wants
+        return None  # the snapshot raises the error
     return [cell % snapshot.spec.classes if label is None else label for cell in range(cells)]
 
 

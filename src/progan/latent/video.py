@@ -1,4 +1,4 @@
-"""Films written frame by frame: MP4 (H.264), GIF, or a folder of PNG files."""
+"""Videos written frame by frame: MP4 (H.264), GIF, or a folder of PNG files."""
 
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
@@ -14,7 +14,7 @@ from progan.files import replacing
 from progan.images import save_png
 
 CRF = 18
-"""Constant rate factor of H.264 at which losses are hardly seen; 0 is lossless, 51 the worst."""
+"""Constant rate factor of H.264 with hardly visible losses; 0 is lossless, 51 is the lowest quality."""
 _BT709 = 1  # its number in H.264 for primaries, transfer and matrix; players guess wrongly where nothing is said
 _WIDEST = 16_384  # pixels that x264 takes
 _EVEN = "mbtree=0"  # else x264 saves on the last frames, because none builds on them, and a loop jumps where it closes
@@ -22,54 +22,54 @@ _GIF_FPS = 50  # a GIF counts hundredths of a second, and browsers slow down tho
 
 
 def check_film(path: Path, fps: int) -> None:
-    """See that a film can be written there, before any of it is made.
+    """Check that a video can be written to ``path``, before any frame is made.
 
     Raises:
-        ConfigError: if the ending is unknown, the rate is not possible, or the package that writes it is missing.
+        ConfigError: if the extension is unknown, the rate is not possible, or the required package is missing.
         DataError: if a folder of frames is not empty.
     """
     suffix = path.suffix.lower()
     if suffix not in _WRITERS and suffix:
         raise ConfigError(
-            f"{path}: a film ends in .mp4 or .gif; a name without an ending becomes a folder of PNG files"
+            f"{path}: a video ends in .mp4 or .gif; a name without an extension becomes a folder of PNG files"
         )
     if not 1 <= fps <= 1000:
         raise ConfigError(f"fps must be 1 ... 1000, got {fps}")
     if suffix == ".gif" and fps > _GIF_FPS:
-        raise ConfigError(f"{path}: a GIF shows at most {_GIF_FPS} frames a second, got {fps}; try --fps 25")
+        raise ConfigError(f"{path}: a GIF shows at most {_GIF_FPS} frames per second, got {fps}; try --fps 25")
     if suffix and path.is_dir():
-        raise DataError(f"{path}: is a folder; choose another name for the film")
+        raise DataError(f"{path}: is a folder; choose another name for the video")
     if suffix:
         _av()
     elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise DataError(f"{path}: is there already, and frames go into a new folder; rm -r it or choose another name")
+        raise DataError(f"{path}: already exists, and frames require a new folder; delete it or choose another name")
 
 
 def check_size(height: int, width: int) -> None:
-    """See that frames of this size [pixels] can be in an MP4, before any of them is made.
+    """Check that an MP4 can have frames of this size [pixels], before any of them is made.
 
     Raises:
-        ConfigError: if they cannot.
+        ConfigError: if it cannot.
     """
     if max(height, width) > _WIDEST:
         raise ConfigError(
-            f"an MP4 has at most {_WIDEST} pixels a side, got {height}x{width}; try a smaller --grid or --enlarge"
+            f"an MP4 has at most {_WIDEST} pixels per side, got {height}x{width}; try a smaller --grid or --enlarge"
         )
 
 
 def save_film(frames: Iterable[np.ndarray], path: Path, *, fps: int, crf: int = CRF) -> None:
-    """Write frames as they come; an MP4 or GIF whole or not at all.
+    """Write frames as they come; an MP4 or GIF is written whole or not at all.
 
-    Odd sizes become even in an MP4, by repeating the last row or column.
+    In an MP4, odd sizes become even by repeating the last row or column.
 
     Args:
         frames: at least one, uint8 [H, W, 3], all of one size; only a few are in memory at a time.
-        path: ending in .mp4 or .gif, or a folder for PNG files.
-        fps: frames a second.
-        crf: quality of an MP4.
+        path: file that ends in .mp4 or .gif, or a folder for PNG files.
+        fps: frames per second.
+        crf: constant rate factor of an MP4.
 
     Raises:
-        ConfigError, DataError: see ``check_film``; or if the disk does not take it.
+        ConfigError, DataError: see ``check_film``; or if the file cannot be written.
     """
     check_film(path, fps)
     write = _WRITERS.get(path.suffix.lower())
@@ -101,7 +101,7 @@ def _write_mp4(frames: Iterator[np.ndarray], file: str, fps: int, crf: int) -> N
 
 
 def _write_gif(frames: Iterator[np.ndarray], file: str, fps: int, _crf: int) -> None:
-    """Each frame with the 256 colors that suit it best."""
+    """Write each frame with its own palette of 256 colors."""
     av, first = _av(), next(frames)
     with av.open(file, "w", format="gif") as container:
         stream = container.add_stream("gif", rate=fps)
@@ -119,7 +119,7 @@ def _write_gif(frames: Iterator[np.ndarray], file: str, fps: int, _crf: int) -> 
 
 
 def _palette_graph(height: int, width: int, fps: int) -> Any:
-    """FFmpeg's filters that choose colors for each frame and dither with them."""
+    """FFmpeg's filters that choose a palette for each frame and dither with it."""
     graph = _av().filter.Graph()
     source = graph.add_buffer(width=width, height=height, format="rgb24", time_base=Fraction(1, fps))
     split, sink = graph.add("split"), graph.add("buffersink")
@@ -134,7 +134,7 @@ def _palette_graph(height: int, width: int, fps: int) -> Any:
 
 
 def _pulled(graph: Any) -> Iterator[Any]:
-    """Frames that have come through."""
+    """Frames that have passed the filters."""
     av = _av()
     while True:
         try:
@@ -144,13 +144,13 @@ def _pulled(graph: Any) -> Iterator[Any]:
 
 
 def _av() -> Any:
-    """PyAV, which brings FFmpeg's libraries along."""
+    """PyAV, which includes FFmpeg's libraries."""
     try:
         import av
     except ImportError:
         raise ConfigError(
-            "MP4 and GIF need an encoder that is not installed\n"
-            "  fix:   pip install 'progan[video]', or name a folder for PNG files"
+            "MP4 and GIF require an encoder that is not installed\n"
+            "  fix:   pip install 'progan[video]', or pass a folder for PNG files"
         ) from None
     return av
 

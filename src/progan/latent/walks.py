@@ -1,4 +1,4 @@
-"""Paths through the space of latents that are smooth in time and end where they begin."""
+"""Smooth closed paths through the space of latents."""
 
 import math
 from collections.abc import Iterator
@@ -10,29 +10,29 @@ from progan import draws
 from progan.errors import ConfigError
 
 SIGMA_S = 0.75
-"""Standard deviation of the Gaussian in time [seconds]: the paper's 45 frames at 60 Hz."""
+"""Standard deviation of the Gaussian in time [seconds]: 45 frames at 60 Hz in the paper."""
 LEAST_LENGTH = 8
-"""Standard deviations that a loop should last at least; in a shorter one everything hardly moves."""
+"""Minimum recommended length of a loop [standard deviations]; shorter loops hardly move."""
 _REACH = 4  # standard deviations beyond which the Gaussian is 0; it has fallen to 3e-4 there
 
 
 @dataclass(frozen=True, kw_only=True)
 class Walk:
-    """Latents for every frame of a looping film: white noise blurred in time, as in ProGAN's interpolations.
+    """Latents for every frame of a looping video: white noise smoothed in time, as in ProGAN's interpolations.
 
-    Noise is N(0, 1) for each frame, cell and component. The Gaussian wraps around, so that the last frame comes before
-    the first one like any other; then every latent is brought to length sqrt(components), where those of training lie.
-    Any frame is calculated alone, so that a film of any length takes the same memory.
+    Noise is N(0, 1) for each frame, cell and component. The Gaussian wraps around, so that the last frame precedes the
+    first one like any other. Then every latent is scaled to length sqrt(components), like those of training. Frames are
+    computed independently, so that a video of any length requires the same memory.
     """
 
     frames: int
-    """Length of the loop."""
+    """Length of the loop [frames]."""
     cells: int
-    """Walks side by side; each is the same whatever their number."""
+    """Number of walks side by side; each is the same whatever their number."""
     components: int
-    """Of a latent."""
+    """Number of components of a latent."""
     sigma: float
-    """Standard deviation of the Gaussian [frames]; a loop much shorter than 8 of them hardly moves."""
+    """Standard deviation of the Gaussian [frames]; a loop much shorter than 8 times this hardly moves."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -40,10 +40,10 @@ class Walk:
             if getattr(self, name) < 1:
                 raise ConfigError(f"walk: {name} must be at least 1, got {getattr(self, name)}")
         if not 0 < self.sigma < math.inf:
-            raise ConfigError(f"walk: sigma must be more than 0 frames, got {self.sigma}")
+            raise ConfigError(f"walk: sigma must be greater than 0 frames, got {self.sigma}")
 
     def latents(self, first: int, count: int) -> np.ndarray:
-        """Latents of ``count`` frames of the endless loop from ``first`` on, float32 [count, cells, components]."""
+        """Return latents of ``count`` frames of the endless loop from ``first``, float32 [count, cells, components]."""
         reach = math.ceil(_REACH * self.sigma)
         offsets = np.arange(count + 2 * reach) - np.arange(count)[:, None] - reach  # [count, count + 2 * reach]
         weights = np.where(np.abs(offsets) <= reach, np.exp(-0.5 * (offsets / self.sigma) ** 2), 0)
@@ -52,7 +52,7 @@ class Walk:
         return (z / np.sqrt(np.square(z).mean(2, keepdims=True))).astype(np.float32)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """The latents of all frames in turn, some frames at once, float32 [n, cells, components]."""
+        """Yield the latents of all frames in blocks, float32 [n, cells, components]."""
         size = max(32, math.ceil(2 * _REACH * self.sigma))  # as many as the noise needed on both sides
         for first in range(0, self.frames, size):
             yield self.latents(first, min(size, self.frames - first))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from progan.devices import float64_device
 from progan.errors import ConfigError
 from progan.metrics.base import Setup
 from progan.metrics.threads import mapper
@@ -112,7 +113,7 @@ class PairSimilarity:
     """
 
     def __init__(self, setup: Setup) -> None:
-        self.device = "cpu" if setup.device.startswith("mps") else setup.device  # Apple GPUs have no float64
+        self.device = float64_device(setup.device)
         self.values = np.empty(0)
         """MS-SSIM of every pair so far, float64 [pairs]."""
         self._left = torch.empty(0, setup.channels, setup.height, setup.width, dtype=torch.uint8)

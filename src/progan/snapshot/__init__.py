@@ -1,4 +1,4 @@
-"""What was trained in one safetensors file, with all that is needed to use it again in its header."""
+"""A trained network in one safetensors file, whose header contains everything required to use it."""
 
 import json
 import math
@@ -21,73 +21,73 @@ from progan.snapshot.tensors import read_header, read_into, write_tensors
 
 FORMAT = "progan-snapshot-1"
 BESIDE = ".discriminator"
-"""End of the name, without its suffix, of the file of networks beside a snapshot (see discriminators.py)."""
-_MOST_PIXELS = 1 << 22  # of images made at once, four of 1024x1024: each takes some 300 MB in the full networks
+"""Ending, before the extension, of the file of networks next to a snapshot (see discriminators.py)."""
+_MOST_PIXELS = 1 << 22  # of images generated at once, four of 1024x1024: each requires some 300 MB in the full networks
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A generator, or a network of images, at one moment of its training and ready to use."""
+    """A generator, or a network that translates images, at one moment of its training."""
 
     sampler: nn.Module
-    """Makes images; see ``gans.base.Sampler``."""
+    """The network; see ``gans.base.Sampler``."""
     gan: str
-    """Name of its kind in the registry."""
+    """Name of the kind of network in the registry."""
     config: Any
     """Settings of the GAN."""
     spec: ImageSpec
     level: int
-    """Index of the newest block."""
+    """Index of the latest block."""
     alpha: float = 1.0
-    """Weight of the newest block; below 1 in a fade."""
+    """Weight of the latest block; below 1 in a fade."""
     kimg: float = 0.0
-    """Thousands of real images shown so far."""
+    """Thousands of real images shown in training."""
     classes: tuple[str, ...] = ()
-    """Names of the classes, where it is conditional."""
+    """Names of the classes of the data; empty without classes."""
 
     @property
     def latent(self) -> Latent:
-        """The prior of its latents.
+        """Prior of the latents.
 
         Raises:
-            ConfigError: if it makes images of other images.
+            ConfigError: if the network translates images.
         """
         if self.sampler.latent is None:
-            raise ConfigError(f"a {self.gan} network makes images of other images, not of latents")
+            raise ConfigError(f"a {self.gan} network generates images from other images, not from latents")
         return self.sampler.latent  # type: ignore[return-value]
 
     @property
     def latent_size(self) -> int:
-        """Components of a latent; raises ConfigError as ``latent``."""
+        """Number of components of a latent; raises ConfigError like ``latent``."""
         return self.latent.size
 
     @property
     def directions(self) -> tuple[str, ...]:
-        """Names of what it can make of images, where that is more than one thing."""
+        """Names of the directions of translation, if there is more than one."""
         return getattr(self.sampler, "directions", ())
 
     @property
     def levels(self) -> range:
-        """Levels whose images it makes; all but the last only where networks grow."""
+        """Levels of the images that it can generate: more than one only if the network grows."""
         return range(getattr(self.sampler, "first_level", self.level), self.level + 1)
 
     @property
     def conditional(self) -> bool:
-        """Whether it makes images of a wanted class."""
+        """Whether images have a class or attributes that can be chosen."""
         return self.config.takes_labels
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """Device of the network."""
         return next(self.sampler.parameters()).device
 
     def to(self, device: torch.device | str) -> "Snapshot":
-        """The same snapshot with its networks moved to ``device``."""
+        """Return the same snapshot with its network moved to ``device``."""
         return replace(self, sampler=self.sampler.to(device))
 
     def level_of(self, resolution: int) -> int:
-        """The level that makes images of a shorter side [pixels].
+        """Return the level of images with this shorter side [pixels].
 
         Raises:
             ConfigError: if there is none.
@@ -96,16 +96,16 @@ class Snapshot:
             if min(self.spec.size(level)) == resolution:
                 return level
         there = ", ".join(str(min(self.spec.size(level))) for level in self.levels)
-        raise ConfigError(f"resolution {resolution} is not one this generator makes; try {there}")
+        raise ConfigError(f"resolution {resolution} is not supported by this generator; choose from {there}")
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
-        """One latent for each seed, float32 [N, latent_size]; a seed gives the same latent everywhere."""
+        """Return one latent for each seed, float32 [N, latent_size]; a seed gives the same latent everywhere."""
         if len(seeds) == 0 or min(seeds) < 0 or max(seeds) >= 2**63:
             raise ConfigError(f"seeds must be at least one number from 0 to 2^63 - 1, got {list(seeds)[:4]}")
         return torch.cat([self.latents_at(seed, "generate", 0, 1) for seed in seeds])
 
     def latents_at(self, seed: int, stream: str, first: int, count: int) -> Tensor:
-        """Latents ``first`` ... ``first + count - 1`` of a stream of one seed, float32 [count, latent_size]."""
+        """Return latents ``first`` ... ``first + count - 1`` of a stream of one seed, float32 [count, latent_size]."""
 
         def drawn(make: Callable[..., np.ndarray]) -> Draw:
             def draw(stream: str, *shape: int) -> Tensor:
@@ -125,21 +125,21 @@ class Snapshot:
         level: int | None = None,
         batch: int = 32,
     ) -> Tensor:
-        """Images of latents or of seeds.
+        """Generate images from latents or seeds.
 
         Args:
-            z: latents [N, latent_size]; their length does not matter.
-            seeds: instead of ``z``, one seed for each image.
-            label: class number of all images or of each, for a conditional generator; when not given, seed s makes an
-                image of class s mod classes, and latents take all classes in turn. For a generator of attributes,
-                these of all images [K] or of each [N, K].
-            level: make images of a smaller level (0 is 4 pixels); the newest trained one when not given.
-            batch: images made at once; fewer if they are so large that they would take gigabytes.
+            z: latents [N, latent_size]; on a spherical prior, their length does not matter.
+            seeds: one seed for each image, instead of ``z``.
+            label: class number of all images or of each, for a conditional generator. By default, seed s gives an image
+                of class s mod classes, and latents give all classes in turn. For a generator of attributes: those of
+                all images [K] or of each [N, K].
+            level: level of the images (0 is 4 pixels); by default, the latest trained one.
+            batch: number of images generated at once; fewer if they are so large that they would require gigabytes.
 
         Shape: -> uint8 [N, C, H, W] on the CPU.
 
         Raises:
-            ConfigError: if latents, labels or level do not fit the generator.
+            ConfigError: if latents, labels or level do not match the generator.
             CheckpointError: if an image is not finite.
         """
         return torch.cat(list(self.batches(z, seeds=seeds, label=label, level=level, batch=batch)))
@@ -154,9 +154,9 @@ class Snapshot:
         level: int | None = None,
         batch: int = 32,
     ) -> Iterator[Tensor]:
-        """The images of ``generate``, one batch after another, for more of them than memory holds."""
+        """Yield the images of ``generate`` batch by batch, for more images than fit into memory."""
         if (z is None) == (seeds is None):
-            raise ConfigError("give either latents or seeds")
+            raise ConfigError("pass either latents or seeds")
         latents = self.latents(seeds) if z is None and seeds is not None else torch.as_tensor(z).float()
         if latents.ndim != 2 or latents.shape[1] != self.latent_size or not len(latents):
             raise ConfigError(f"latents must be [N, {self.latent_size}] with N at least 1, got {list(latents.shape)}")
@@ -175,17 +175,17 @@ class Snapshot:
             yield self._pixels(self.sampler(latents[i : i + batch].to(self.device), level, fade, some))
 
     def translate(self, images: Tensor | np.ndarray, *, direction: str | None = None, batch: int = 32) -> Tensor:
-        """What a network of images makes of images: translated, restored, or reconstructed ones.
+        """Translate or restore images.
 
         Args:
             images: uint8 [N, C, H, W].
-            direction: one of ``directions`` for a network that can do more than one thing; the first when not given.
-            batch: images taken at once.
+            direction: one of ``directions``, if there are several; by default, the first.
+            batch: number of images translated at once.
 
         Shape: -> uint8 [N, C, H, W] on the CPU; the size may differ.
 
         Raises:
-            ConfigError: if it makes images of latents, or has no such direction.
+            ConfigError: if the network generates images from latents, or does not have this direction.
             CheckpointError: if an image is not finite.
         """
         return torch.cat(list(self.translations(images, direction=direction, batch=batch)))
@@ -194,24 +194,26 @@ class Snapshot:
     def translations(
         self, images: Tensor | np.ndarray, *, direction: str | None = None, batch: int = 32
     ) -> Iterator[Tensor]:
-        """The images of ``translate``, one batch after another."""
+        """Yield the images of ``translate`` batch by batch."""
         if self.sampler.latent is not None and not self.directions:
-            raise ConfigError(f"a {self.gan} generator makes images of latents, not of other images; use generate")
+            raise ConfigError(
+                f"a {self.gan} generator generates images from latents, not from other images; use generate"
+            )
         if direction is not None and direction not in self.directions:
-            there = ", ".join(self.directions) or "only one, which needs no name"
-            raise ConfigError(f"direction {direction!r} is not one of this network; there are {there}")
+            there = ", ".join(self.directions) or "only one, which has no name"
+            raise ConfigError(f"direction {direction!r} is not supported by this network; choose from {there}")
         more = {"direction": direction or self.directions[0]} if self.directions else {}
         for some in self._floats(images, batch):
             yield self._pixels(self.sampler(some, self.level, None, None, **more))
 
     @torch.no_grad()
     def reconstruct(self, images: Tensor | np.ndarray, *, batch: int = 32) -> Tensor:
-        """Images made of the codes of images, where there is an encoder.
+        """Encode images and generate them again from their codes.
 
         Shape: uint8 [N, C, H, W] -> the same, on the CPU.
 
         Raises:
-            ConfigError: if there is no encoder, or its codes are no latents.
+            ConfigError: if there is no encoder, or its codes are not latents.
             CheckpointError: if an image is not finite.
         """
         encode, _ = self._encoder(), self.latent
@@ -222,12 +224,12 @@ class Snapshot:
 
     @torch.no_grad()
     def encode(self, images: Tensor | np.ndarray, *, batch: int = 32) -> Tensor:
-        """Codes of images, where there is an encoder.
+        """Return the codes of images.
 
         Shape: uint8 [N, C, H, W] -> float32 [N, F] on the CPU.
 
         Raises:
-            ConfigError: if there is none.
+            ConfigError: if there is no encoder.
         """
         encode = self._encoder()
         return torch.cat([encode(some, self.level).float().cpu() for some in self._floats(images, batch)])
@@ -238,7 +240,7 @@ class Snapshot:
         return self.sampler.encode  # type: ignore[return-value]
 
     def _floats(self, images: Tensor | np.ndarray, batch: int) -> Iterator[Tensor]:
-        """Images in [-1, 1] on the device, some at a time."""
+        """Images in [-1, 1] on the device, batch by batch."""
         pixels = torch.as_tensor(images)
         if pixels.dtype != torch.uint8 or pixels.ndim != 4 or not len(pixels):
             raise ConfigError(f"images must be uint8 [N, C, H, W], got {pixels.dtype} {list(pixels.shape)}")
@@ -247,16 +249,16 @@ class Snapshot:
 
     def _pixels(self, out: Tensor) -> Tensor:
         if not torch.isfinite(out).all():
-            raise CheckpointError(f"the generator at {self.kimg:.1f} kimg makes images that are not finite (NaN)")
+            raise CheckpointError(f"the generator at {self.kimg:.1f} kimg generates images that are not finite (NaN)")
         return to_uint8(out).cpu()
 
     def _labels(
         self, label: int | Sequence[float] | Tensor | np.ndarray | None, numbers: Sequence[int]
     ) -> Tensor | None:
-        """One class for each image; ``numbers`` (seeds, or places in a row) decide where no label is given."""
+        """One class for each image; ``numbers`` (seeds or positions) decide if no label is given."""
         if not self.conditional:
             if label is not None:
-                raise ConfigError("this generator was trained without labels; leave the label away")
+                raise ConfigError("this generator was trained without labels; omit the label")
             return None
         if self.spec.attributes:
             return self._attributes(label, len(numbers))
@@ -271,7 +273,7 @@ class Snapshot:
         return torch.tensor(some)
 
     def _attributes(self, label: int | Sequence[float] | Tensor | np.ndarray | None, count: int) -> Tensor:
-        wanted = f"this generator wants {self.spec.attributes} attributes, for all images [K] or for each [N, K]"
+        wanted = f"this generator requires {self.spec.attributes} attributes, for all images [K] or for each [N, K]"
         if label is None:
             raise ConfigError(f"{wanted}; got none")
         values = torch.as_tensor(label).float()
@@ -283,12 +285,12 @@ class Snapshot:
         """Write one .safetensors file, whole or not at all.
 
         Raises:
-            CheckpointError: if the disk does not take it.
+            CheckpointError: if the file cannot be written.
         """
         write_tensors(Path(path), self.sampler.state_dict(), self.header())
 
     def save_pretrained(self, folder: Path | str) -> None:
-        """Write ``model.safetensors`` and a readable ``config.json`` into a folder, as the model hubs have it."""
+        """Write ``model.safetensors`` and a readable ``config.json`` into a folder, as model hubs do."""
         self.save(Path(folder) / WEIGHTS)
         path = Path(folder) / CONFIG
         try:
@@ -298,15 +300,17 @@ class Snapshot:
 
     @classmethod
     def from_pretrained(cls, folder: Path | str, *, device: torch.device | str = "cpu") -> "Snapshot":
-        """Read what ``save_pretrained`` wrote."""
+        """Read a folder of ``save_pretrained``."""
         return cls.load(Path(folder) / WEIGHTS, device=device)
 
     @classmethod
     def load(cls, path: Path | str, *, device: torch.device | str = "cpu") -> "Snapshot":
-        """Read a snapshot file, a ``save_pretrained`` folder, or the newest snapshot of a run directory.
+        """Read a snapshot file, a ``save_pretrained`` folder, or the latest snapshot of a run directory.
+
+        Nothing is built or allocated before the file's header and the shapes of its tensors have been checked.
 
         Raises:
-            CheckpointError: if there is none, or it is damaged or of another program.
+            CheckpointError: if there is no snapshot, or it is damaged or of a different program.
         """
         path = find(Path(path))
         header = Header.of(read_header(path, FORMAT)[0], path)
@@ -318,7 +322,7 @@ class Snapshot:
         return cls(sampler, **vars(header))
 
     def header(self) -> dict[str, Any]:
-        """What the file says of it: nothing in which equal runs could differ."""
+        """Return the header of the file; equal runs have equal headers."""
         return {
             "format": FORMAT,
             "gan": self.gan,
@@ -332,16 +336,16 @@ class Snapshot:
 
 
 def snapshots_in(run: Path) -> list[Path]:
-    """All snapshots of a run directory, in the order of training."""
+    """Return all snapshots of a run directory, in the order of training."""
     return [file for file in sorted((run / "snapshots").glob("*.safetensors")) if not file.stem.endswith(BESIDE)]
 
 
 def find(path: Path) -> Path:
-    """The snapshot file that ``path`` means: itself, the one in a shared folder, or the newest of a run directory."""
+    """Return a snapshot file: ``path`` itself, the one in a shared folder, or the latest of a run directory."""
     if path.is_file():
         return path
     for candidate in (path / WEIGHTS, *reversed(snapshots_in(path))):
         if candidate.is_file():
             return candidate
-    there = "is a folder without snapshots" if path.is_dir() else "does not exist"
-    raise CheckpointError(f"{path}: {there}; wanted a .safetensors file, a shared folder or a run directory")
+    found = "is a folder without snapshots" if path.is_dir() else "does not exist"
+    raise CheckpointError(f"{path}: {found}; expected a .safetensors file, a shared folder or a run directory")

@@ -1,4 +1,4 @@
-"""The trained networks that a snapshot's sampler lacks, such as the discriminator, in one file beside it."""
+"""Trained networks that a snapshot does not contain, such as the discriminator, in one file next to it."""
 
 from pathlib import Path
 
@@ -16,15 +16,15 @@ FORMAT = "progan-networks-1"
 
 
 def beside(snapshot: Path) -> Path:
-    """Where the trained networks are that the snapshot's sampler lacks, such as the discriminator."""
+    """Return the file of the trained networks that the snapshot does not contain, such as the discriminator."""
     return snapshot.with_name(f"{snapshot.stem}{BESIDE}.safetensors")
 
 
 def save_discriminators(snapshot: Snapshot, path: Path, gan: GAN) -> None:
-    """Write every trained network that the snapshot at ``path`` lacks into one file beside it, if there are any.
+    """Write the trained networks that the snapshot at ``path`` does not contain, if any, into one file next to it.
 
     Raises:
-        CheckpointError: if the disk does not take it.
+        CheckpointError: if the file cannot be written.
     """
     sampled = {id(p) for p in gan.sampler.parameters()}
     lacking = {n: net for n, net in gan.networks.items() if not all(id(p) in sampled for p in net.parameters())}
@@ -34,17 +34,17 @@ def save_discriminators(snapshot: Snapshot, path: Path, gan: GAN) -> None:
 
 
 def load_discriminators(path: Path | str, *, device: torch.device | str = "cpu") -> dict[str, nn.Module]:
-    """The trained networks that a snapshot's sampler lacks, by name: a GAN's discriminator.
+    """Read the trained networks that a snapshot does not contain, by name, such as the discriminator.
 
     Args:
-        path: the snapshot, or whatever ``Snapshot.load`` takes.
+        path: the snapshot, or anything else that ``Snapshot.load`` accepts.
 
     Raises:
-        CheckpointError: if there are none beside it, or the file is damaged.
+        CheckpointError: if there is no such file next to the snapshot, or it is damaged.
     """
     file = beside(find(Path(path)))
     if not file.is_file():
-        raise CheckpointError(f"{file}: does not exist; a run writes it at its end, beside its last snapshot")
+        raise CheckpointError(f"{file}: does not exist; a run writes it at its end, next to its last snapshot")
     values, tensors = read_header(file, FORMAT)
     header = Header.of(values, file)
     with fitting(file), outlined():

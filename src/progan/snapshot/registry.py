@@ -1,4 +1,4 @@
-"""Every kind of network that a run trains and a snapshot holds, by its name in files."""
+"""Registry of the kinds of networks that runs train and snapshots contain, by their names in files."""
 
 from progan.errors import ConfigError
 from progan.gans import MNIST1KConfig, ProGANConfig
@@ -12,14 +12,14 @@ GANS: dict[str, type[GANConfig]] = {
     "artefacts": ArtefactsConfig,
     "super_resolution": SuperResolutionConfig,
 }
-"""Settings of each kind."""
+"""Settings class of each kind of network."""
 
 
 def name_of(config: GANConfig) -> str:
-    """The name under which the kind of ``config`` is registered.
+    """Return the name under which the class of ``config`` is registered.
 
     Raises:
-        ConfigError: if it is not.
+        ConfigError: if it is not registered.
     """
     for name, kind in GANS.items():
         if type(config) is kind:

@@ -1,4 +1,4 @@
-"""Tensors in one safetensors file, with a header of plain values; nothing that is loaded runs code."""
+"""Tensors in one safetensors file with a header of plain values; loading never executes code."""
 
 import json
 from collections.abc import Iterator, Mapping
