@@ -3,7 +3,6 @@ import io
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
-from sklearn.datasets import load_sample_image
 
 from progan.curation.quality import quality
 
@@ -11,6 +10,7 @@ from progan.curation.quality import quality
 def natural(seed: int, side: int = 128) -> Image.Image:
     """A photograph's crop, or noise with the 1 / f^2 power of photographs."""
     if seed < 2:
+        load_sample_image = pytest.importorskip("sklearn.datasets").load_sample_image
         return Image.fromarray(load_sample_image(("china.jpg", "flower.jpg")[seed])[200:328, 250:378])
     noise = np.fft.fft2(np.random.default_rng(seed).normal(size=(side, side, 3)), axes=(0, 1))
     radius = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.fftfreq(side))

@@ -6,7 +6,6 @@ import struct
 import zlib
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -144,6 +143,7 @@ def test_cmyk_jpegs_are_inverted_as_adobe_writes_them(ycck: bool) -> None:
     assert data[at + 11] == 0  # plain CMYK
     if ycck:  # the same bytes as luminance, chrominance and black
         data[at + 11] = 2
+    cv2 = pytest.importorskip("cv2")
     wanted = np.asarray(cv2.imdecode(np.frombuffer(bytes(data), np.uint8), cv2.IMREAD_COLOR_RGB)).astype(int)
     difference = np.abs(np.asarray(decode(bytes(data))).astype(int) - wanted)
     assert difference.max() <= 3
@@ -195,7 +195,7 @@ def test_the_content_counts_and_not_the_extension(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(decode(tmp_path / "a.jpg")), pixels)
     for data, message in (
         (b"", "an empty file"),
-        (b"<html>no</html>", "not an image in a supported format \(JPEG, PNG, WEBP, TIFF"),
+        (b"<html>no</html>", r"not an image in a supported format \(JPEG, PNG, WEBP, TIFF"),
     ):
         (tmp_path / "a.png").write_bytes(data)
         for payload in (tmp_path / "a.png", data):

@@ -1,7 +1,6 @@
 import io
 from pathlib import Path
 
-import imagehash
 import numpy as np
 import pytest
 from PIL import Image
@@ -83,6 +82,7 @@ def test_reports_a_source_of_nothing_but_broken_files(tmp_path: Path) -> None:
 
 
 def test_hash_equals_imagehash_on_equal_thumbnails() -> None:
+    imagehash = pytest.importorskip("imagehash")
     pictures = [Image.fromarray(smooth(i)).convert("L") for i in range(30)]
     thumbs = np.stack([np.asarray(p.resize((9, 8), Image.Resampling.LANCZOS)) for p in pictures])
     wanted = [int(str(imagehash.dhash(picture)), 16) for picture in pictures]

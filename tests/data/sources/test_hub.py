@@ -8,9 +8,6 @@ import threading
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
-import datasets
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from progan.data.options import PrepareOptions
@@ -21,13 +18,17 @@ from progan.errors import DataError
 from references.hub_server import Hub
 from references.image_files import encoded, noise
 
+datasets = pytest.importorskip("datasets")
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
+
 IMAGES = [encoded(noise(8, 8, seed=i)) for i in range(9)]
 FEATURES = datasets.Features(
     {"n": datasets.Value("int64"), "img": datasets.Image(), "kind": datasets.ClassLabel(names=["cat", "dog", "eel"])}
 )
 
 
-def made(rows: range) -> datasets.Dataset:
+def made(rows: range):
     images = [{"bytes": IMAGES[i], "path": None} for i in rows]
     return datasets.Dataset.from_dict({"n": rows, "img": images, "kind": [i % 3 for i in rows]}, features=FEATURES)
 

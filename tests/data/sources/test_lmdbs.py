@@ -3,7 +3,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import lmdb
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +13,8 @@ from progan.data.sources import fingerprint, open_source
 from progan.data.store import prepare
 from progan.errors import DataError
 from references.image_files import encoded, make_zip, noise
+
+lmdb = pytest.importorskip("lmdb")
 
 KEYS = [f"{7919 * i % 997:040x}".encode() for i in range(6)]  # like the SHA-1 of LSUN, not sorted
 

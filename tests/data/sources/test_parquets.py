@@ -2,8 +2,6 @@ import json
 import sys
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from progan.data.options import PrepareOptions
@@ -11,6 +9,9 @@ from progan.data.sources import open_source
 from progan.data.store import prepare
 from progan.errors import DataError
 from references.image_files import encoded, noise
+
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
 
 IMAGES = [encoded(noise(8, 8, seed=i)) for i in range(90)]
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
