@@ -108,9 +108,9 @@ def test_a_broken_partial_file_does_not_survive(server: Server) -> None:
 
 def test_says_what_to_do_without_the_file_or_a_connection(server: Server) -> None:
     url, place = server.url.replace("file", "other"), cache_path("file.bin")
-    with pytest.raises(DataError, match=rf"(?s)404.*{url}.*{SHA}.*put the file at {place}"):
+    with pytest.raises(DataError, match=rf"(?s)404.*{url}.*{SHA}.*save the file as {place}"):
         fetch("file.bin", url, SHA)
-    with pytest.raises(DataError, match=rf"(?s)cannot be downloaded.*{SHA}.*put the file at {place}"):
+    with pytest.raises(DataError, match=rf"(?s)cannot be downloaded.*{SHA}.*save the file as {place}"):
         fetch("file.bin", "http://127.0.0.1:9/file.bin", SHA)
     assert not list(cache_path("").iterdir())
 

@@ -44,7 +44,7 @@ def test_two_writers_with_tokens_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_for_one_at_a_time(tmp_path: Path) -> None:
-    with locked(tmp_path / "new"), pytest.raises(ConfigError, match="new: another process works there"):  # noqa: SIM117
+    with locked(tmp_path / "new"), pytest.raises(ConfigError, match="new: another process is using it"):  # noqa: SIM117
         with locked(tmp_path / "new"):
             raise AssertionError
     with locked(tmp_path / "new"), locked(tmp_path / "other"):
@@ -65,7 +65,7 @@ def test_file_is_held_by_one_and_may_be_removed_at_the_end(tmp_path: Path) -> No
     with hold(path, brief=True):
         with pytest.raises(BlockingIOError), hold(path):
             raise AssertionError
-        with pytest.raises(ConfigError, match="another process works there"), locked(tmp_path / "b"):  # noqa: SIM117
+        with pytest.raises(ConfigError, match="another process is using it"), locked(tmp_path / "b"):  # noqa: SIM117
             with locked(tmp_path / "b"):
                 raise AssertionError
     assert not list(path.parent.iterdir())

@@ -164,18 +164,18 @@ def test_tables_hold_from_their_entries_on(table: int | dict[int, int], resoluti
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"resolution": 48}, "schedule.resolution must be a power of two, at least 4, where networks grow; got 48"),
-        ({"resolution": 2}, "schedule.resolution must be a power of two, at least 4, where networks grow; got 2"),
+        ({"resolution": 48}, "schedule.resolution must be a power of two, at least 4, if networks grow; got 48"),
+        ({"resolution": 2}, "schedule.resolution must be a power of two, at least 4, if networks grow; got 2"),
         (
             {"start_resolution": 12},
-            "schedule.start_resolution must be a power of two, at least 4, where networks grow; got 12",
+            "schedule.start_resolution must be a power of two, at least 4, if networks grow; got 12",
         ),
         ({"resolution": 8, "start_resolution": 16}, "schedule.start_resolution 16 is above schedule.resolution 8"),
-        ({"hold_kimg": -1}, "schedule.hold_kimg must be a number from 0 on, got -1"),
-        ({"fade_kimg": -0.5}, "schedule.fade_kimg must be a number from 0 on, got -0.5"),
-        ({"total_kimg": -3}, "schedule.total_kimg must be a number from 0 on, got -3"),
-        ({"total_kimg": float("inf")}, "schedule.total_kimg must be a number from 0 on, got inf"),
-        ({"hold_kimg": float("nan")}, "schedule.hold_kimg must be a number from 0 on, got nan"),
+        ({"hold_kimg": -1}, "schedule.hold_kimg must be a number of at least 0, got -1"),
+        ({"fade_kimg": -0.5}, "schedule.fade_kimg must be a number of at least 0, got -0.5"),
+        ({"total_kimg": -3}, "schedule.total_kimg must be a number of at least 0, got -3"),
+        ({"total_kimg": float("inf")}, "schedule.total_kimg must be a number of at least 0, got inf"),
+        ({"hold_kimg": float("nan")}, "schedule.hold_kimg must be a number of at least 0, got nan"),
         ({"batch": {}}, r"schedule.batch must be at least 1, .* got \{\}"),
         ({"lr": -1.0}, "schedule.lr must be at least 0, .* got -1.0"),
         ({"resolution": 0, "start_resolution": 0}, "schedule.resolution must be at least 1, got 0"),
@@ -242,8 +242,8 @@ def test_rates_fall_as_they_are_told(settings: dict, shares: list[float]) -> Non
     ("settings", "message"),
     [
         ({"half_life_kimg": 0}, "schedule.decay.half_life_kimg must be above 0"),
-        ({"floor": -1}, "schedule.decay.floor must be a number from 0 on, got -1"),
-        ({"kind": "steps"}, "schedule.decay.kind steps needs schedule.decay.steps, like 50 0.1 1000 0.01"),
+        ({"floor": -1}, "schedule.decay.floor must be a number of at least 0, got -1"),
+        ({"kind": "steps"}, "schedule.decay.kind steps requires schedule.decay.steps, such as 50 0.1 1000 0.01"),
         ({"start_kimg": 2, "end_kimg": 1}, "schedule.decay.end_kimg 1 is before schedule.decay.start_kimg 2"),
     ],
 )

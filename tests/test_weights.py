@@ -154,7 +154,7 @@ def test_fits_only_all_tensors_of_the_right_shape() -> None:
         (STATE | {"a.bias": torch.zeros(3)}, r"a.bias: \[3\] instead of \[2\]"),
         (STATE | {"a.bias": torch.tensor([0, torch.nan])}, "a.bias: not finite"),
     ):
-        with pytest.raises(DataError, match=rf"x: .*1 tensors do not fit\n.*{message}"):
+        with pytest.raises(DataError, match=rf"x: .*1 tensors do not match\n.*{message}"):
             fitted(state, shapes, Path("x"))
 
 

@@ -1,4 +1,4 @@
-"""Batch norm whose batch is that of all ranks."""
+"""Batch normalization over the batch of all ranks."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from progan.ops import at_least_float32, no_autocast, stddev_groups
 
 Total = Callable[[Tensor], Tensor]
-"""Adds a tensor up over all ranks, with its derivatives."""
+"""Differentiable function that sums a tensor over all ranks."""
 
 _total: Total | None = None
 
 
 @contextmanager
 def batch_over_ranks(total: Total | None) -> Iterator[None]:
-    """Inside, the batch of batch norm is that of all ranks, whose sums ``total`` gives; None: of this one."""
+    """Context in which batch norm uses the batch of all ranks, summed by ``total``; None: of this rank only."""
     global _total
     before, _total = _total, total
     try:
@@ -28,12 +28,12 @@ def batch_over_ranks(total: Total | None) -> Iterator[None]:
 
 
 class _OverRanks(nn.modules.batchnorm._BatchNorm):
-    """Batch norm whose statistics are those of the whole batch, whatever the number of ranks (Ioffe and Szegedy 2015).
+    """Batch norm with the statistics of the whole batch, whatever the number of ranks (Ioffe and Szegedy 2015).
 
-    Its running statistics are equal on all ranks. On one rank it is torch's, number for number.
+    Its running statistics are equal on all ranks. On a single rank it is identical to torch's.
 
     Args:
-        group: samples that share statistics, every M-th of N = M * group, in place of the whole batch; 0: all.
+        group: number of samples that share statistics, every M-th of N = M * group; 0: the whole batch.
     """
 
     def __init__(self, features: int, *, group: int = 0, **more: Any) -> None:
@@ -60,7 +60,7 @@ class _OverRanks(nn.modules.batchnorm._BatchNorm):
         return y.to(input.dtype)
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Means and variances [M, C], and of how many numbers they are."""
+        """Means and variances [M, C], and the count of values in each."""
         total = _total if _total is not None and not self.group else _alone
         axes = (0, *range(3, x.ndim))
         count = total(x.new_full((), math.prod(x.shape[axis] for axis in axes)))
@@ -70,7 +70,7 @@ class _OverRanks(nn.modules.batchnorm._BatchNorm):
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics towards those of all groups of all ranks."""
+        """Update the running statistics with those of all groups of all ranks."""
         batches, means, variances = self.num_batches_tracked, self.running_mean, self.running_var
         if batches is None or means is None or variances is None:
             return
@@ -88,20 +88,20 @@ def _alone(x: Tensor) -> Tensor:
 
 
 class BatchNorm1d(_OverRanks, nn.BatchNorm1d):
-    """Batch norm of features [N, C], or [N, C, L], over all ranks."""
+    """Batch norm over all ranks for features [N, C] or [N, C, L]."""
 
 
 class BatchNorm2d(_OverRanks, nn.BatchNorm2d):
-    """Batch norm of maps [N, C, H, W] over all ranks."""
+    """Batch norm over all ranks for maps [N, C, H, W]."""
 
 
 def whole_batch_norm(network: nn.Module, world: int = 1) -> bool:
-    """Whether a network has batch norm that takes the statistics of whole batches.
+    """Return whether a network has batch norm with the statistics of whole batches.
 
     Raises:
-        ValueError: if it is torch's own on several ranks, each of which would have statistics of its own.
+        ValueError: if it is torch's own and there are several ranks, whose statistics would differ.
     """
     found = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if world > 1 and any(not isinstance(module, _OverRanks) for module in found):
-        raise ValueError("torch's batch norm differs between ranks; take that of progan.batchnorm")
+        raise ValueError("torch's batch norm differs between ranks; use that of progan.batchnorm")
     return any(not getattr(module, "group", 0) for module in found)

@@ -20,13 +20,17 @@ _BLOCK = 1 << 20  # bytes
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check(path: Path, sha256: str) -> Path:
-    """``path`` itself, if its SHA-256 is the wanted one; else a DataError that names both."""
+    """Return ``path`` if the file has the expected SHA-256.
+
+    Raises:
+        DataError: if it does not, with both checksums.
+    """
     if (found := file_sha256(path)) != sha256:
         raise _wrong(path, sha256, found, "delete it and download it again")
     return path
@@ -34,56 +38,56 @@ def check(path: Path, sha256: str) -> Path:
 
 def _wrong(what: Path | str, wanted: str, found: str, fix: str) -> DataError:
     return DataError(
-        f"{what}: wrong SHA-256, so the file is broken or another one\n"
+        f"{what}: wrong SHA-256, so the file is damaged or a different one\n"
         f"  wanted: {wanted}\n  found:  {found}\n  fix:    {fix}"
     )
 
 
 def fetch(name: str, url: str, sha256: str) -> Path:
-    """The file ``name`` of the cache (see ``cache_path``), downloaded from ``url`` unless it is there.
+    """Return the file ``name`` in the cache (see ``cache_path``), after downloading it from ``url`` if it is missing.
 
-    What arrived before an interruption stays beside it as NAME.partial, and the next call goes on from there. Processes
-    that want the same file at the same time wait for the first one.
+    After an interruption, the part that was received is kept as NAME.partial and the next call resumes the download.
+    Processes that need the same file at the same time wait for the first one.
 
     Raises:
-        DataError: if it cannot be downloaded, saying from where, with which checksum and to which place to bring it by
-            hand; or if a file has another checksum, naming both.
+        DataError: if the file cannot be downloaded, with its address, checksum and place for a manual download; or if
+            it has a wrong checksum.
     """
     target = cache_path(name)
     if target.exists():
         return check(target, sha256)
     try:
         with ExitStack() as alone:
-            with suppress(OSError):  # without locks, two at a time end in a wrong checksum, nothing worse
+            with suppress(OSError):  # without locks, two downloads at a time at worst give a wrong checksum
                 alone.enter_context(hold(target.with_name(f"{target.name}.lock"), wait=True, brief=True))
-            if not target.exists():  # nobody else has brought it meanwhile
+            if not target.exists():  # no other process has downloaded it meanwhile
                 with replacing(target, resume=True) as file:
                     _download(url, file, target.name)
                     if (found := file_sha256(Path(file.name))) != sha256:
                         file.truncate(0)  # nothing of it is of use
-                        fix = "run this again; if it stays so, the file there is another one"
+                        fix = "run this again; if the error persists, the file at this address has changed"
                         raise _wrong(url, sha256, found, fix)
-    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a URL that is none
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: not a URL
         raise DataError(
             f"{target.name}: cannot be downloaded ({error})\n"
             f"  from:    {url}\n  SHA-256: {sha256}\n"
-            f"  fix:     run this again when there is a connection, or put the file at {target}"
+            f"  fix:     run this again with a working connection, or save the file as {target}"
         ) from error
     return check(target, sha256)
 
 
 def fetch_any(name: str, urls: Sequence[str], sha256: str) -> Path:
-    """``fetch`` from the first of several addresses that serves the file; the error is the last one's."""
+    """Return ``fetch`` from the first of several addresses that has the file; raise the error of the last one."""
     for url in urls[:-1]:
         try:
             return fetch(name, url, sha256)
-        except DataError:  # the next one may do better, and goes on where this one broke off
+        except DataError:  # the next one may work, and resumes where this one stopped
             continue
     return fetch(name, urls[-1], sha256)
 
 
 def _download(url: str, file: BinaryIO, title: str) -> None:
-    """Append to ``file``, open for appending, what it lacks of ``url``."""
+    """Append the missing part of ``url`` to ``file``, which is open for appending."""
     start = file.seek(0, os.SEEK_END)
     headers = {"Range": f"bytes={start}-"} if start else {}
     try:

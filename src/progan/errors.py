@@ -1,20 +1,20 @@
-"""Errors that name a user's mistake; the command line prints their message as one line and exits with code 2."""
+"""Errors that describe a user's mistake; the command line prints their message as one line and exits with code 2."""
 
 
 class ProganError(Exception):
-    """Anything wrong that the caller can mend: says what was wanted, what is there and what to type."""
+    """Error that the caller can fix; its message says what was expected, what was found and what to type."""
 
 
 class ConfigError(ProganError):
-    """A setting that cannot be used, alone or together with another one."""
+    """Invalid setting or combination of settings."""
 
 
 class DataError(ProganError):
-    """A data source or a store that is missing, empty, broken or of another shape than wanted."""
+    """Data source or store that is missing, empty, damaged or of an unexpected shape."""
 
 
 class CheckpointError(ProganError):
-    """A checkpoint or a snapshot that cannot be read or does not fit."""
+    """Checkpoint or snapshot that cannot be read or does not match."""
 
 
 class BlowupError(ProganError):

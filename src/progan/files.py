@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, locks, and the folder of what can be made again."""
+"""Files that are written atomically, locks, and the cache folder."""
 
 import contextlib
 import errno
@@ -18,32 +18,31 @@ except ImportError:  # Windows, where filelock knows another way
     fcntl = None
 
 _MOST_TRIES = 1000
-"""For a lock whose file is removed again and again while we wait for it."""
+"""Attempts to lock a file that is removed again and again meanwhile."""
 
 
 def cache_path(name: str) -> Path:
-    """Where the file or folder ``name``, like ``weights/NAME.pth``, is kept that can be made or fetched again.
+    """Return the path of a file or folder in the cache, such as ``weights/NAME.pth``.
 
-    Below ``$PROGAN_CACHE``, or else ``~/.cache/progan``.
+    The cache is the folder ``$PROGAN_CACHE``, by default ``~/.cache/progan``.
     """
     return Path(os.environ.get("PROGAN_CACHE") or Path.home() / ".cache" / "progan") / name
 
 
 @contextmanager
 def replacing(path: Path, *, token: str = "", spare: Path | None = None, resume: bool = False) -> Iterator[BinaryIO]:
-    """A new file that takes the place of ``path`` once it is complete and on the disk; folders are made.
+    """Open a new file that replaces ``path`` once it is complete and on the disk; missing folders are created.
 
-    After an error what was at ``path`` is as it was, and nothing is left of the new file, unless the next call is to
-    ``resume``.
+    After an error, the file at ``path`` is unchanged and the new one is removed, unless it is to be resumed.
 
     Args:
-        path: the file to make or to replace.
-        token: part of the name it has meanwhile, for files that two processes may write at the same time.
-        spare: name under which the file that was at ``path`` is kept.
-        resume: begin with what an earlier call wrote before it failed, at its end.
+        path: file to create or to replace.
+        token: part of the temporary name, for files that several processes may write at the same time.
+        spare: path under which the previous file is kept.
+        resume: whether to continue the file of an earlier call that failed, and to keep the file after an error.
 
     Raises:
-        OSError: if the disk does not take it.
+        OSError: if the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}{token and '.' + token}.partial")
@@ -63,7 +62,7 @@ def replacing(path: Path, *, token: str = "", spare: Path | None = None, resume:
 
 
 def sync_folder(path: Path) -> None:
-    """Make sure that the names in a folder are on the disk, where the system can."""
+    """Write the names in a folder to the disk, if the system supports it."""
     if os.name != "posix":  # a folder cannot be opened there
         return
     number = os.open(path, os.O_RDONLY)
@@ -78,18 +77,18 @@ def sync_folder(path: Path) -> None:
 
 @contextmanager
 def hold(path: Path, *, wait: bool = False, brief: bool = False) -> Iterator[None]:
-    """Keep other processes that ask for it out, until the end or the death of this one, however it dies.
+    """Hold a lock that other processes respect until the end of the context or of this process, however it ends.
 
-    Whoever holds the file may remove it, alone or with its folder: others that wait for it notice that.
+    The process that holds the file may remove it, alone or with its folder; waiting processes notice that.
 
     Args:
-        path: a file that is made if it is not there, and its folders.
-        wait: for another one that is there.
-        brief: remove the file at the end.
+        path: lock file; it is created if necessary, with its folders.
+        wait: whether to wait for another process that holds the lock.
+        brief: whether to remove the file at the end.
 
     Raises:
-        BlockingIOError: if another one is there.
-        OSError: if the file cannot be made, or there are no locks.
+        BlockingIOError: if another process holds the lock.
+        OSError: if the file cannot be created, or locks are not supported.
     """
     held = _held(path, wait=wait)
     try:
@@ -102,7 +101,7 @@ def hold(path: Path, *, wait: bool = False, brief: bool = False) -> Iterator[Non
 
 
 def _held(path: Path, *, wait: bool) -> contextlib.ExitStack:
-    """What lets go of the lock."""
+    """Take the lock; return what releases it."""
     if fcntl is None:
         return _held_elsewhere(path, wait=wait)
     for _ in range(_MOST_TRIES):
@@ -117,7 +116,7 @@ def _held(path: Path, *, wait: bool) -> contextlib.ExitStack:
 
 
 def _held_elsewhere(path: Path, *, wait: bool) -> contextlib.ExitStack:
-    """The same without fcntl, and without a look at whether the file was removed."""
+    """Take the lock without fcntl, and without checking whether the file was removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
@@ -131,20 +130,20 @@ def _held_elsewhere(path: Path, *, wait: bool) -> contextlib.ExitStack:
 
 @contextmanager
 def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Keep other processes that ask for it out of a folder, which is made, until the end or the death of this one.
+    """Lock a folder, which is created if necessary, until the end of the context or of this process.
 
-    Where the file system has no locks, nothing is kept out.
+    File systems without locks are not protected.
 
     Raises:
-        ConfigError: if another one is there, unless this one is to ``wait``.
+        ConfigError: if another process has locked it and ``wait`` is False.
     """
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(hold(folder / ".lock", wait=wait))
         except BlockingIOError as error:
             raise ConfigError(
-                f"{folder}: another process works there; wait for its end, or take another folder"
+                f"{folder}: another process is using it; wait until it ends or use another folder"
             ) from error
-        except OSError:  # what cannot be written is said by who writes it
+        except OSError:  # reported when something is written there
             pass
         yield

@@ -1,4 +1,4 @@
-"""The only place where image range and layout change: uint8 <-> [-1, 1], sheets of images, PNG files."""
+"""Conversion of images: uint8 <-> [-1, 1], grids of images, PNG files. Range and layout change nowhere else."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,7 @@ from progan.transparency import over_white
 
 
 def to_float(images: Tensor) -> Tensor:
-    """Images in [-1, 1].
+    """Convert uint8 images to [-1, 1].
 
     Shape: uint8 [N, C, H, W] -> float32 of the same shape and memory format.
     """
@@ -21,7 +21,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1, 1] rounded to the nearest of 0 ... 255; what lies outside is clipped.
+    """Convert images in [-1, 1] to the nearest of 0 ... 255; values outside of the range are clipped.
 
     Shape: float [N, C, H, W] -> uint8 of the same shape.
     """
@@ -29,7 +29,7 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def opaque(images: Tensor) -> Tensor:
-    """RGBA composited over white, as 'prepare' does; grey and RGB as they are. uint8 [N, C, H, W]."""
+    """Composite RGBA images uint8 [N, 4, H, W] over white, as 'prepare' does; return others unchanged."""
     if images.shape[1] != 4:
         return images
     pixels = images.to(torch.int32)
@@ -37,7 +37,7 @@ def opaque(images: Tensor) -> Tensor:
 
 
 def scaled(images: Tensor, size: tuple[int, int], *, smooth: bool = False) -> Tensor:
-    """Images brought to another height and width, by the nearest pixel or, smooth, by Lanczos' filter.
+    """Resize images to another height and width, by nearest neighbor or, if ``smooth``, with a Lanczos filter.
 
     Shape: uint8 [N, 1 or 3, H, W] -> uint8 [N, 1 or 3, *size] on the CPU.
     """
@@ -50,13 +50,13 @@ def scaled(images: Tensor, size: tuple[int, int], *, smooth: bool = False) -> Te
 
 
 def sheet(images: Tensor, columns: int | None = None, *, gap: int = 2, enlarge: int | None = None) -> Image.Image:
-    """One picture of many images, row by row, with white gaps.
+    """Arrange images in a grid, row by row, with white gaps.
 
     Args:
-        images: uint8 [N, C, H, W]; C is 1 (grey), 3 (RGB) or 4 (RGBA).
-        columns: images in a row; as square a sheet as possible when not given.
+        images: uint8 [N, C, H, W]; C is 1 (grayscale), 3 (RGB) or 4 (RGBA).
+        columns: images per row; by default as many as rows.
         gap: white pixels between images.
-        enlarge: whole factor by which every pixel is repeated first; by default, up to a shorter side of 64 pixels.
+        enlarge: integer factor by which images are enlarged; by default to a shorter side of up to 64 pixels.
     """
     n, channels, *size = images.shape
     enlarge = enlarge or max(1, 64 // min(size))
@@ -71,7 +71,7 @@ def sheet(images: Tensor, columns: int | None = None, *, gap: int = 2, enlarge: 
 
 
 def beside(left: Image.Image, right: Image.Image, *, gap: int = 16) -> Image.Image:
-    """Two pictures in one, with a white gap [pixels]."""
+    """Place two pictures side by side, with a white gap [pixels]."""
     canvas = Image.new("RGB", (left.width + gap + right.width, max(left.height, right.height)), "white")
     canvas.paste(left)
     canvas.paste(right, (left.width + gap, 0))
@@ -79,11 +79,11 @@ def beside(left: Image.Image, right: Image.Image, *, gap: int = 16) -> Image.Ima
 
 
 def to_pil(pixels: np.ndarray) -> Image.Image:
-    """A Pillow image of uint8 pixels [H, W, C], C 1, 3 or 4."""
+    """Return a Pillow image of uint8 pixels [H, W, C]; C is 1, 3 or 4."""
     return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Write a PNG file whole or not at all."""
+    """Write a PNG file atomically."""
     with replacing(path) as file:
         image.save(file, format="PNG")

@@ -1,4 +1,4 @@
-"""Modules with parameters that more than one network uses."""
+"""Layers that several networks use."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -17,9 +17,9 @@ _sharing: dict[tuple[int, str, bool], Tensor] | None = None
 
 @contextmanager
 def shared_weights() -> Iterator[None]:
-    """Inside, every layer scales and transforms its weights once, however often it is called.
+    """Context in which every layer scales and transforms its weights once, however often it is called.
 
-    All calls must belong to one backward pass; weights must not change in between.
+    All calls must belong to one backward pass, and weights must not change in between.
     """
     global _sharing
     before, _sharing = _sharing, {}
@@ -30,7 +30,7 @@ def shared_weights() -> Iterator[None]:
 
 
 def _shared(layer: nn.Module, kind: str, make: Callable[[], Tensor]) -> Tensor:
-    """What ``make`` returns, kept for the layer's next call inside ``shared_weights``."""
+    """Return the result of ``make``, kept for the layer's next call inside ``shared_weights``."""
     if _sharing is None:
         return make()
     key = id(layer), kind, torch.is_grad_enabled()  # what is made without a graph has no derivative
@@ -45,17 +45,17 @@ LEAK = 0.2  # slope of every leaky ReLU (ProGAN table 2)
 class EqualizedConv2d(nn.Module):
     """Convolution whose He constant is applied at run time instead of at initialization.
 
-    Weights start as N(0, 1); every forward pass multiplies them by gain / sqrt(fan_in), so
-    that Adam sees all layers at one scale (ProGAN section 4.1).
+    Weights are initialized from N(0, 1), and every forward pass multiplies them by gain / sqrt(fan_in), so that Adam
+    sees all layers at the same scale (ProGAN section 4.1).
 
     Args:
-        in_channels: feature maps of the input.
-        out_channels: feature maps of the output.
-        kernel: side of the square kernel [pixels]; odd, so that H x W is kept.
-        gain: sqrt(2) in front of a leaky ReLU, 1 in front of a linear output.
-        upscale: repeat every pixel 2 x 2 first (nearest neighbour).
-        bias: False in front of a normalization, which has its own.
-        equalized: False applies the constant at initialization instead (He et al. 2015).
+        in_channels: number of feature maps of the input.
+        out_channels: number of feature maps of the output.
+        kernel: side of the square kernel [pixels]; odd, so that height and width are preserved.
+        gain: sqrt(2) before a leaky ReLU, 1 before a linear output.
+        upscale: whether to repeat every pixel 2x2 first (nearest neighbor).
+        bias: whether to add a bias; False before a normalization, which has its own.
+        equalized: whether to apply the constant at run time; False applies it at initialization (He et al. 2015).
 
     Shape: x [N, in_channels, H, W] -> [N, out_channels, H, W], or 2H, 2W with ``upscale``.
 
@@ -98,8 +98,11 @@ class EqualizedLinear(nn.Module):
     """Dense layer with the He constant applied at run time (see EqualizedConv2d).
 
     Args:
-        bias: False where the caller adds a bias of another shape.
-        equalized: False applies the constant at initialization instead (He et al. 2015).
+        in_features: number of features of the input.
+        out_features: number of features of the output.
+        gain: sqrt(2) before a leaky ReLU, 1 before a linear output.
+        bias: whether to add a bias; False if the caller adds one of another shape.
+        equalized: whether to apply the constant at run time; False applies it at initialization (He et al. 2015).
 
     Shape: x [N, in_features] -> [N, out_features].
     """
@@ -124,12 +127,12 @@ class EqualizedLinear(nn.Module):
 
 
 def leaky(x: Tensor) -> Tensor:
-    """Leaky ReLU in place: the layer in front of it does not need its output."""
+    """Apply leaky ReLU in place; the layer before it does not need its output."""
     return F.leaky_relu(x, LEAK, inplace=True)
 
 
 def relu(x: Tensor) -> Tensor:
-    """ReLU in place."""
+    """Apply ReLU in place."""
     return F.relu(x, inplace=True)
 
 
@@ -141,18 +144,18 @@ def normalized(
     *args: Any,
     **more: Any,
 ) -> nn.Module:
-    """``layer(into, out, ...)`` or, where there is a ``norm``, that layer without its bias and ``norm(out)`` behind."""
+    """Return ``layer(into, out, ...)`` or, if ``norm`` is given, that layer without bias, followed by ``norm(out)``."""
     if norm is None:
         return layer(into, out, *args, **more)
     return nn.Sequential(layer(into, out, *args, **more, bias=False), norm(out))
 
 
 class LayerNorm(nn.Module):
-    """Every sample scaled to mean 0 and variance 1 over all its features and pixels, then one gain, and a bias a map.
+    """Layer normalization over all features and pixels of a sample, with a single gain and one bias per map.
 
-    The one gain is what the layer norm of Table 1's rows a-c has (Ba et al. 2016 and torch have one a feature).
+    The layer norm in rows a-c of table 1 has a single gain (Ba et al. 2016 and torch have one per feature).
 
-    Shape: [N, channels, ...], kept.
+    Shape: [N, channels, ...], unchanged.
     """
 
     def __init__(self, channels: int) -> None:
@@ -166,17 +169,17 @@ class LayerNorm(nn.Module):
 
 
 class MinibatchDiscrimination(nn.Module):
-    """Features that tell how close the other samples of a batch are (Salimans et al. 2016, section 3.2).
+    """Minibatch discrimination: features of the distances to other samples (Salimans et al. 2016, section 3.2).
 
     Kernel k projects the features of sample i to a point m_ik; its output is ``sum_j exp(-|m_ik - m_jk|_1) + b_k``
     over all samples j of the group. Projections are weight-normalized (direction and length). The first batch sets the
-    lengths such that the nearest other sample is at distance ``NEAREST`` on average, and the biases such that
-    the mean is zero; without it the exponentials could all be 0 or all be 1.
+    lengths so that the nearest other sample is at distance ``NEAREST`` on average, and the biases so that the mean is
+    zero. Otherwise, the exponentials could all be 0 or all be 1.
 
     Args:
-        features: of the input.
-        kernels: outputs.
-        dims: of the space that a kernel projects to.
+        features: number of features of the input.
+        kernels: number of outputs.
+        dims: dimensions of the space that a kernel projects to.
 
     Shape: x [N, features] -> float32 [N, kernels].
     """
@@ -192,7 +195,7 @@ class MinibatchDiscrimination(nn.Module):
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
 
     def forward(self, x: Tensor, group: int) -> Tensor:
-        """Compare each sample with those of its group, which are the same as those of ``minibatch_stddev``."""
+        """Compare each sample with those of its group; groups are the same as in ``minibatch_stddev``."""
         size, groups = stddev_groups(len(x), group)
         if self.training and size > 1:
             self._start(x, size, groups)
@@ -209,7 +212,7 @@ class MinibatchDiscrimination(nn.Module):
 
     @torch.no_grad()
     def _start(self, x: Tensor, size: int, groups: int) -> None:
-        """Set lengths and biases by the first batch; without a branch, for which the host would wait for the device."""
+        """Set lengths and biases from the first batch, without a branch, which would make the host wait."""
         distances = self._distances(x, size, groups)
         itself = torch.eye(size, dtype=torch.bool, device=x.device).view(size, size, 1, 1)
         nearest = distances.masked_fill(itself, torch.inf).amin(1).mean((0, 1))  # [K]
@@ -222,10 +225,10 @@ class MinibatchDiscrimination(nn.Module):
 
 
 class AdaptiveNoise(nn.Module):
-    """Multiplicative noise whose strength follows D's scores of reals d: 0.2 max(0, d - 0.5)^2 (ProGAN appendix B).
+    """Multiplicative noise of strength 0.2 max(0, d - 0.5)^2, where d is D's score of real images (ProGAN appendix B).
 
-    It keeps least squares from spiralling out of control when D finds its task too easy. The average of d, of which
-    each batch is a tenth, and what a batch has added to it so far are buffers: a checkpoint has them.
+    It keeps the least-squares loss from spiraling out of control when D finds its task too easy. The moving average of
+    d, to which each batch contributes a tenth, and the sums of the current batch are buffers, so checkpoints have them.
     """
 
     average: Tensor
@@ -240,29 +243,29 @@ class AdaptiveNoise(nn.Module):
 
     @property
     def strength(self) -> Tensor:
-        """Of the noise, a scalar, 0 ... 0.05."""
+        """Strength of the noise, a scalar in 0 ... 0.05."""
         return 0.2 * F.relu(self.average - 0.5).square()
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
         """Multiply each map of each sample by ``1 + noise * strength * sqrt(C)``.
 
         Args:
-            noise: from N(0, 1), [N, C].
+            noise: draws from N(0, 1), [N, C].
 
-        Shape: x [N, C, ...], kept.
+        Shape: x [N, C, ...], unchanged.
         """
         factor = 1 + noise * (self.strength * math.sqrt(x.shape[1]))
         return x * factor.to(x.dtype).view(*x.shape[:2], *[1] * (x.ndim - 2))
 
     @torch.no_grad()
     def add(self, scores: Tensor) -> None:
-        """Count D's scores of some reals of a batch, [N]."""
+        """Add D's scores of some real images of a batch, [N]."""
         self.batch_sum += scores.sum()
         self.batch_count += len(scores)
 
     @torch.no_grad()
     def update(self) -> None:
-        """After a batch: move the average, by scores in [0, 1] only and not by any that is not finite."""
+        """Update the average after a batch, with scores clamped to [0, 1]; scores that are not finite are ignored."""
         mean = self.batch_sum / self.batch_count
         moved = torch.lerp(self.average, mean.clamp(0, 1), 0.1)
         self.average.copy_(torch.where(torch.isfinite(mean), moved, self.average))

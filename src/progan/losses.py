@@ -1,4 +1,4 @@
-"""Adversarial losses and penalties: scores in, named terms of every sample out. Nothing here owns a network."""
+"""Adversarial losses and penalties: functions from scores to named terms of every sample, without networks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ from torch import Tensor
 from progan.ops import no_autocast
 
 Scorer = Callable[[Tensor], Tensor]
-"""Images [N, C, H, W] -> scores [N]."""
+"""Function from images [N, C, H, W] to scores [N]."""
 
 
 @dataclass(frozen=True)
 class Adversarial:
-    """What a critic and a generator minimize, as terms [N] of their scores [N]."""
+    """Losses of a critic and a generator, as terms [N] of scores [N]."""
 
     critic: Callable[[Tensor, Tensor], dict[str, Tensor]]
-    """(scores of reals, scores of fakes) -> terms."""
+    """Function from scores of real and of generated images to terms."""
     generator: Callable[..., dict[str, Tensor]]
-    """scores of fakes -> terms; where the loss is ``relative``, (scores of fakes, scores of reals) -> terms."""
+    """Function from scores of generated images to terms; if ``relative``, from scores of generated and real images."""
     relative: bool = False
-    """Whether the generator's terms compare fakes with reals."""
+    """Whether the generator's terms compare generated with real images."""
 
 
 WASSERSTEIN = Adversarial(  # WGAN equations 2 and 3
@@ -58,16 +58,16 @@ ADVERSARIAL = {
 def gradient_penalty(
     critic: Scorer, real: Tensor, fake: Tensor, mix: Tensor, *, target: float = 1.0, enlarged: float = 1.0
 ) -> Tensor:
-    """(|grad critic| - target)^2 / target^2 between real and fake samples (WGAN-GP equation 3).
+    """Return (|grad critic| - target)^2 / target^2 between real and generated samples (WGAN-GP equation 3).
 
-    Under autocast it is in the dtype of the images all the same, because squares of gradients do not fit 16 bits.
+    Autocast does not apply: the dtype is that of the images, because squares of gradients do not fit into 16 bits.
 
     Args:
-        mix: position on each line, [N, 1, 1, 1]; 0 is real, 1 is fake. Given, not drawn, so that tests can fix it.
-        target: wanted norm of the gradient [score per unit of pixel value]; 750 for CIFAR-10 (ProGAN appendix D).
-        enlarged: the penalty is that of images repeated ``enlarged`` times in height and width, which the critic
-            would scale down again. The authors' programs always feed final-size images, so that 2**k stands here
-            when k blocks are still missing; the gradient's norm is smaller by this factor.
+        mix: position between the samples, [N, 1, 1, 1]; 0 is real, 1 is generated. An argument, for tests.
+        target: target norm of the gradient [score per unit of pixel value]; 750 for CIFAR-10 (ProGAN appendix D).
+        enlarged: factor by which the gradient's norm is divided, as if images were repeated ``enlarged`` times in
+            height and width and scaled down again by the critic. The authors' programs always use images of the final
+            size, so this is 2**k if k blocks are missing.
 
     Shape: real, fake [N, C, H, W] -> [N].
     """
@@ -78,5 +78,5 @@ def gradient_penalty(
 
 
 def drift(real: Tensor) -> Tensor:
-    """Square of the real scores, which keeps the critic from drifting far from zero (ProGAN appendix A.1)."""
+    """Return the squared scores of real images; they keep the critic from drifting from zero (ProGAN appendix A.1)."""
     return real.square()

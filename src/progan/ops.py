@@ -1,4 +1,4 @@
-"""Pure tensor functions of the networks: scaling by two, fading, minibatch standard deviation, pixel norm."""
+"""Pure tensor functions used by the networks: scaling by two, fading, minibatch standard deviation, pixel norm."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def upscale2(x: Tensor) -> Tensor:
-    """Every pixel repeated 2 x 2 (nearest neighbour).
+    """Repeat every pixel 2x2 (nearest neighbor).
 
     Shape: [N, C, H, W] -> [N, C, 2H, 2W].
     """
@@ -17,7 +17,7 @@ def upscale2(x: Tensor) -> Tensor:
 
 
 def downscale2(x: Tensor) -> Tensor:
-    """Mean of every 2 x 2 pixels (box filter).
+    """Average every 2x2 pixels (box filter).
 
     Shape: [N, C, 2H, 2W] -> [N, C, H, W].
     """
@@ -25,7 +25,7 @@ def downscale2(x: Tensor) -> Tensor:
 
 
 def fade_images(x: Tensor, alpha: Tensor) -> Tensor:
-    """Real images during a fade: mixed with themselves scaled down and up, as G mixes its two outputs.
+    """Mix real images during a fade with themselves scaled down and up, as G mixes its two outputs.
 
     Args:
         x: images of the new resolution, [N, C, H, W].
@@ -49,15 +49,15 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def minibatch_stddev(x: Tensor, group: int) -> Tensor:
-    """Mean standard deviation of the features over groups of samples (ProGAN section 3).
+    """Return the mean standard deviation of the features over groups of samples (ProGAN section 3).
 
-    Sample i belongs to group ``i mod (N / group)``, so that samples dealt out in turn to ranks or micro-batches
-    keep their groups whole.
+    Sample i belongs to group ``i mod (N / group)``, so that groups stay whole if samples are dealt out in turn to ranks
+    or micro-batches.
 
     Args:
-        group: samples in a group; N when N is smaller.
+        group: number of samples in a group; N if that is smaller.
 
-    Shape: [N, C, H, W] -> [N, 1, H, W], one number a group, tiled.
+    Shape: [N, C, H, W] -> [N, 1, H, W], one number per group, tiled.
 
     Raises:
         ValueError: if N is not a multiple of the group.
@@ -71,7 +71,10 @@ def minibatch_stddev(x: Tensor, group: int) -> Tensor:
 
 
 def stddev_groups(batch: int, group: int) -> tuple[int, int]:
-    """Size and number of the stddev groups of a batch.
+    """Return size and number of the stddev groups of a batch.
+
+    Raises:
+        ValueError: if ``batch`` is not a multiple of the group.
 
     >>> stddev_groups(16, 4), stddev_groups(3, 16)
     ((4, 4), (3, 1))
@@ -83,9 +86,9 @@ def stddev_groups(batch: int, group: int) -> tuple[int, int]:
 
 
 def pixel_norm(x: Tensor) -> Tensor:
-    """Features of every pixel scaled to length sqrt(C): ``x / sqrt(mean_c(x^2) + 1e-8)`` (ProGAN section 4.2).
+    """Scale the features of every pixel to length sqrt(C): ``x / sqrt(mean_c(x^2) + 1e-8)`` (ProGAN section 4.2).
 
-    Shape: [N, C] or [N, C, H, W], kept; computed in float32, dtype kept.
+    Shape: [N, C] or [N, C, H, W], unchanged; computed in at least float32, dtype unchanged.
     """
     return _PixelNorm.apply(x)  # type: ignore[return-value]
 
@@ -115,6 +118,6 @@ def _inverse_length(x: Tensor) -> Tensor:
 
 
 def no_autocast(x: Tensor) -> AbstractContextManager:
-    """Inside, operations on the device of ``x`` keep the dtypes of their inputs."""
+    """Return a context in which autocast is off on the device of ``x``."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()

@@ -1,4 +1,4 @@
-"""Processes of this machine: how many pay, their work in order, signals that stop them, and the end of their parent."""
+"""Processes on this machine: usable CPUs, results in order, signals that stop them, and the end of their parent."""
 
 import multiprocessing
 import os
@@ -15,12 +15,12 @@ T = TypeVar("T")
 
 
 def usable_cpus() -> int:
-    """CPUs that this process may use."""
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(executor: Executor, work: Callable[..., T], jobs: Iterable[tuple], in_flight: int) -> Iterator[T]:
-    """What ``work`` makes of the arguments that each job is, in the order of the jobs, a bounded number under way."""
+    """Yield the results of ``work(*job)`` in the order of the jobs, with at most ``in_flight`` of them pending."""
     pending: deque[Future[T]] = deque()
     try:
         for job in jobs:
@@ -35,7 +35,7 @@ def in_order(executor: Executor, work: Callable[..., T], jobs: Iterable[tuple], 
 
 
 def after_parent(do: Callable[[], object]) -> None:
-    """Call ``do`` in a thread when the process that started this one is gone, however it ended."""
+    """Call ``do`` in a thread when the process that started this one has ended, for whatever reason."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), do()), daemon=True).start()

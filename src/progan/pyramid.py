@@ -13,27 +13,29 @@ from progan.errors import ConfigError
 
 
 def pyramid_sizes(height: int, width: int, least: int = 16) -> list[tuple[int, int]]:
-    """Height and width of every level, from the full size down to the last whose shorter side reaches ``least``.
+    """Return height and width of every level, from the full size down to a shorter side of at least ``least``.
 
     Raises:
-        ConfigError: if the shorter side is below ``least``, or a side of a level that has to be halved is odd.
+        ConfigError: if the shorter side is below ``least``, or if a side to be halved is odd.
 
     >>> pyramid_sizes(64, 128)
     [(64, 128), (32, 64), (16, 32)]
     """
     halvings = (min(height, width) // least).bit_length() - 1
     if halvings < 0:
-        raise ConfigError(f"a Laplacian pyramid wants a shorter side of at least {least} pixels, got {height}x{width}")
+        raise ConfigError(
+            f"a Laplacian pyramid requires a shorter side of at least {least} pixels, got {height}x{width}"
+        )
     if height % (1 << halvings) or width % (1 << halvings):
         raise ConfigError(
             f"a Laplacian pyramid down to {least} pixels halves {height}x{width} {halvings} times, so both sides must "
-            f"be multiples of {1 << halvings}; resize the images, best to a power of two"
+            f"be multiples of {1 << halvings}; resize the images, preferably to a power of two"
         )
     return [(height >> i, width >> i) for i in range(halvings + 1)]
 
 
 def laplacian_pyramid(images: Tensor, least: int = 16) -> list[Tensor]:
-    """What each level has beyond the next smaller one, finest first; the last level is the low-pass image itself.
+    """Return the levels of a Laplacian pyramid, finest first; the last level is the low-pass image itself.
 
     Args:
         images: pixels in [0, 255].
@@ -53,7 +55,7 @@ def laplacian_pyramid(images: Tensor, least: int = 16) -> list[Tensor]:
 
 
 def pyr_down(x: Tensor) -> Tensor:
-    """Filtered, every second pixel of every second row kept.
+    """Filter, and keep every second pixel of every second row.
 
     Shape: [N, C, 2H, 2W] -> [N, C, H, W]; H and W at least 2.
     """
@@ -64,10 +66,10 @@ def pyr_down(x: Tensor) -> Tensor:
 
 
 def pyr_up(x: Tensor) -> Tensor:
-    """Zeros put behind every pixel and every row, then filtered and multiplied by 4.
+    """Insert zeros after every pixel and every row, filter, and multiply by 4.
 
-    A mirrored border of the enlarged image is a mirrored one of ``x`` above and on the left, but repeats the last
-    row and column of ``x`` below and on the right.
+    A mirrored border of the enlarged image mirrors ``x`` above and on the left, but repeats the last row and column of
+    ``x`` below and on the right.
 
     Shape: [N, C, H, W] -> [N, C, 2H, 2W]; H and W at least 2.
     """
@@ -82,11 +84,11 @@ def pyr_up(x: Tensor) -> Tensor:
 
 
 def _five_taps(x: list[Tensor]) -> Tensor:
-    """1, 4, 6, 4 and 1 times five tensors."""
+    """Sum of five tensors times 1, 4, 6, 4 and 1."""
     return (x[0] + x[4]).add_(x[1], alpha=4).add_(x[3], alpha=4).add_(x[2], alpha=6)
 
 
 def _between(before: Tensor, here: Tensor, after: Tensor, *, even: Tensor, odd: Tensor) -> None:
-    """Fills every second pixel with 1, 6 and 1 times three neighbours, those between with 4 and 4 times two."""
+    """Fill every second pixel with 1, 6 and 1 times three neighbors, and those between with 4 and 4 times two."""
     torch.add(before, after, out=even).add_(here, alpha=6)
     torch.add(here, after, out=odd).mul_(4)

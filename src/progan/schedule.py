@@ -1,4 +1,4 @@
-"""The timetable of a run (ProGAN section 2 and appendix A): a pure function from images seen to the stage."""
+"""Schedule of a run (ProGAN section 2 and appendix A): a pure function from images seen to the stage."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,25 +11,25 @@ Number = TypeVar("Number", int, float)
 
 @dataclass(frozen=True, kw_only=True)
 class DecayConfig:
-    """How the learning rate falls while images are shown. Times are in thousands of real images."""
+    """Decay of the learning rate. Times are in thousands of real images."""
 
     kind: Literal["constant", "linear", "exponential", "steps"] = "constant"
-    """constant: not at all; linear: in a straight line to 0; exponential: by a half again and again; steps: at once."""
+    """Shape of the decay: none (constant), to 0 in a straight line (linear), by halving (exponential), or in steps."""
     start_kimg: float = 0.0
-    """Until here it is constant, if it is to be linear or exponential."""
+    """Start of a linear or exponential decay; the learning rate is constant before it."""
     end_kimg: float | None = None
-    """A linear one reaches 0 here; at the end of the run when not given."""
+    """End of a linear decay, where the learning rate reaches 0; by default the end of the run."""
     half_life_kimg: float = 1000.0
-    """Time in which an exponential one is halved."""
+    """Half-life of an exponential decay."""
     steps: dict[float, float] = field(default_factory=dict)
-    """From when on which share of the rate is left, if it falls in steps (50 0.1 1000 0.01)."""
+    """Steps of the decay as pairs of time and remaining share of the learning rate, such as 50 0.1 1000 0.01."""
     floor: float = 0.0
-    """Smallest share of the rate that is left."""
+    """Smallest remaining share of the learning rate."""
 
     def __post_init__(self) -> None:
         for name in ("start_kimg", "half_life_kimg", "floor"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise ConfigError(f"schedule.decay.{name} must be a number from 0 on, got {getattr(self, name)}")
+                raise ConfigError(f"schedule.decay.{name} must be a number of at least 0, got {getattr(self, name)}")
         if self.half_life_kimg == 0:
             raise ConfigError("schedule.decay.half_life_kimg must be above 0")
         if self.end_kimg is not None and self.end_kimg < self.start_kimg:
@@ -37,10 +37,10 @@ class DecayConfig:
                 f"schedule.decay.end_kimg {self.end_kimg:g} is before schedule.decay.start_kimg {self.start_kimg:g}"
             )
         if self.kind == "steps" and not self.steps:
-            raise ConfigError("schedule.decay.kind steps needs schedule.decay.steps, like 50 0.1 1000 0.01")
+            raise ConfigError("schedule.decay.kind steps requires schedule.decay.steps, such as 50 0.1 1000 0.01")
 
     def stretched(self, factor: float) -> "DecayConfig":
-        """The same for a run that is ``factor`` times as long."""
+        """Return the same decay for a run that is ``factor`` times as long."""
         if self.kind == "constant":
             return self
         return replace(
@@ -52,7 +52,7 @@ class DecayConfig:
         )
 
     def share(self, kimg: float, total_kimg: float) -> float:
-        """What is left of the learning rate in a run of ``total_kimg``.
+        """Return the remaining share of the learning rate at ``kimg`` in a run of ``total_kimg``.
 
         >>> [DecayConfig(kind="linear", start_kimg=100).share(kimg, 200) for kimg in (50, 150, 200)]
         [1.0, 0.5, 0.0]
@@ -73,33 +73,33 @@ class DecayConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """When blocks arrive, and the batch and learning rate of each. Durations are in thousands of real images."""
+    """Growth of the networks, batch sizes and learning rates. Durations are in thousands of real images."""
 
     resolution: int = 1024
-    """Shorter side of the final images [pixels]. A run that grows takes a power of two, at least 4."""
+    """Shorter side of the final images [pixels]. A run that grows requires a power of two, at least 4."""
     start_resolution: int = 4
-    """Shorter side of the first images [pixels], a power of two; equal to ``resolution``: no growing, and any size."""
+    """Shorter side of the first images [pixels], a power of two; equal to the resolution for a run without growing."""
     hold_kimg: float = 600
-    """Training at each resolution before the next block arrives."""
+    """Duration of training at each resolution before the next block is added."""
     fade_kimg: float = 600
-    """Fading in of a new block."""
+    """Duration of the fade-in of a new block."""
     total_kimg: float = 12_000
-    """Length of the whole run; what is left after the last fade is spent at full size."""
+    """Length of the whole run; what remains after the last fade is spent at full resolution."""
     batch: int | dict[int, int] = 16
-    """Real images a step, over all devices: one number, or from which resolution on which number (4 128 32 64)."""
+    """Real images per step, over all devices: one number, or pairs of lowest resolution and number (4 128 32 64)."""
     lr: float | dict[int, float] = 0.001
-    """Learning rate of both networks: one number, or from which resolution on which number (4 0.001 512 0.0015)."""
+    """Learning rate of both networks: one number, or pairs of lowest resolution and number (4 0.001 512 0.0015)."""
 
     decay: DecayConfig = field(default_factory=DecayConfig)
-    """How the learning rate falls."""
+    """Decay of the learning rate."""
 
     def __post_init__(self) -> None:
         for name in ("resolution", "start_resolution"):
             side = getattr(self, name)
             if self.grows and (side < 4 or side & (side - 1)):
                 raise ConfigError(
-                    f"schedule.{name} must be a power of two, at least 4, where networks grow; got {side}; "
-                    f"for any size: --schedule.resolution {side} --schedule.start-resolution {side}"
+                    f"schedule.{name} must be a power of two, at least 4, if networks grow; got {side}; "
+                    f"to train without growing, use --schedule.resolution {side} --schedule.start-resolution {side}"
                 )
             if side < 1:
                 raise ConfigError(f"schedule.{name} must be at least 1, got {side}")
@@ -109,25 +109,25 @@ class ScheduleConfig:
             )
         for name in ("hold_kimg", "fade_kimg", "total_kimg"):
             if not 0 <= getattr(self, name) < 1e12:
-                raise ConfigError(f"schedule.{name} must be a number from 0 on, got {getattr(self, name)}")
+                raise ConfigError(f"schedule.{name} must be a number of at least 0, got {getattr(self, name)}")
         for name, least in (("batch", 1), ("lr", 0)):
             table = getattr(self, name)
             values = list(table.values()) if isinstance(table, Mapping) else [table]
             if not values or not all(least <= value < float("inf") for value in values):
-                raise ConfigError(f"schedule.{name} must be at least {least}, as in 16 or 4 16 64 8; got {table}")
+                raise ConfigError(f"schedule.{name} must be at least {least}, such as 16 or 4 16 64 8; got {table}")
 
     def resized(self, resolution: int) -> "ScheduleConfig":
-        """The same timetable for images of another size; a run that does not grow still does not."""
+        """Return the same schedule for images of another size; whether the run grows stays the same."""
         start = resolution if self.start_resolution == self.resolution else self.start_resolution
         return replace(self, resolution=resolution, start_resolution=start)
 
     @property
     def grows(self) -> bool:
-        """Whether there is more than one resolution."""
+        """Whether the run has more than one resolution."""
         return self.start_resolution != self.resolution
 
     def for_epochs(self, epochs: float, count: int) -> "ScheduleConfig":
-        """The same timetable of such a length that each of ``count`` images is shown ``epochs`` times."""
+        """Return the schedule with a length such that each of ``count`` images is shown ``epochs`` times."""
         if not 0 < epochs < float("inf"):
             raise ConfigError(f"epochs must be above 0, got {epochs:g}")
         total = epochs * count / 1000
@@ -136,7 +136,7 @@ class ScheduleConfig:
 
     @property
     def first_level(self) -> int:
-        """Level of ``start_resolution``; of images whose sides are powers of two, level 0 has 4 pixels."""
+        """Level of ``start_resolution``; if the sides of images are powers of two, level 0 has 4 pixels."""
         return levels_of(self.start_resolution) - 1
 
     @property
@@ -145,32 +145,32 @@ class ScheduleConfig:
         return levels_of(self.resolution)
 
     def side(self, level: int) -> int:
-        """Shorter side of the images of a level [pixels]."""
+        """Return the shorter side of the images of a level [pixels]."""
         return self.resolution >> (self.levels - 1 - level)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What is trained at one moment of the run."""
+    """State of the schedule at one point of the run."""
 
     level: int
-    """Index of the newest block; 0 is 4 pixels."""
+    """Index of the latest block; 0 is 4 pixels."""
     fading: bool
-    """Whether that block is being faded in."""
+    """Whether the latest block is being faded in."""
     alpha: float
-    """Weight of the newest block, 0 ... 1."""
+    """Weight of the latest block, 0 ... 1."""
     resolution: int
     """Shorter side of the images [pixels]."""
     batch: int
-    """Real images a step, over all devices."""
+    """Real images per step, over all devices."""
     lr: float
     """Learning rate."""
     images_seen: int = 0
-    """Real images shown before."""
+    """Real images shown so far."""
 
     @property
     def key(self) -> tuple[int, bool]:
-        """What the optimizers belong to: they are reset when it changes."""
+        """Key of the stage; the optimizers are reset when it changes."""
         return self.level, self.fading
 
     def __str__(self) -> str:
@@ -188,7 +188,7 @@ class Span:
 
 
 def levels_of(side: int) -> int:
-    """Number of levels of images whose shorter side has ``side`` pixels: it is halved until it would be below 4.
+    """Return the number of levels of images with a shorter side of ``side`` pixels, which is halved down to 4.
 
     >>> [levels_of(side) for side in (1, 4, 8, 28, 1024)]
     [1, 1, 2, 3, 9]
@@ -197,7 +197,7 @@ def levels_of(side: int) -> int:
 
 
 def at_resolution(table: Number | Mapping[int, Number], resolution: int) -> Number:
-    """The value of the highest entry that is not above ``resolution``; below the first entry, that one's.
+    """Return the value of the highest entry that is not above ``resolution``, or of the first entry.
 
     >>> [at_resolution({4: 128, 32: 64, 64: 32}, r) for r in (4, 16, 32, 1024)]
     [128, 128, 64, 32]
@@ -209,7 +209,7 @@ def at_resolution(table: Number | Mapping[int, Number], resolution: int) -> Numb
 
 
 def spans(config: ScheduleConfig) -> list[Span]:
-    """All fades and holds of a run in order, without those that the end of the run cuts off or leaves empty."""
+    """Return all fades and holds of a run in order, without empty ones and those after the end of the run."""
     total, hold, fade = (round(1000 * k) for k in (config.total_kimg, config.hold_kimg, config.fade_kimg))
     result, first = [], 0
     for level in range(config.first_level, config.levels):
@@ -224,7 +224,7 @@ def spans(config: ScheduleConfig) -> list[Span]:
 
 
 def stage_at(config: ScheduleConfig, images_seen: int) -> Stage:
-    """The stage after ``images_seen`` real images; after the run's end, its last one.
+    """Return the stage after ``images_seen`` real images; after the end of the run, its last one.
 
     >>> config = ScheduleConfig(resolution=16, hold_kimg=600, fade_kimg=600)
     >>> [str(stage_at(config, kimg * 1000)) for kimg in (0, 600, 900, 1200, 2100, 12000)]

@@ -1,13 +1,13 @@
-"""Heights and widths of images: how they are typed, and which of them networks can grow to. It needs no torch."""
+"""Heights and widths of images: how they are written, and which of them networks can grow to. It needs no torch."""
 
 from progan.errors import ConfigError
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Height and width [pixels] from ``64`` or ``64x128`` (height first).
+    """Return height and width [pixels] from text such as ``64`` or ``64x128`` (height first).
 
     Raises:
-        ConfigError: if it is no size.
+        ConfigError: if the text is not a size.
 
     >>> parse_size("28"), parse_size("64x96")
     ((28, 28), (64, 96))
@@ -22,7 +22,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def growable(height: int, width: int) -> bool:
-    """Whether networks can grow to a size: the shorter side a power of two from 4 on, the longer a multiple of it.
+    """Return whether networks can grow to a size: a power of two of at least 4, and a multiple of it.
 
     >>> growable(4, 4), growable(64, 192), growable(28, 28), growable(64, 96)
     (True, True, False, False)
@@ -32,7 +32,7 @@ def growable(height: int, width: int) -> bool:
 
 
 def check_growable(height: int, width: int) -> tuple[int, int]:
-    """The same size, if networks can grow to it (see ``growable``).
+    """Return the same size if networks can grow to it (see ``growable``).
 
     Raises:
         ConfigError: if they cannot.

@@ -1,4 +1,4 @@
-"""Weights of published networks: read without running anything that their file contains, checked, hashed and folded."""
+"""Weights of published networks: read without running code from their file, checked, hashed and folded."""
 
 import collections
 import hashlib
@@ -16,28 +16,31 @@ from progan.download import check, fetch, file_sha256
 from progan.errors import DataError
 from progan.files import cache_path
 
-UNPUBLISHED = "the weights are none of the published files"
+UNPUBLISHED = "the weights are not a published file"
 NORM = ("weight", "bias", "running_mean", "running_var")
 """Tensors of a batch norm in a state dict."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A file of weights as its publisher offers it."""
+    """Published file of weights."""
 
     file: str
+    """Name of the file."""
     url: str
+    """Address of the file."""
     sha256: str
+    """SHA-256 of the file, in hex."""
 
 
 def locate(published: Sequence[Published], weights: Path | None = None) -> tuple[Path, bool]:
-    """The file of weights to use, and whether it is one of the ``published`` ones, byte for byte.
+    """Return the file of weights to use, and whether it is identical to one of the ``published`` files.
 
-    Without ``weights``: whichever of them is in the cache folder, else the first, which is downloaded.
+    Without ``weights``, this is a published file in the cache folder, or else the first one, which is downloaded.
 
     Raises:
-        DataError: if there is no such file or none can be had, or if it has the name of a published one, but not its
-            SHA-256.
+        DataError: if the file does not exist or cannot be downloaded, or if it has the name of a published file but not
+            its SHA-256.
     """
     if weights is None:
         there = [file for file in published if cache_path(f"weights/{file.file}").exists()]
@@ -47,7 +50,7 @@ def locate(published: Sequence[Published], weights: Path | None = None) -> tuple
         raise DataError(
             f"{weights}: no such file\n"
             f"  wanted: weights, for example {published[0].url}\n"
-            f"  fix:    give its path, or leave the setting out to have it downloaded"
+            f"  fix:    set the path of the file, or omit the setting to download it"
         )
     for file in published:
         if weights.name == file.file:
@@ -56,7 +59,7 @@ def locate(published: Sequence[Published], weights: Path | None = None) -> tuple
 
 
 def weight_hash(state: Mapping[str, Tensor]) -> str:
-    """First 16 hex digits of the SHA-256 over names, shapes and float32 values, sorted by name.
+    """Return the first 16 hex digits of the SHA-256 over names, shapes and float32 values, sorted by name.
 
     >>> weight_hash({"b": torch.ones(2), "a": torch.zeros(1)}) == weight_hash({"a": torch.zeros(1), "b": torch.ones(2)})
     True
@@ -69,10 +72,10 @@ def weight_hash(state: Mapping[str, Tensor]) -> str:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """All tensors of a state dict or of a TorchScript file by name, on the CPU; code in the file is never run.
+    """Read all tensors of a state dict or of a TorchScript file by name, on the CPU; code in the file is never run.
 
     Raises:
-        DataError: if the file is something else, or holds more than tensors.
+        DataError: if the file is something else, or contains more than tensors.
     """
     try:
         if _is_torchscript(path):
@@ -81,19 +84,19 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # a broken or hostile file raises almost anything
         reason = str(error).splitlines()[0] if str(error) else "broken"
         raise DataError(
-            f"{path}: no weights that can be read ({type(error).__name__}: {reason})\n"
+            f"{path}: cannot read weights ({type(error).__name__}: {reason})\n"
             f"  wanted: a state dict or a TorchScript file\n  fix:    download it again"
         ) from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise DataError(f"{path}: holds a {type(state).__name__}, wanted a state dict: tensors by name")
+        raise DataError(f"{path}: contains a {type(state).__name__}, expected a state dict: tensors by name")
     return dict(state)
 
 
 def fitted(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], path: Path) -> dict[str, Tensor]:
-    """The tensors named in ``shapes`` as float32, in that order; batch counters are left out.
+    """Return the tensors named in ``shapes`` as float32, in that order; batch counters are omitted.
 
     Raises:
-        DataError: if one is missing, is too much, has another shape or is not finite.
+        DataError: if a tensor is missing, unknown, not finite or of another shape.
     """
     found = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
     wrong = [f"{name}: missing" for name in shapes if name not in found]
@@ -105,19 +108,19 @@ def fitted(state: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], p
             wrong.append(f"{name}: not finite")
     if wrong:
         raise DataError(
-            f"{path}: these are not the weights of this network, {len(wrong)} tensors do not fit\n"
-            f"  found: {'; '.join(wrong[:3])}\n  fix:   give another file, or none to use the published one"
+            f"{path}: these are not the weights of this network, {len(wrong)} tensors do not match\n"
+            f"  found: {'; '.join(wrong[:3])}\n  fix:   use another file, or omit the setting to use the published one"
         )
     return {name: found[name].float() for name in shapes}
 
 
 def folded(weight: Tensor, norm: Mapping[str, Tensor], eps: float) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the convolution that equals a convolution without bias and its batch norm after training.
+    """Fold a trained batch norm into the convolution before it, which has no bias; return weight and bias.
 
     Args:
-        weight: of the convolution.
-        norm: the tensors of the batch norm named in NORM.
-        eps: that of the batch norm.
+        weight: weight of the convolution.
+        norm: tensors of the batch norm, as named in NORM.
+        eps: epsilon of the batch norm.
     """
     scale = norm["weight"].double() / (norm["running_var"].double() + eps).sqrt()
     bias = norm["bias"].double() - norm["running_mean"].double() * scale
@@ -133,7 +136,7 @@ _LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorli
 
 
 class _Record:
-    """Stands for an object of any class of the file: it has its attributes and does nothing."""
+    """Placeholder for an object of any class in the file, with its attributes but without code."""
 
 
 def _tensor(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *rest: Any) -> Tensor:
@@ -145,7 +148,7 @@ def _same(value: Any, *rest: Any) -> Any:
 
 
 class _ScriptUnpickler(pickle.Unpickler):
-    """Knows tensors, plain lists and records; refuses everything else."""
+    """Unpickler of tensors, plain lists and records; refuses everything else."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(archive.open(f"{root}/data.pkl"))

@@ -1,13 +1,13 @@
 """3x3 convolutions with a quarter of the multiplications, as matrix products between linear transforms.
 
-On the CPU the library's direct convolution already runs at the speed of its matrix product, so only fewer
-multiplications can be faster. The filters here need few of them for each output pixel and pair of maps, instead of 9:
+On the CPU, the library's direct convolution already runs at the speed of its matrix product, so only fewer
+multiplications can be faster. These filters need the following number per output pixel and pair of maps, instead of 9:
 
 - ``CONV``: 2.25, by Winograd's minimal filtering F(4x4, 3x3). The usual loss of accuracy of large tiles is avoided by
   interpolating at 0, +-1/sqrt(2), +-sqrt(2) and infinity, so that the error against float64 is about that of a direct
   float32 convolution (tests/test_winograd.py).
 - ``SMALL``: 4, by F(2x2, 3x3); for images of 4 pixels, where transforming the weights is most of the work.
-- ``UPSCALE``: 2.25, after nearest-neighbour upscaling by two. Of a row w0 w1 w2 with sum s, the two output pixels
+- ``UPSCALE``: 2.25, after nearest-neighbor upscaling by two. For a row w0 w1 w2 with sum s, the two output pixels
   at x_i are s x_i - w0 (x_i - x_(i-1)) and s x_i + w2 (x_(i+1) - x_i): three products for two pixels.
 
 Every step is a linear map whose derivative is its adjoint, so derivatives of any order are exact and equally fast.
@@ -29,32 +29,32 @@ _FEWEST = 32 * 64  # maps of the input times maps of the output, below which the
 
 @dataclass(frozen=True, eq=False)
 class Filter:
-    """A way to compute a 3x3 convolution tile by tile: transform windows and weights, multiply, transform back."""
+    """Algorithm for a 3x3 convolution by tiles: transform windows and weights, multiply, transform back."""
 
     tile: int
     """Side of the output tiles [pixels]."""
     stride: int
-    """Distance of the input windows [pixels]."""
+    """Distance between input windows [pixels]."""
     output: Tensor
-    """Transform of one dimension, [tile, window]."""
+    """Transform of the products along one dimension, [tile, window]."""
     weight: Tensor
-    """Transform of both dimensions, [window^2, 9]."""
+    """Transform of the weights along both dimensions, [window^2, 9]."""
     input: Tensor
-    """Transform of one dimension, [window, window]."""
+    """Transform of the input along one dimension, [window, window]."""
 
     @property
     def window(self) -> int:
-        """Side of the input windows, and of the grid of products."""
+        """Side of the input windows and of the grid of products."""
         return self.stride + 2
 
     @property
     def products(self) -> int:
-        """Number of products for each tile and pair of maps."""
+        """Number of products per tile and pair of maps."""
         return self.window**2
 
 
 def _tensors(output: np.ndarray, weight: np.ndarray, into: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-    """Transforms as a Filter has them, from one-dimensional ones."""
+    """Convert one-dimensional transforms to those of a ``Filter``."""
 
     def tensor(matrix: np.ndarray) -> Tensor:
         return torch.from_numpy(matrix.astype(np.float32))
@@ -63,7 +63,7 @@ def _tensors(output: np.ndarray, weight: np.ndarray, into: np.ndarray) -> tuple[
 
 
 def _cook_toom(tile: int, points: list[float]) -> tuple[Tensor, Tensor, Tensor]:
-    """Multiply polynomials by their values at some points and at infinity, and interpolate."""
+    """Transforms that multiply polynomials by their values at some points and at infinity, and interpolate."""
     at, window = np.array(points), tile + 2
     output, weight, into = np.zeros((tile, window)), np.zeros((window, 3)), np.zeros((window, window))
     for i, point in enumerate(at):
@@ -90,7 +90,7 @@ UPSCALE = Filter(
 
 
 def choose(x: Tensor, weight: Tensor, *, upscale: bool = False) -> Filter | None:
-    """The fastest filter for a 3x3 convolution of ``x``; None where the library's convolution is better."""
+    """Return the fastest filter for a 3x3 convolution of ``x``, or None if the library's convolution is faster."""
     half = torch.is_autocast_enabled("cpu")
     if x.device.type != "cpu" or x.dtype != torch.float32 or half or weight.shape[2:] != (3, 3):
         return None
@@ -102,17 +102,17 @@ def choose(x: Tensor, weight: Tensor, *, upscale: bool = False) -> Filter | None
 
 
 def transform_weight(weight: Tensor, scale: float = 1.0, how: Filter = CONV) -> Tensor:
-    """``scale`` times weights [O, C, 3, 3] as matrices [products, C, O], which several calls of ``convolve`` share."""
+    """Transform ``scale`` times weights [O, C, 3, 3] to matrices [products, C, O] for any calls of ``convolve``."""
     out, into = weight.shape[:2]
     taps = weight.permute(0, 2, 3, 1).reshape(out, 9, into)  # no copy, if the weight is in channels_last format
     return torch.matmul(how.weight * scale, taps).permute(1, 2, 0)
 
 
 def convolve(x: Tensor, transformed: Tensor, bias: Tensor | None, how: Filter = CONV) -> Tensor:
-    """Cross-correlation with zero padding 1, plus ``bias`` [O] if there is one.
+    """Return the cross-correlation with zero padding 1, plus ``bias`` [O] if it is given.
 
     Args:
-        x: [N, C, H, W], H and W multiples of the filter's stride. Fastest in channels_last memory format.
+        x: input [N, C, H, W], H and W multiples of the filter's stride; fastest in channels_last memory format.
         transformed: weights after ``transform_weight``.
 
     Shape: -> [N, O, H, W], or [N, O, 2H, 2W] for UPSCALE, in channels_last memory format.
@@ -128,7 +128,7 @@ def convolve(x: Tensor, transformed: Tensor, bias: Tensor | None, how: Filter = 
 
 
 class _Linear(torch.autograd.Function):
-    """A linear map, given with its adjoint: the derivative of each is the other."""
+    """Linear map, given with its adjoint: the derivative of each is the other."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, map_: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
@@ -145,17 +145,17 @@ def _linear(x: Tensor, map_: Callable[[Tensor], Tensor], adjoint: Callable[[Tens
 
 
 def _twice(matrix: Tensor, x: Tensor) -> Tensor:
-    """A matrix [a, b] applied along both dimensions of squares: [b^2, ...] -> [a^2, K]."""
+    """Apply a matrix [a, b] along both dimensions of squares: [b^2, ...] -> [a^2, K]."""
     a, b = matrix.shape
     return torch.matmul(matrix, (matrix @ x.reshape(b, -1)).view(a, b, -1)).view(a * a, -1)
 
 
 Grid = tuple[int, int, int]
-"""Samples, and rows and columns of tiles."""
+"""Number of samples, and of rows and columns of tiles."""
 
 
 def _to_tiles(x: Tensor, how: Filter) -> Tensor:
-    """Transformed windows, one row for each output tile: [N, C, H, W] -> [products, L, C]."""
+    """Transform windows, one row per output tile: [N, C, H, W] -> [products, L, C]."""
     padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))  # [N, H + 2, W + 2, C]
     grid = x.shape[0], x.shape[2] // how.stride, x.shape[3] // how.stride
     windows = _windows(padded, grid, how.stride, (0, how.window), (0, how.window))
@@ -163,7 +163,7 @@ def _to_tiles(x: Tensor, how: Filter) -> Tensor:
 
 
 def _from_tiles(tiles: Tensor, grid: Grid, how: Filter) -> Tensor:
-    """The adjoint of ``_to_tiles``: overlapping windows are added up."""
+    """Adjoint of ``_to_tiles``: add up overlapping windows."""
     n, rows, columns = grid
     values = _twice(how.input.t(), tiles).view(how.window, how.window, *grid, tiles.shape[2])
     step = how.stride
@@ -187,14 +187,14 @@ def _windows(padded: Tensor, grid: Grid, step: int, down: tuple[int, int], right
 
 
 def _to_image(products: Tensor, grid: Grid, how: Filter) -> Tensor:
-    """Output pixels of the products: [products, L, O] -> [N, H, W, O]."""
+    """Transform products to output pixels: [products, L, O] -> [N, H, W, O]."""
     n, rows, columns = grid
     tiles = _twice(how.output, products).view(how.tile, how.tile, *grid, products.shape[2])
     return tiles.permute(2, 3, 0, 4, 1, 5).reshape(n, rows * how.tile, columns * how.tile, -1)
 
 
 def _from_image(image: Tensor, grid: Grid, how: Filter) -> Tensor:
-    """The adjoint of ``_to_image``."""
+    """Adjoint of ``_to_image``."""
     n, rows, columns = grid
     tiles = image.reshape(n, rows, how.tile, columns, how.tile, -1).permute(2, 4, 0, 1, 3, 5)
     return _twice(how.output.t(), tiles).view(how.products, -1, image.shape[3])

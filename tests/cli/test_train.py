@@ -192,8 +192,8 @@ def test_what_the_parser_refuses(args: list[str], words: list[str], store: Store
         (["--micro-batch", "0"], "micro_batch must be at least 1, got 0"),
         (
             ["--resolution", "24"],
-            "schedule.resolution must be a power of two, at least 4, where networks grow; got 24; for any size: "
-            "--schedule.resolution 24 --schedule.start-resolution 24",
+            "schedule.resolution must be a power of two, at least 4, if networks grow; got 24; "
+            "to train without growing, use --schedule.resolution 24 --schedule.start-resolution 24",
         ),
         (["--resolution", "big"], "resolution must look like 64 or 64x128 (height x width), got 'big'"),
         (["--schedule.resolution", "24"], "schedule.resolution must "),
@@ -219,7 +219,7 @@ def test_settings_that_cannot_be_used(args: list[str], line: str, store: Store, 
 def test_labels_are_needed_for_a_conditional_gan(images: Path, tmp_path: Path) -> None:
     flat = prepare(images, tmp_path / "flat", PrepareOptions(resolution="16", labels="none"), workers=0)
     line = one_line("demo", flat.path, "--out", tmp_path / "runs", "--gan.conditional", *TINY)
-    assert line == "gan.conditional needs labels of at least 2 classes, the data has 0"
+    assert line == "gan.conditional requires labels of at least 2 classes, but the data has 0"
 
 
 def test_data_that_cannot_be_used(images: Path, store: Store, tmp_path: Path) -> None:

@@ -410,7 +410,7 @@ def test_labels_change_images_and_are_needed() -> None:
     z = torch.from_numpy(case.arrays["latent"]).float()
     one, other = (case.gan.generator(z, 1, None, torch.full((4,), k)) for k in (0, 1))
     assert (one - other).abs().max() > 1e-3
-    with pytest.raises(ValueError, match=r"a generator of 3 classes needs labels \[N\]"):
+    with pytest.raises(ValueError, match=r"a generator of 3 classes requires labels \[N\]"):
         case.gan.generator(z, 1)
 
 
@@ -456,7 +456,7 @@ def test_terms_without_weight_are_left_out(weight: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"simultaneous": True, "n_critic": 2}, "gan.simultaneous needs gan.n_critic 1, got 2"),
+        ({"simultaneous": True, "n_critic": 2}, "gan.simultaneous requires gan.n_critic 1, got 2"),
         ({"fmap_base": 0}, "gan.fmap_base must be at least 1, got 0"),
         ({"fmap_max": 0}, "gan.fmap_max must be at least 1, got 0"),
         ({"n_critic": 0}, "gan.n_critic must be at least 1, got 0"),
@@ -470,7 +470,7 @@ def test_settings_that_make_no_gan_are_named(options: dict, message: str) -> Non
 
 @pytest.mark.parametrize("classes", [0, 1])
 def test_conditional_gan_needs_classes(classes: int) -> None:
-    with pytest.raises(ConfigError, match=f"needs labels of at least 2 classes, the data has {classes}"):
+    with pytest.raises(ConfigError, match=f"requires labels of at least 2 classes, but the data has {classes}"):
         ProGANConfig(conditional=True).make(ImageSpec(3, 8, 8, classes))
 
 

@@ -177,7 +177,7 @@ def test_the_network_of_torchvision_is_refused(tmp_path: Path, state: dict[str, 
     del other["fc.bias"]
     torch.save(other, tmp_path / "inception_v3.pth")
     with pytest.raises(
-        DataError, match=r"(?s)3 tensors do not fit.*fc.bias: missing; AuxLogits.*unknown.*\[1000, 2048\]"
+        DataError, match=r"(?s)3 tensors do not match.*fc.bias: missing; AuxLogits.*unknown.*\[1000, 2048\]"
     ):
         load(tmp_path / "inception_v3.pth")
 

@@ -1,4 +1,4 @@
-"""One file for each paper's GAN; base.py is the contract between them and the training loop."""
+"""GANs, one file for each paper; base.py is the contract between them and the training loop."""
 
 from progan.gans.mnist_1k import MNIST1KConfig
 from progan.gans.progressive import ProGANConfig

@@ -13,21 +13,21 @@ from progan.schedule import Stage, levels_of
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """What networks must know of the data."""
+    """Shape and labels of the images of a data set."""
 
     channels: int
     height: int
     width: int
     classes: int = 0
-    """Number of classes, for labels int64 [N]; 0: there are none."""
+    """Number of classes, for labels int64 [N]; 0 without classes."""
     attributes: int = 0
-    """Numbers that describe each image, for labels float32 [N, attributes]; 0: there are none."""
+    """Number of attributes of each image, for labels float32 [N, attributes]; 0 without attributes."""
     others: tuple["ImageSpec", ...] = ()
-    """The same of further sources, for GANs that take several."""
+    """Specifications of further data sets, for GANs with several sources."""
 
     @property
     def every(self) -> tuple["ImageSpec", ...]:
-        """That of each source, this one first."""
+        """Specification of each source, starting with this one."""
         return self, *self.others
 
     @property
@@ -42,41 +42,41 @@ class ImageSpec:
 
     @property
     def levels(self) -> int:
-        """Number of levels: as often as the shorter side can be halved before it is below 4, and one more."""
+        """Number of levels: one more than the shorter side can be halved without falling below 4."""
         return levels_of(self.shorter)
 
     def size(self, level: int) -> tuple[int, int]:
-        """Height and width at a level [pixels]; each level has twice the size of the one below it."""
+        """Return height and width at a level [pixels]; each level has twice the size of the one below it."""
         missing = self.levels - 1 - level
         return self.height >> missing, self.width >> missing
 
     def check_doubling(self) -> None:
-        """Raise ConfigError if networks that double level 0 again and again would not end at the full size."""
+        """Raise ConfigError unless repeated doubling of level 0 gives the full size."""
         factor = 1 << (self.levels - 1)
         if self.height % factor or self.width % factor:
             fits = f"{self.height // factor * factor}x{self.width // factor * factor}"
             raise ConfigError(
                 f"these networks double images {self.levels - 1} times, so both sides must be multiples of {factor}; "
-                f"the data has {self.height}x{self.width}; try 'progan prepare SOURCE STORE --resolution {fits}'"
+                f"the data has {self.height}x{self.width}; use 'progan prepare SOURCE STORE --resolution {fits}'"
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, those of version 0.1.0 where they say all."""
+        """Return plain values for JSON; only those of version 0.1.0 if they suffice."""
         new = {"attributes": self.attributes, "others": [other.to_dict() for other in self.others]}
         old = {name: getattr(self, name) for name in ("channels", "height", "width", "classes")}
         return old | {name: value for name, value in new.items() if value}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """The one that ``to_dict`` made these values of."""
+        """Return the specification from the values of ``to_dict``."""
         return cls(**{**values, "others": tuple(cls.of(other) for other in values.get("others", ()))})
 
 
 class Draw(Protocol):
-    """Random numbers, each row a function of the run's seed, the stream and the position of the sample."""
+    """Random numbers; each row is a function of the run's seed, the stream and the position of the sample."""
 
     def __call__(self, stream: str, *shape: int) -> Tensor:
-        """Numbers [N, *shape] of a stream; the same again for the same stream."""
+        """Return numbers [N, *shape] of a stream, always the same for the same stream."""
         ...
 
 
@@ -86,47 +86,48 @@ def _alone(samples: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The samples of one forward pass; what a phase does not ask for is never loaded or drawn."""
+    """Samples of one forward pass. What a phase does not use is never loaded or drawn."""
 
     level: int
-    """Index of the newest block."""
+    """Index of the latest block."""
     alpha: Tensor | None
-    """Weight of the newest block, a scalar tensor; None when nothing fades."""
+    """Weight of the latest block, a scalar tensor; None outside of a fade."""
     positions: Tensor
-    """Number of each sample since the start of training, int64 [N] on the CPU; no two ranks have the same."""
+    """Position of each sample since the start of training, int64 [N] on the CPU, different on all ranks."""
     load: Callable[[int], Tensor]
-    """Gives the real images of a source, float32 [N, C, H, W] in [-1, 1]."""
+    """Function that loads the real images of a source, float32 [N, C, H, W] in [-1, 1]."""
     load_labels: Callable[[int], Tensor | None]
-    """Gives their labels, without loading the images."""
+    """Function that loads the labels of a source without its images."""
     normal: Draw
-    """Draws from N(0, 1)."""
+    """Function that draws from N(0, 1)."""
     uniform: Draw
-    """Draws from [0, 1)."""
+    """Function that draws from [0, 1)."""
     step_uniform: Draw
-    """Draws from [0, 1) without a first dimension: one for the whole step, equal on all ranks and in all passes."""
+    """Function that draws from [0, 1) once for the whole step, without a first dimension: equal on all ranks and in
+    all passes."""
     gather: Callable[[Tensor], Tensor] = _alone
-    """Takes samples [N, ...] of this pass to those of the same pass of all ranks, in the order of positions; it carries
-    no gradient."""
+    """Function that collects samples [N, ...] of the same pass from all ranks, in the order of positions and without
+    gradient."""
 
     @cached_property
     def _loaded(self) -> dict[int, Tensor]:
         return {}
 
     def real(self, source: int = 0) -> Tensor:
-        """Real images of a source, float32 [N, C, H, W] in [-1, 1], read once."""
+        """Return the real images of a source, float32 [N, C, H, W] in [-1, 1]; they are read once."""
         if source not in self._loaded:
             self._loaded[source] = self.load(source)
         return self._loaded[source]
 
     def labels_of(self, source: int = 0) -> Tensor:
-        """Labels of a source's images: classes int64 [N], or attributes float32 [N, K].
+        """Return the labels of a source's images: classes int64 [N], or attributes float32 [N, K].
 
         Raises:
-            ValueError: if the data has none.
+            ValueError: if the data has no labels.
         """
         labels = self.load_labels(source)
         if labels is None:
-            raise ValueError("labels are asked for, but the data has none")
+            raise ValueError("the GAN uses labels, but the data has none")
         return labels
 
     @property
@@ -141,47 +142,50 @@ class Batch:
 
 
 Terms = dict[str, Tensor]
-"""Named terms of a loss, each [N]; the loss is the sum of their means."""
+"""Terms of a loss by name, each [N]. The loss is the sum of their means."""
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One kind of step: which networks it trains, and on what."""
+    """One kind of training step: which networks it trains, and on what."""
 
     name: str
     trains: tuple[str, ...]
-    """Names of networks; all others are frozen meanwhile."""
+    """Names of the networks that are trained; all others are frozen meanwhile."""
     loss: Callable[[Batch], Terms]
+    """Function that computes the terms of the loss."""
     _: KW_ONLY
     repeats: int = 1
-    """Steps in each iteration."""
+    """Number of steps per iteration."""
     batch: int = 1
-    """Samples of a step, in batches of the schedule."""
+    """Number of samples per step, as a multiple of the schedule's batch."""
     lr: float = 1.0
-    """Learning rate, as a share of the schedule's."""
+    """Learning rate, relative to the schedule's."""
     shows_images: bool = True
-    """Whether its steps show real images that no other phase shows. They move the clock, by the images of one source.
-    A phase that shows none gets the first ones of the iteration if it asks for images and its batch is 1."""
+    """Whether the steps show real images that no other phase shows. These advance the clock, by the images of one
+    source. A phase that shows none gets the first images of the iteration if it uses images and its batch is 1."""
     moves_average: bool = False
-    """Whether the moving average of the sampler moves right behind this phase; at the iteration's end if no phase
-    says so."""
+    """Whether to update the moving average of the sampler right after this phase. It is updated at the end of the
+    iteration if no phase does so."""
     before_step: Callable[[], None] | None = None
-    """Called before the forward passes of every step."""
+    """Function called before the forward passes of every step."""
     after_step: Callable[[], None] | None = None
-    """Called after every step. The float buffers of the trained networks are averaged over all ranks before that."""
+    """Function called after every step, when the float buffers of the trained networks are averaged over all ranks."""
 
 
 @dataclass(frozen=True)
 class Ramp:
-    """A number that changes in a straight line while images are shown, and then stays."""
+    """A number that changes linearly with the images shown, and then stays constant."""
 
     first: float
+    """Value at the start of the run."""
     last: float
+    """Final value."""
     kimg: float
-    """Thousands of real images until it is ``last``."""
+    """Thousands of real images until the final value is reached."""
 
     def at(self, images_seen: int) -> float:
-        """The number after so many real images.
+        """Return the value after ``images_seen`` real images.
 
         >>> [Ramp(0.5, 0.7, kimg=10).at(images) for images in (0, 5_000, 20_000)]
         [0.5, 0.6, 0.7]
@@ -192,41 +196,43 @@ class Ramp:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """How a network is stepped; None: as the settings of the run say."""
+    """Optimizer of a network. None means the value in the settings of the run."""
 
     kind: Literal["adam", "rmsprop", "sgd"] = "adam"
+    """Algorithm."""
     lr: float = 1.0
-    """Learning rate, as a share of the schedule's."""
+    """Learning rate, relative to the schedule's."""
     beta1: float | Ramp | None = None
-    """Adam's decay of the gradients' mean, or the momentum of SGD."""
+    """Decay rate of Adam's first moment, or momentum of SGD."""
     beta2: float | None = None
-    """Decay of the squared gradients' mean of Adam and RMSprop."""
+    """Decay rate of the second moment of Adam and RMSprop."""
     eps: float | None = None
-    """What is added to the root of that mean."""
+    """Epsilon, added to the square root of the second moment."""
     weight_decay: float = 0.0
-    """Times the weights, added to the gradients (L2)."""
+    """Weight decay (L2 penalty), added to the gradients."""
 
     def __post_init__(self) -> None:
         if self.kind not in ("adam", "rmsprop", "sgd"):
-            raise ValueError(f"an optimizer is adam, rmsprop or sgd, not {self.kind!r}")
+            raise ValueError(f"an optimizer must be adam, rmsprop or sgd, not {self.kind!r}")
         if self.kind == "rmsprop" and self.beta1 is not None:
-            raise ValueError("RMSprop has no momentum here; leave beta1 out")
+            raise ValueError("RMSprop has no momentum; omit beta1")
 
 
 @dataclass(frozen=True)
 class Latent:
-    """The prior of latents."""
+    """Prior distribution of latents."""
 
     size: int
-    """Components."""
+    """Number of components."""
     kind: Literal["sphere", "normal", "uniform"] = "normal"
-    """'sphere' is drawn as 'normal', and only the direction matters."""
+    """Distribution; 'sphere' is drawn like 'normal', but only the direction matters."""
     center: float = 0.0
+    """Mean of each component."""
     scale: float = 1.0
-    """Standard deviation of a normal prior, half the width of a uniform one."""
+    """Standard deviation of a normal prior, or half the width of a uniform one."""
 
     def draw(self, normal: Draw, uniform: Draw, stream: str = "latent") -> Tensor:
-        """Latents [N, size] made of a stream of draws."""
+        """Return latents [N, size] from a stream of draws."""
         if self.kind == "uniform":
             return self.center + self.scale * (2 * uniform(stream, self.size) - 1)
         z = normal(stream, self.size)
@@ -234,38 +240,38 @@ class Latent:
 
 
 class Sampler(Protocol):
-    """What is averaged, kept in snapshots and shown: a module that shares its parts with the trained networks.
+    """Module that is averaged, saved in snapshots and shown; it shares its parts with the trained networks.
 
-    Where it has an encoder, it has a method ``encode(images, level) -> codes [N, F]``. One that grows has the attribute
-    ``first_level``, the smallest level whose images it makes. A module in it names, as ``copied_buffers``, those of its
-    float buffers that the average copies in place of averaging.
+    A sampler with an encoder has a method ``encode(images, level) -> codes [N, F]``. One that grows has the attribute
+    ``first_level``, the smallest level of images that it generates. A module in it lists, as ``copied_buffers``, those
+    of its float buffers that the moving average copies instead of averaging.
     """
 
     latent: Latent | None
-    """The prior of what its images are made of; None: they are made of other images."""
+    """Prior of the latents; None if images are generated from other images."""
 
     def __call__(self, x: Tensor, level: int, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
-        """Images [N, C, H, W] in about [-1, 1] of latents [N, Z] or of images.
+        """Generate images [N, C, H, W] in about [-1, 1] from latents [N, Z] or from images.
 
-        One of images that can do more than one thing names them as ``directions``, a tuple of strings, and takes one
-        of these as the keyword ``direction``; the first is meant where none is given.
+        A sampler that translates images in several ways lists these as ``directions``, a tuple of strings, and accepts
+        one of them as the keyword ``direction``, by default the first.
         """
         ...
 
 
 class GAN:
-    """Networks and the phases that train them; the base class of every GAN.
+    """Networks and the phases that train them; base class of every GAN.
 
     Args:
-        networks: what is trained, by name.
-        sampler: see Sampler; its parameters are those of networks. By default the network called "generator".
-        memory: buffers of what else has to resume: pools of images, counters, probabilities. They must be equal on all
-            ranks, and are never averaged.
-        optimizers: how networks are stepped, by "network", or "phase/network" where one has an optimizer of its own in
-            one phase. What is not named has Adam with the settings of the run.
+        networks: networks to train, by name.
+        sampler: see ``Sampler``; its parameters belong to the networks. By default the network "generator".
+        memory: buffers of further state to resume, such as pools of images, counters and probabilities. They must be
+            equal on all ranks and are never averaged.
+        optimizers: optimizers by "network", or by "phase/network" if a network has a separate optimizer in a phase. All
+            others are Adam with the settings of the run.
 
     Raises:
-        ValueError: if the sampler has parameters that are not trained, or an optimizer is of no network.
+        ValueError: if the sampler has parameters that are not trained, or an optimizer belongs to no network.
     """
 
     def __init__(
@@ -278,7 +284,7 @@ class GAN:
     ) -> None:
         unknown = [key for key in optimizers or {} if key.rpartition("/")[2] not in networks]
         if unknown:
-            raise ValueError(f"optimizers {unknown} are of no network; there are {', '.join(networks)}")
+            raise ValueError(f"optimizers {unknown} belong to no network; the networks are {', '.join(networks)}")
         self.networks = nn.ModuleDict(networks)
         self.sampler = networks["generator"] if sampler is None else sampler
         self.memory = nn.Module() if memory is None else memory
@@ -289,12 +295,12 @@ class GAN:
 
     @cached_property
     def _trainable(self) -> tuple[list[nn.Parameter], dict[str, list[nn.Parameter]]]:
-        """All parameters, and those of each network that may be trained: some can be frozen for good."""
+        """All parameters, and the trainable ones of each network; some may be frozen for good."""
         trained = {n: [p for p in net.parameters() if p.requires_grad] for n, net in self.networks.items()}
         return list(self.networks.parameters()), trained
 
     def freeze_all_but(self, names: Sequence[str]) -> None:
-        """Let only these networks be trained; networks may share parameters."""
+        """Freeze all parameters except those of the named networks; networks may share parameters."""
         every, trainable = self._trainable
         for p in every:
             p.requires_grad_(False)
@@ -302,66 +308,69 @@ class GAN:
             p.requires_grad_(True)
 
     def phases(self, stage: Stage) -> list[Phase]:
-        """The steps of one iteration of a stage, in order; a function of its ``images_seen`` and ``batch``."""
+        """Return the steps of one iteration of a stage, in order; a function of its ``images_seen`` and ``batch``."""
         raise NotImplementedError
 
     def samples(self, sampler: nn.Module, batch: Batch) -> Tensor:
-        """Images [n, C, H, W] in about [-1, 1] that show what ``sampler``, the average, has learned."""
+        """Return images [n, C, H, W] in about [-1, 1] that show what ``sampler``, the moving average, has learned.
+
+        Each image is a function of its position in the batch's ``positions``, so that they may be made in pieces.
+        """
         raise NotImplementedError
 
     def look(self, batches: Iterator[Batch]) -> None:
-        """Set weights and memory by real images, once, before the first step.
+        """Initialize weights and memory from real images, once, before the first step.
 
-        ``batches`` gives every image of the first source once, and is not read further than asked for. Every rank gets
-        all of them, and takes over what the first one made.
+        ``batches`` yields every image of the first source once and is read lazily. Every rank gets all of them, and
+        takes over the result of the first rank.
         """
 
 
 WHOLE_BATCH = 1 << 30
-"""The group of networks that compare all samples of a batch."""
+"""Value of ``group`` for networks that compare all samples of a batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GANConfig:
-    """Settings of a GAN; the base class of frozen dataclasses with a field for each setting."""
+    """Settings of a GAN; base class of frozen dataclasses with a field for each setting."""
 
     sources: ClassVar[int] = 1
-    """Number of data sets that it takes."""
+    """Number of data sets that the GAN requires."""
     group_setting: ClassVar[str | None] = None
-    """Name of the setting behind ``group``, for messages."""
+    """Name of the setting that determines ``group``, for messages."""
 
     @property
     def group(self) -> int:
-        """Samples that one pass must see together, every M-th of N = M * group; 1: any, WHOLE_BATCH: all of them."""
+        """Number of samples that one pass must see together, every M-th of N = M * group; WHOLE_BATCH: all."""
         return 1
 
     @property
     def whole_share(self) -> bool:
-        """Whether a rank must see its share of a batch in one pass, as batch norm of the whole batch wants it."""
+        """Whether a rank must see its share of a batch in one pass, as batch norm of the whole batch requires."""
         return False
 
     @property
     def batches_shown(self) -> int:
-        """Batches of real images that an iteration shows."""
+        """Number of batches of real images per iteration."""
         return 1
 
     @property
     def takes_labels(self) -> bool:
-        """Whether the sampler wants labels beside latents or images."""
+        """Whether the sampler takes labels in addition to latents or images."""
         return False
 
     def narrower(self, share: float) -> Self:
-        """The same with about ``share`` of the feature maps, where the settings allow it."""
+        """Return a copy with about ``share`` of the feature maps, if the settings allow it."""
         return self
 
     def sizes(self) -> dict[str, int]:
-        """What ``narrower`` changes, as texts with a place for the number, like 'at most {} feature maps'."""
+        """Return the sizes that ``narrower`` changes, by texts such as 'at most {} feature maps'."""
         return {}
 
     def make(self, spec: ImageSpec) -> GAN:
-        """Its networks for images of a data set, with fresh weights."""
+        """Return the GAN for images of a data set, with initial weights."""
         raise NotImplementedError
 
     def make_sampler(self, spec: ImageSpec) -> nn.Module:
-        """What snapshots hold, alone."""
+        """Return the sampler alone, as snapshots contain it."""
         raise NotImplementedError

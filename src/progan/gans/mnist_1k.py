@@ -1,7 +1,7 @@
-"""The discrete mode test (ProGAN appendix E, after Metz et al. 2017): small networks, and a D that is smaller still.
+"""Discrete mode test (ProGAN appendix E, after Metz et al. 2017): small networks, and an even smaller discriminator.
 
-One convolution at each resolution. The paper crippled D on purpose ("K/2" of about 2000 parameters, "K/4" of about
-500), so that how many of 1000 kinds of images G covers tells ways of training apart.
+There is one convolution per resolution. The paper limits D on purpose ("K/2" with about 2000 parameters, "K/4" with
+about 500), so that the number of modes that G covers, out of 1000, separates training methods.
 """
 
 import itertools
@@ -29,26 +29,26 @@ LEAK_G, LEAK_D = 0.3, 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class MNIST1KConfig(GANConfig):
-    """Networks and objective of the discrete mode test; the defaults are the first column of the paper's table 4."""
+    """Networks and loss of the discrete mode test; the defaults are the first column of the paper's table 4."""
 
     shrink: int = 2
-    """D has 8, 16 and 32 maps at 32, 16 and 8 pixels, divided by this: K/2 or K/4."""
+    """Divisor of D's feature maps, which are 32, 16 and 8 at 8, 16 and 32 pixels; 2 is the paper's K/2, 4 is K/4."""
     loss: Literal["wgan", "non_saturating"] = "non_saturating"
-    """Adversarial loss; wgan comes with the gradient penalty."""
+    """Adversarial loss; wgan includes the gradient penalty."""
     n_critic: int = 1
-    """Steps of D for each step of G."""
+    """Number of steps of D per step of G."""
     unrolled: int = 0
-    """Steps of D that G looks ahead, and through which its gradient goes."""
+    """Number of steps of D that G looks ahead and differentiates through (unrolled GAN); 0: none."""
     unrolled_lr: float = 0.05
-    """Rate of those steps, which are plain gradient descent."""
+    """Learning rate of the unrolled steps, which are plain gradient descent."""
     normalization: Literal["batch", "generator", "ours"] = "batch"
-    """Batch norm in both networks, in D after its first convolution (as Radford et al. 2016), or in G alone, after He's
-    initialization; or the paper's: equalized learning rate, and pixel norm in G. The gradient penalty is that of single
-    samples, which batch norm in D would mix up."""
+    """Normalization. batch: batch norm in both networks, except in D's first convolution (Radford et al. 2016);
+    generator: batch norm in G only, for wgan, whose gradient penalty is defined for single samples; both use He's
+    initialization. ours: equalized learning rate, and pixel norm in G."""
     stddev: bool = False
-    """Minibatch standard deviation of the whole batch, as a further map in front of D's dense layer."""
+    """Add the minibatch standard deviation of the whole batch as a feature map before D's dense layer."""
     bn_group: int = 0
-    """Samples that share the statistics of batch norm; 0: the whole batch, over all devices."""
+    """Number of samples that share batch-norm statistics; 0: the whole batch, over all devices."""
 
     def __post_init__(self) -> None:
         if self.shrink not in (1, 2, 4, 8):
@@ -59,34 +59,34 @@ class MNIST1KConfig(GANConfig):
 
     @property
     def group(self) -> int:
-        """Samples that one pass must see together."""
+        """Number of samples that one pass must see together."""
         if self.stddev:
             return WHOLE_BATCH
         return self.bn_group or 1 if self.normalization != "ours" else 1
 
     @property
     def whole_share(self) -> bool:
-        """Whether batch norm takes the statistics of whole batches."""
+        """Whether batch norm uses the statistics of whole batches."""
         return self.normalization != "ours" and not self.bn_group
 
     @property
     def batches_shown(self) -> int:
-        """Batches of real images that an iteration shows."""
+        """Number of batches of real images per iteration."""
         return self.n_critic
 
     def make(self, spec: ImageSpec) -> "MNIST1K":
-        """Both networks for images of a data set, with fresh weights."""
+        """Return both networks for images of a data set, with initial weights."""
         return MNIST1K(self, spec)
 
     def make_sampler(self, spec: ImageSpec) -> "Generator":
-        """The generator alone."""
+        """Return the generator alone."""
         return Generator(self, spec)
 
 
 class Generator(nn.Module):
-    """G: a dense layer to 4x4, then nearest-neighbour upscaling and one 3x3 convolution for each resolution.
+    """Generator: a dense layer to 4x4, then nearest-neighbor upscaling and one 3x3 convolution per resolution.
 
-    64 maps at 4x4 and half as many at each further resolution; 1x1 convolutions and tanh make images.
+    It has 64 maps at 4x4 and half as many at each further resolution. 1x1 convolutions and tanh give images.
 
     Shape: z [N, 64] -> [N, C, H, W] at ``level``, in [-1, 1].
     """
@@ -125,11 +125,10 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """D: one 3x3 convolution and a 2x2 mean for each resolution down to 4x4, then a dense layer.
+    """Discriminator: one 3x3 convolution and a 2x2 mean per resolution down to 4x4, then a dense layer.
 
-    The convolution of the full size takes the images themselves; smaller ones, while growing, enter by 1x1
-    convolutions, which then are of no further use. All is computed in planes of pixels (NCHW), because channels_last
-    is slower for so few maps.
+    The convolution at full size takes the images themselves. While the network grows, smaller images enter through 1x1
+    convolutions, which are unused later. The memory format is NCHW, because channels_last is slower for so few maps.
 
     Shape: x [N, C, H, W] at ``level`` -> scores [N].
     """
@@ -167,7 +166,8 @@ class Discriminator(nn.Module):
 class _Convolution(EqualizedConv2d):
     """The library's convolution, in the memory format of its input.
 
-    The layer itself would take minimal filtering for 64 maps, which is slower for so small images, and channels_last.
+    ``EqualizedConv2d`` would use minimal filtering for 64 maps, which is slower for such small images, and
+    channels_last.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -178,19 +178,19 @@ class _Convolution(EqualizedConv2d):
 
 
 def _halved(x: Tensor) -> Tensor:
-    """``downscale2`` as a matrix product over pairs of rows: several times faster for so few maps of small size."""
+    """``downscale2`` as a matrix product over pairs of rows: several times faster for a few small maps."""
     n, c, height, width = x.shape
     return (x.reshape(-1, 2 * width) @ _means(width, x.dtype, x.device)).view(n, c, height // 2, width // 2)
 
 
 @cache
 def _means(width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Two rows of pixels to means of 2 x 2, [2 width, width / 2]."""
+    """Matrix [2 width, width / 2] from two rows of pixels to means of 2x2 pixels."""
     return torch.eye(width // 2, dtype=dtype, device=device).repeat_interleave(2, 0).repeat(2, 1) / 4
 
 
 class MNIST1K(GAN):
-    """G, D and their steps: the non-saturating loss, unrolled if wanted, or WGAN-GP."""
+    """Generator, discriminator and their steps: the non-saturating loss, optionally unrolled, or WGAN-GP."""
 
     def __init__(self, config: MNIST1KConfig, spec: ImageSpec) -> None:
         spec.check_doubling()
@@ -209,7 +209,7 @@ class MNIST1K(GAN):
         return sampler(batch.normal("latent", LATENT), batch.level, batch.alpha)
 
     def discriminator_loss(self, batch: Batch) -> Terms:
-        """Terms of D; it sees reals, fakes and what is between them in passes, and batch statistics, of their own."""
+        """Return the terms of D, which sees real images, generated ones and those in between in separate passes."""
         with torch.no_grad():
             fake = self._fakes(batch).contiguous()
         real = self._reals(batch)
@@ -222,14 +222,14 @@ class MNIST1K(GAN):
         return terms
 
     def generator_loss(self, batch: Batch) -> Terms:
-        """Terms of G against D, or against what D would be some steps later (Metz et al. 2017, equation 7)."""
+        """Return the terms of G against D, or against D some steps later (Metz et al. 2017, equation 7)."""
         fake, weights = self._fakes(batch), None
         if self.config.unrolled:
             weights = self._unrolled(batch, self._reals(batch), fake)
         return self.adversarial.generator(self._score(batch, weights)(fake))
 
     def _unrolled(self, batch: Batch, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """Weights of D after steps of gradient descent on these samples, as a function of ``fake``."""
+        """Return D's weights after steps of gradient descent on these samples, as a function of ``fake``."""
         weights = {name: p.detach().requires_grad_(True) for name, p in self.discriminator.named_parameters()}
         for _ in range(self.config.unrolled):
             score = self._score(batch, weights)
@@ -242,7 +242,7 @@ class MNIST1K(GAN):
         return weights
 
     def _score(self, batch: Batch, weights: dict[str, Tensor] | None = None) -> Scorer:
-        """D as a function of images, with its own weights or others."""
+        """Return D as a function of images, with its own weights or with others."""
         if weights is None:
             return lambda x: self.discriminator(x, batch.level, batch.alpha)
         return lambda x: functional_call(self.discriminator, weights, (x, batch.level, batch.alpha))

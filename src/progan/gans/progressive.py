@@ -19,25 +19,25 @@ from progan.schedule import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class ProGANConfig(NetworksConfig):
-    """Networks and objective of a ProGAN; the defaults are the paper's CelebA-HQ networks (table 2)."""
+    """Networks and loss of a ProGAN; the defaults are the paper's CelebA-HQ networks (table 2)."""
 
     loss: Literal["wgan", "least_squares", "non_saturating", "saturating", "hinge"] = "wgan"
-    """Adversarial loss."""
+    """Adversarial loss of both networks."""
     penalty_weight: float = 10.0
-    """Weight of the gradient penalty (WGAN-GP); it is also divided by penalty_target squared."""
+    """Weight of the gradient penalty (WGAN-GP), which is also divided by the square of penalty_target."""
     penalty_target: float = 1.0
-    """Wanted norm of D's gradient; 750 for CIFAR-10 (appendix D)."""
+    """Target norm of D's gradient; 750 for CIFAR-10 (appendix D)."""
     drift_weight: float = 0.001
-    """Weight of the squared real scores (appendix A.1)."""
+    """Weight of the drift term: the squared scores of real images (appendix A.1)."""
     n_critic: int = 1
-    """Steps of D for each step of G."""
+    """Number of steps of D per step of G."""
     simultaneous: bool = False
-    """Update G and D from one batch and one set of latents (CIFAR-10)."""
+    """Update G and D from the same batch and the same latents (CIFAR-10)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.simultaneous and self.n_critic != 1:
-            raise ConfigError(f"gan.simultaneous needs gan.n_critic 1, got {self.n_critic}")
+            raise ConfigError(f"gan.simultaneous requires gan.n_critic 1, got {self.n_critic}")
         if self.n_critic < 1:
             raise ConfigError(f"gan.n_critic must be at least 1, got {self.n_critic}")
         if self.penalty_target <= 0:
@@ -45,29 +45,29 @@ class ProGANConfig(NetworksConfig):
 
     @property
     def takes_labels(self) -> bool:
-        """Whether the generator is told the class."""
+        """Whether the generator takes the class."""
         return self.conditional
 
     @property
     def batches_shown(self) -> int:
-        """Batches of real images that an iteration shows."""
+        """Number of batches of real images per iteration."""
         return self.n_critic
 
     def make(self, spec: ImageSpec) -> "ProGAN":
-        """Both networks for images of a data set, with fresh weights."""
+        """Return both networks for images of a data set, with initial weights."""
         return ProGAN(self, spec)
 
     def make_sampler(self, spec: ImageSpec) -> Generator:
-        """The generator alone."""
+        """Return the generator alone."""
         return Generator(self, spec)
 
 
 class ProGAN(GAN):
-    """G, D and their steps: WGAN-GP with a drift term by default, AC-GAN terms when conditional."""
+    """Generator, discriminator and their steps: WGAN-GP with drift term by default, AC-GAN terms if conditional."""
 
     def __init__(self, config: ProGANConfig, spec: ImageSpec) -> None:
         if config.conditional and spec.classes < 2:
-            raise ConfigError(f"gan.conditional needs labels of at least 2 classes, the data has {spec.classes}")
+            raise ConfigError(f"gan.conditional requires labels of at least 2 classes, but the data has {spec.classes}")
         spec.check_doubling()
         self.config, self.spec = config, spec
         self.generator, self.discriminator = Generator(config, spec), Discriminator(config, spec)
@@ -90,17 +90,17 @@ class ProGAN(GAN):
         return sampler(z, batch.level, batch.alpha, labels)
 
     def discriminator_loss(self, batch: Batch) -> Terms:
-        """Terms of D on reals and on fakes that carry no graph."""
+        """Return the terms of D on real and generated images; the generated ones carry no graph."""
         with torch.no_grad():
             fake = self._fakes(batch)
         return self._discriminator_terms(batch, fake)
 
     def generator_loss(self, batch: Batch) -> Terms:
-        """Terms of G; D is frozen by the loop, since this phase does not train it."""
+        """Return the terms of G; the loop freezes D, since this phase does not train it."""
         return self._generator_terms(batch, self._fakes(batch))
 
     def joint_loss(self, batch: Batch) -> Terms:
-        """Terms of both networks from one batch; neither's terms reach the other's weights."""
+        """Return the terms of both networks from one batch; no term has a gradient in the other network's weights."""
         fake = self._fakes(batch)
         terms = {f"discriminator_{k}": v for k, v in self._discriminator_terms(batch, fake.detach()).items()}
         self.discriminator.requires_grad_(False)
@@ -134,7 +134,7 @@ class ProGAN(GAN):
         return terms
 
     def _scores(self, batch: Batch, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """D on reals and on fakes in one pass, interleaved such that each are compared among themselves."""
+        """Score real and generated images in one pass, interleaved so that each kind is compared with itself only."""
         group = stddev_groups(len(real), self.discriminator.group)[0]
 
         def interleaved(*both: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class ProGAN(GAN):
         return scores[:, 0].flatten(0, 1), scores[:, 1].flatten(0, 1)
 
     def _noise(self, batch: Batch, name: str) -> Noise:
-        """Numbers for D's noise in one pass."""
+        """Draws for D's noise in one pass."""
         streams = (f"noise_{name}_{number}" for number in itertools.count())
         return lambda width: batch.normal(next(streams), width)
 

@@ -35,7 +35,7 @@ from progan.ops import (
 )
 
 FEWEST_MAPS = 4
-"""What a network that was made narrower keeps."""
+"""Fewest feature maps of a network that is made narrower."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,37 +45,37 @@ class NetworksConfig(GANConfig):
     group_setting: ClassVar[str | None] = "stddev_group"
 
     fmap_base: int = 8192
-    """Feature maps double towards small resolutions: block k has fmap_base / 2^k of them ..."""
+    """Number of feature maps before halving: block k has fmap_base / 2^k feature maps, up to fmap_max."""
     fmap_max: int = 512
-    """... but never more than this."""
+    """Largest number of feature maps of a block."""
     fmap_decay: float = 1.0
-    """Exponent of that halving."""
+    """Exponent of the halving of feature maps: block k has fmap_base / 2^(k * fmap_decay) of them."""
     latent_size: int | None = None
-    """Components of a latent; None: as many as the 4x4 block has maps."""
+    """Number of latent components. None: as many as the 4x4 block has feature maps."""
     stddev_group: int = 4
-    """Samples in a group of the minibatch standard deviation; 0: no such layer. The paper takes the whole batch."""
+    """Group size of the minibatch standard deviation; 0 disables the layer. The paper uses the whole batch."""
     minibatch_discrimination: int = 0
-    """Instead of it, so many kernels of minibatch discrimination (row e* of table 1)."""
+    """Number of kernels of minibatch discrimination, which requires stddev_group 0 (row e* of table 1); 0: none."""
     equalized: bool = True
-    """Scale weights at run time (section 4.1); otherwise only at their initialization."""
+    """Scale the weights at run time (section 4.1) instead of at initialization only."""
     normalize_latents: bool = True
-    """Put latents on a hypersphere."""
+    """Normalize latents to a hypersphere."""
     generator_norm: Literal["pixel", "batch", "none"] = "pixel"
-    """Normalization in G: pixel norm behind the activations (section 4.2), or batch norm in front of them."""
+    """Normalization in G: pixel norm after the activations (section 4.2), or batch norm before them."""
     generator_activation: Literal["leaky", "relu"] = "leaky"
-    """G's activation; D's is leaky ReLU."""
+    """Activation in G; D always uses leaky ReLU."""
     tanh: bool = False
-    """Whether G's images go through tanh."""
+    """Apply tanh to the images of G."""
     discriminator_norm: Literal["none", "layer"] = "none"
-    """Normalization in D, in front of the activations."""
+    """Normalization in D before the activations."""
     adaptive_noise: bool = False
-    """Multiply D's features by noise that grows with its scores of reals (appendix B, for least squares)."""
+    """Multiply D's features by noise that grows with its scores of real images (appendix B, for least squares)."""
     fused_downscale: bool = False
-    """D averages before bias and leaky ReLU, as networks of the authors' TensorFlow program need it."""
+    """Average in D before bias and leaky ReLU, as networks of the authors' TensorFlow implementation do."""
     conditional: bool = False
-    """Give the labels to G, and let D classify (AC-GAN)."""
+    """Pass the labels to G and let D classify (AC-GAN)."""
     bn_group: int = 0
-    """Samples that share the statistics of batch norm; 0: the whole batch, over all devices."""
+    """Number of samples that share batch-norm statistics; 0: the whole batch, over all devices."""
 
     def __post_init__(self) -> None:
         for name in ("stddev_group", "minibatch_discrimination", "bn_group"):
@@ -87,20 +87,20 @@ class NetworksConfig(GANConfig):
         if self.latent_size is not None and self.latent_size < 1:
             raise ConfigError(f"gan.latent_size must be at least 1, got {self.latent_size}")
         if self.stddev_group and self.minibatch_discrimination:
-            raise ConfigError("gan.minibatch_discrimination needs gan.stddev_group 0")
+            raise ConfigError("gan.minibatch_discrimination requires gan.stddev_group 0")
 
     def maps(self, block: int) -> int:
-        """Feature maps of block 0 (latent), 1 (4x4), 2 (8x8), ..."""
+        """Return the number of feature maps of block 0 (latent), 1 (4x4), 2 (8x8), ..."""
         return max(min(int(self.fmap_base / 2.0 ** (block * self.fmap_decay)), self.fmap_max), 1)
 
     @property
     def latent(self) -> Latent:
-        """The prior of its latents."""
+        """Prior of the latents."""
         return Latent(self.latent_size or self.maps(0), "sphere" if self.normalize_latents else "normal")
 
     @property
     def group(self) -> int:
-        """Samples that one pass must see together."""
+        """Number of samples that one pass must see together."""
         if self.minibatch_discrimination:
             return WHOLE_BATCH
         return math.lcm(
@@ -109,18 +109,18 @@ class NetworksConfig(GANConfig):
 
     @property
     def whole_share(self) -> bool:
-        """Whether batch norm takes the statistics of whole batches."""
+        """Whether batch norm uses the statistics of whole batches."""
         return self.generator_norm == "batch" and not self.bn_group
 
     def narrower(self, share: float) -> Self:
-        """The same with about ``share`` of the feature maps, and of the features that stand beside them in D."""
+        """Return a copy with about ``share`` of the feature maps and of the kernels of minibatch discrimination."""
         fewer = {name: max(round(getattr(self, name) * share), FEWEST_MAPS) for name in ("fmap_base", "fmap_max")}
         if kernels := self.minibatch_discrimination:
             fewer["minibatch_discrimination"] = max(round(kernels * share), 1)
         return replace(self, **fewer)
 
     def sizes(self) -> dict[str, int]:
-        """What ``narrower`` changes."""
+        """Sizes that ``narrower`` changes (see ``GANConfig.sizes``)."""
         return {
             "at most {} feature maps": self.fmap_max,
             "{} latent components": self.latent.size,
@@ -129,7 +129,7 @@ class NetworksConfig(GANConfig):
 
 
 class Generator(nn.Module):
-    """G: latents to images of any level up to the full size; all blocks exist from the start.
+    """Generator: latents to images of any level up to the full size. All blocks exist from the start.
 
     Shape: z [N, latent_size], labels int64 [N] -> [N, C, H, W] at ``level``, in about [-1, 1].
     """
@@ -174,7 +174,7 @@ class Generator(nn.Module):
     def _features_4x4(self, z: Tensor, labels: Tensor | None) -> Tensor:
         if self.classes:
             if labels is None:
-                raise ValueError(f"a generator of {self.classes} classes needs labels [N]")
+                raise ValueError(f"a generator of {self.classes} classes requires labels [N]")
             z = torch.cat([z, F.one_hot(labels, self.classes).to(z.dtype)], 1)
         z = pixel_norm(z) if self.options.normalize_latents else z
         x = self.dense(z).unflatten(1, (-1, *self.start))  # [N, C, 4, 4]
@@ -197,15 +197,15 @@ class Generator(nn.Module):
 
 
 Noise = Callable[[int], Tensor]
-"""Gives numbers [N, width] from N(0, 1), new ones at each call."""
+"""Function that returns numbers [N, width] from N(0, 1), new ones at each call."""
 
 
 class Discriminator(nn.Module):
-    """D: images of any level to a score and, in a conditional GAN, class logits.
+    """Discriminator: images of any level to a score and, in a conditional GAN, class logits.
 
     Args of a call:
-        group: takes the place of the configured group of samples that are compared.
-        noise: wanted where the configuration has adaptive noise.
+        group: replaces the configured number of samples that are compared.
+        noise: source of the adaptive noise, if the configuration has it.
 
     Shape: x [N, C, H, W] at ``level`` -> [N, 1 + classes]; column 0 is the score.
     """

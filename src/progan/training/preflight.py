@@ -1,4 +1,4 @@
-"""Before a run: parameters, memory and time of every stage, from a short probe of the real training step."""
+"""Plan of a run: parameters, memory and time of every stage, from a short probe of real training steps."""
 
 import gc
 import math
@@ -21,56 +21,59 @@ from progan.training.log import clock
 from progan.training.loop import SINGLE, Trainer
 
 NOTHING = (-1, False)
-"""Key of no stage."""
+"""Key that no stage has."""
 
 
 @dataclass
 class StageCost:
-    """What training at one level costs."""
+    """Cost of training at one level."""
 
     level: int
+    """Index of the latest block."""
     parameters: int
-    """Of all networks, those in use at this level."""
+    """Parameters of all networks that are in use at this level."""
     flops: float
-    """Multiplications and additions of an iteration, for each image of a batch; NaN: unknown, so that it is probed."""
+    """Additions and multiplications per iteration and image of a batch; NaN: unknown, must be probed."""
     batches: int = 1
-    """Batches of real images that an iteration shows."""
+    """Batches of real images per iteration."""
     features: float = 0.0
-    """Numbers that the layers put out, for each image of a batch."""
+    """Numbers in the outputs of all layers, per image of a batch."""
     image_s: float = 0.0
-    """Seconds of an iteration for each image of a batch ..."""
+    """Seconds per iteration and image of a batch."""
     step_s: float = 0.0
-    """... and besides, whatever the batch."""
+    """Seconds per iteration that do not depend on the batch."""
     image_bytes: float = 0.0
-    """Kept for backward passes, for each image of a batch."""
+    """Bytes kept for backward passes, per image of a batch."""
     seconds_per_kimg: float = 0.0
+    """Seconds per thousand real images."""
     memory: int = 0
-    """Bytes on the device; about."""
+    """Approximate number of bytes on the device."""
     probed: bool = False
+    """Whether the cost was measured rather than computed."""
 
 
 class Plan:
-    """Time and memory of every stage; times are corrected by what training really takes."""
+    """Expected time and memory of every stage; times are corrected by those measured in training."""
 
     def __init__(self, costs: list[StageCost]) -> None:
         self.costs = {cost.level: cost for cost in costs}
 
     @property
     def memory(self) -> int:
-        """Bytes on the device at the most demanding stage; about."""
+        """Approximate number of bytes on the device at the most demanding stage."""
         return max((cost.memory for cost in self.costs.values()), default=0)
 
     def seconds_per_kimg(self, level: int) -> float:
-        """Expected seconds for a thousand images."""
+        """Return the expected seconds per thousand images."""
         return self.costs[level].seconds_per_kimg
 
     def measured(self, level: int, seconds_per_kimg: float) -> None:
-        """Move the expectation a little towards what a level was seen to take, so that times left do not jump."""
+        """Move the expectation a little towards a measured time, so that the remaining time does not jump."""
         cost = self.costs[level]
         cost.seconds_per_kimg += 0.1 * (seconds_per_kimg - cost.seconds_per_kimg)
 
     def table(self, schedule: ScheduleConfig) -> str:
-        """The plan as a table, one line for each resolution."""
+        """Format the plan as a table with one line per resolution."""
         lines = ["resolution  batch      lr     kimg  parameters    memory    kimg/s      time"]
         total = 0.0
         for level, cost in sorted(self.costs.items()):
@@ -86,12 +89,12 @@ class Plan:
                 f"{about}{cost.memory / 2**30:>5.2f} GiB {about}{rate:>8.3g} {about}{clock(seconds):>8}"
             )
         return "\n".join(
-            [*lines, f"whole run about {clock(total)}; ~ marks what was computed from its arithmetic, not probed"]
+            [*lines, f"whole run about {clock(total)}; ~ marks estimates from arithmetic instead of a probe"]
         )
 
 
 class _RandomImages:
-    """Stands in for a data set: random bytes."""
+    """Data set of random bytes."""
 
     def __init__(self, spec: ImageSpec, device: torch.device) -> None:
         self.spec, self.device = spec, device
@@ -115,7 +118,7 @@ def _labels(spec: ImageSpec, count: int, device: torch.device | str) -> Tensor |
 
 
 def _random_data(spec: ImageSpec, device: torch.device) -> list[_RandomImages]:
-    """One for each source."""
+    """Random data for each source."""
     return [_RandomImages(one, device) for one in spec.every]
 
 
@@ -223,12 +226,12 @@ def _estimate(
 
 
 def _fewest(config: RunConfig, batch: int) -> int:
-    """The smallest number of samples that networks take at once; batch norm has nothing to say of one."""
+    """Smallest number of samples in a pass; batch norm requires two."""
     return min(max(config.gan.group, 2), batch)
 
 
 def _measure(trainer: Trainer, cost: StageCost, sizes: list[int]) -> None:
-    """Seconds and memory of iterations of one or two batch sizes at a level; the trainer is used up by it."""
+    """Measure time and memory of iterations of one or two batch sizes at a level; this changes the trainer."""
     seconds, kept = _iterate(trainer, cost.level, sizes[-1])
     cost.image_s = mean = seconds / sizes[-1]
     if len(sizes) > 1:
@@ -240,7 +243,7 @@ def _measure(trainer: Trainer, cost: StageCost, sizes: list[int]) -> None:
 
 
 def _iterate(trainer: Trainer, level: int, batch: int, *, fading: bool = False) -> tuple[float, float]:
-    """Seconds of one iteration, and the bytes it keeps for its backward passes."""
+    """Run two iterations; return the seconds of one and the bytes it keeps for its backward passes."""
     schedule, endless = trainer.config.schedule, 1e9
     timetable = ScheduleConfig(
         resolution=schedule.resolution,
@@ -273,12 +276,12 @@ def _reset_peak(device: torch.device) -> int:
 
 
 def _state_bytes(trainer: Trainer) -> float:
-    """Weights and gradients of both networks, Adam's two averages, and the moving average of G."""
+    """Bytes of weights and gradients of all networks, both moments of Adam, and the moving average of G."""
     return 4.5 * sum(p.numel() * p.element_size() for p in trainer.gan.networks.parameters())
 
 
 def _count(config: RunConfig, spec: ImageSpec, level: int) -> StageCost:
-    """Parameters in use, arithmetic and features of an iteration at a level, carried out on no device."""
+    """Count parameters in use, arithmetic and features of an iteration at a level, without a device."""
     n = _fewest(config, at_resolution(config.schedule.batch, config.schedule.side(level)))
 
     def blank(stream: str, *shape: int) -> Tensor:
