@@ -51,14 +51,17 @@ def wanted(store, positions, resolution, *, mirror, size=None, streams=("order",
 @pytest.mark.parametrize("budget", [None, 0])
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize(("position", "count"), [(0, 4), (10, 8), (COUNT - 1, 1), (3, 40), (1000, 5)])
-def test_matches_reference_across_epochs(store: Store, budget: int | None, mirror: bool, position, count) -> None:
-    loader = Loader(store, seed=5, mirror=mirror, budget_bytes=budget)
+def test_matches_reference_across_epochs(
+    store: Store, budget: int | None, mirror: bool, position, count, device: torch.device
+) -> None:
+    loader = Loader(store, seed=5, mirror=mirror, budget_bytes=budget, device=device)
     for resolution in (8, 4):
         images, labels = loader.images(position, count, resolution), loader.labels(position, count)
         assert images.is_contiguous(memory_format=torch.channels_last)
         assert images.dtype == torch.uint8
         positions = list(range(position, position + count))
-        np.testing.assert_array_equal(images.numpy(), wanted(store, positions, resolution, mirror=mirror))
+        np.testing.assert_array_equal(images.cpu().numpy(), wanted(store, positions, resolution, mirror=mirror))
+        assert images.device.type == device.type
         rows = [draws.permutation(5, "order", p // COUNT, COUNT)[p % COUNT] for p in positions]
         assert labels is not None
         assert labels.dtype == torch.int64
@@ -189,13 +192,15 @@ def test_store_without_labels_gives_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("budget", [None, 0])
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("size", [(8, 16), (5, 7), (1, 1), (8, 1), (1, 16)])
-def test_parts_match_reference(store: Store, budget: int | None, mirror: bool, size: tuple[int, int]) -> None:
-    loader = Loader(store, seed=5, mirror=mirror, load_size=8, size=size, budget_bytes=budget)
+def test_parts_match_reference(
+    store: Store, budget: int | None, mirror: bool, size: tuple[int, int], device: torch.device
+) -> None:
+    loader = Loader(store, seed=5, mirror=mirror, load_size=8, size=size, budget_bytes=budget, device=device)
     for position, count in [(0, 4), (3, 40), (500, 5)]:
         images = loader.images(position, count, 4)
         assert images.is_contiguous(memory_format=torch.channels_last)
         positions = list(range(position, position + count))
-        np.testing.assert_array_equal(images.numpy(), wanted(store, positions, 8, mirror=mirror, size=size))
+        np.testing.assert_array_equal(images.cpu().numpy(), wanted(store, positions, 8, mirror=mirror, size=size))
 
 
 def test_parts_of_the_resolution_asked_for_if_no_other_is_named(store: Store) -> None:

@@ -178,6 +178,7 @@ def test_unlike_lengths_are_an_error() -> None:
         frechet(moments(draw(9, 3)), moments(draw(9, 4)))
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_gpu_gives_the_cpus_distance() -> None:
     setup = Setup(height=8, width=8, channels=3, device="cuda")

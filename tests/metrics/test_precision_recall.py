@@ -122,6 +122,7 @@ def test_too_few_images_are_named() -> None:
         nearest(torch.zeros(2, 3), torch.zeros(20, 3), 21)
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 def test_gpu_gives_the_cpus_result() -> None:
     setup = Setup(height=8, width=8, channels=3, device="cuda")

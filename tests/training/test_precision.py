@@ -11,28 +11,32 @@ from progan.training.precision import Precision
 from references.training import adam
 
 CPU = torch.device("cpu")
+TOLERANCE = {"cpu": 2e-6}
+"""Of weights, relative and absolute; 1e-5 on GPUs, whose Adam and sums are rounded otherwise."""
 BAD = [math.nan, math.inf, -math.inf]
 
 
 class Setup:
     """Two parameters, fused Adam as the trainer makes it, and gradients as a backward pass would leave them."""
 
-    def __init__(self, kind: str = "fp32", beta1: float = 0.0) -> None:
+    def __init__(self, kind: str = "fp32", beta1: float = 0.0, device: torch.device = CPU) -> None:
         rng = np.random.default_rng(0)
-        self.parameters = [torch.nn.Parameter(torch.from_numpy(rng.standard_normal(s)).float()) for s in [(3, 4), (5,)]]
+        starts = [torch.from_numpy(rng.standard_normal(s)).float() for s in [(3, 4), (5,)]]
+        self.parameters = [torch.nn.Parameter(start.to(device)) for start in starts]
         self.optimizer = torch.optim.Adam(self.parameters, betas=(beta1, 0.99), eps=1e-8, fused=True)
-        self.precision = Precision(kind, CPU)
+        self.precision = Precision(kind, device)
+        self.tolerance = TOLERANCE.get(device.type, 1e-5)
 
     def step(self, gradients: list[np.ndarray], rate: float = 0.1) -> float:
         """One step; the gradients are those of the loss, before any scaling."""
         for p, g in zip(self.parameters, gradients, strict=True):
-            loss = self.precision.scaled((p * torch.from_numpy(g).float()).sum())
+            loss = self.precision.scaled((p * torch.from_numpy(g).float().to(p.device)).sum())
             (p.grad,) = torch.autograd.grad(loss, p)
         self.optimizer.param_groups[0]["lr"] = rate
         return self.precision.step(self.optimizer)[0][0].item()
 
     def weights(self) -> list[np.ndarray]:
-        return [p.detach().numpy().copy() for p in self.parameters]
+        return [p.detach().cpu().numpy().copy() for p in self.parameters]
 
     def state(self) -> list[torch.Tensor]:
         return [t.clone() for p in self.parameters for t in (p.detach(), *self.optimizer.state[p].values())]
@@ -48,27 +52,29 @@ RATES = [0.1, 0.1, 0.2, 0.01, 0.3, 0.1, 0.05, 0.1]
 
 @pytest.mark.parametrize("beta1", [0.0, 0.9])
 @pytest.mark.parametrize("kind", ["fp32", "bf16", "fp16"])
-def test_steps_are_adams(kind: str, beta1: float) -> None:
-    """Several steps with the learning rate changing in between, to 2e-6; the norm is that of the unscaled gradients."""
-    setup, all_gradients = Setup(kind, beta1), gradients(len(RATES))
+def test_steps_are_adams(kind: str, beta1: float, device: torch.device) -> None:
+    """Several steps with the learning rate changing in between; the norm is that of the unscaled gradients."""
+    setup, all_gradients = Setup(kind, beta1, device), gradients(len(RATES))
     paths = [
         adam(w, [g[i] for g in all_gradients], RATES, beta1=beta1, beta2=0.99, eps=1e-8)
         for i, w in enumerate(setup.weights())
     ]
     for t, (gradient, rate) in enumerate(zip(all_gradients, RATES, strict=True)):
         norm = setup.step(gradient, rate)
-        assert norm == pytest.approx(math.sqrt(sum((g**2).sum() for g in gradient)), rel=1e-6)
+        assert norm == pytest.approx(math.sqrt(sum((g**2).sum() for g in gradient)), rel=setup.tolerance)
         for got, path in zip(setup.weights(), paths, strict=True):
-            np.testing.assert_allclose(got, path[t], rtol=2e-6, atol=2e-6)
+            np.testing.assert_allclose(got, path[t], rtol=setup.tolerance, atol=setup.tolerance)
     assert setup.precision.skipped == 0
 
 
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("kind", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("when", [0, 3])
-def test_step_with_one_bad_number_leaves_everything_and_is_counted(kind: str, bad: float, when: int) -> None:
+def test_step_with_one_bad_number_leaves_everything_and_is_counted(
+    kind: str, bad: float, when: int, device: torch.device
+) -> None:
     """Skipped whole, at the first step too; the steps behind it are those of a run that never had it."""
-    setup, all_gradients = Setup(kind), gradients(6)
+    setup, all_gradients = Setup(kind, device=device), gradients(6)
     paths = [
         adam(w, [g[i] for g in all_gradients], [0.1] * 6, beta1=0.0, beta2=0.99, eps=1e-8)
         for i, w in enumerate(setup.weights())
@@ -86,7 +92,7 @@ def test_step_with_one_bad_number_leaves_everything_and_is_counted(kind: str, ba
         setup.step(gradient)
         assert setup.optimizer.state[setup.parameters[0]]["step"] == t + 1
         for got, path in zip(setup.weights(), paths, strict=True):
-            np.testing.assert_allclose(got, path[t], rtol=2e-6, atol=2e-6)
+            np.testing.assert_allclose(got, path[t], rtol=setup.tolerance, atol=setup.tolerance)
     assert setup.precision.skipped == 1
 
 
@@ -100,8 +106,8 @@ def test_parameters_without_gradient_stay() -> None:
     assert not np.array_equal(setup.weights()[0], before[0])
 
 
-def test_fp16_scale_halves_at_overflow_and_doubles_after_2000_good_steps() -> None:
-    setup, (good,) = Setup("fp16"), gradients(1)
+def test_fp16_scale_halves_at_overflow_and_doubles_after_2000_good_steps(device: torch.device) -> None:
+    setup, (good,) = Setup("fp16", device=device), gradients(1)
     bad = [good[0] * math.nan, good[1]]
     assert setup.precision.scale == 2**16
     setup.step(bad)
@@ -127,9 +133,10 @@ def test_other_kinds_have_no_scale(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fp32", "bf16", "fp16"])
-def test_autocast_gives_the_named_arithmetic(kind: str) -> None:
-    with Precision(kind, CPU).autocast():
-        dtype = (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+def test_autocast_gives_the_named_arithmetic(kind: str, device: torch.device) -> None:
+    ones = torch.ones(2, 2, device=device)
+    with Precision(kind, device).autocast():
+        dtype = (ones @ ones).dtype
     assert dtype == {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
 
 
