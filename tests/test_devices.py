@@ -12,9 +12,28 @@ from progan.errors import ConfigError
 CPU = torch.device("cpu")
 
 
-def test_devices() -> None:
-    assert pick_device("cpu") == CPU
-    assert pick_device("auto").type in ("cpu", "cuda", "mps")
+@pytest.mark.parametrize(
+    ("name", "rank", "gpus", "mps", "wanted"),
+    [
+        ("auto", 0, 0, False, "cpu"),
+        ("auto", 0, 0, True, "mps"),
+        ("auto", 1, 2, True, "cuda:1"),
+        ("cpu", 1, 2, True, "cpu"),
+        ("mps", 0, 1, True, "mps"),
+        ("cuda", 1, 2, False, "cuda:1"),
+        ("cuda:0", 1, 2, False, "cuda:0"),
+    ],
+)
+def test_device_of_a_name(name: str, rank: int, gpus: int, mps: bool, wanted: str, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert pick_device(name, rank) == torch.device(wanted)
+
+
+def test_device_that_is_not_here_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ConfigError, match="device 'cuda:1' is not available here"):
+        pick_device("cuda:1")
     with pytest.raises(ConfigError, match=r"device 'tpu' is not available here; try --device .*cpu.* or auto"):
         pick_device("tpu")
 

@@ -43,16 +43,19 @@ def make(*, level: int = 2, alpha: float = 1.0, spec: ImageSpec = SPEC, conditio
 
 @pytest.mark.parametrize("alpha", [1.0, 0.25])
 @pytest.mark.parametrize("conditional", [False, True])
-def test_loaded_equals_saved_bit_for_bit(alpha: float, conditional: bool, tmp_path: Path) -> None:
+def test_loaded_equals_saved_bit_for_bit(alpha: float, conditional: bool, device: torch.device, tmp_path: Path) -> None:
+    """Images of a GPU may differ by 1 of 255, as its sums are rounded otherwise."""
     snapshot = make(alpha=alpha, conditional=conditional)
     snapshot.save(tmp_path / "deep/er/a.safetensors")
-    loaded = Snapshot.load(tmp_path / "deep/er/a.safetensors")
+    loaded = Snapshot.load(tmp_path / "deep/er/a.safetensors", device=device)
+    assert loaded.device.type == device.type
     weights = snapshot.sampler.state_dict()
     assert loaded.sampler.state_dict().keys() == weights.keys()
-    assert all(torch.equal(weights[k], v) for k, v in loaded.sampler.state_dict().items())
+    assert all(torch.equal(weights[k], v.cpu()) for k, v in loaded.sampler.state_dict().items())
     for name in ("gan", "config", "spec", "level", "alpha", "kimg", "classes"):
         assert getattr(loaded, name) == getattr(snapshot, name), name
-    assert torch.equal(loaded.generate(seeds=range(5)), snapshot.generate(seeds=range(5)))
+    images, wanted = loaded.generate(seeds=range(5)).cpu().int(), snapshot.generate(seeds=range(5)).int()
+    assert (images - wanted).abs().max() <= (0 if device.type == "cpu" else 1)
     assert not list(tmp_path.rglob("*.partial"))
 
 
