@@ -59,7 +59,9 @@ def test_weights_that_are_others_are_one_line(tmp_path) -> None:
     with pytest.raises(DataError, match=r"pnet.pt: not the file of facenet-pytorch 2.6.0\n.*expected a2a71925"):
         load_detector(tmp_path)
     states["rnet"]["dense4.wait"] = states["rnet"].pop("dense4.weight")
-    with pytest.raises(DataError, match=r"rnet.pt: .* 2 tensors do not match\n.*dense4.weight: missing; dense4.wait: un"):
+    with pytest.raises(
+        DataError, match=r"rnet.pt: .* 2 tensors do not match\n.*dense4.weight: missing; dense4.wait: un"
+    ):
         FaceDetector(states)
     states = random_states()
     states["onet"]["conv4.weight"] = states["onet"]["conv4.weight"].flatten()
