@@ -1,21 +1,21 @@
-"""What an abandoned attempt left in a run directory beyond the checkpoint that is resumed."""
+"""What an abandoned attempt left in a run directory beyond the checkpoint from which the run is resumed."""
 
 from pathlib import Path
+
+from progan.errors import CheckpointError
+from progan.snapshot import Snapshot
+from progan.training.monitor import BEST
 
 FOLDER = "abandoned"
 
 
 def set_aside(path: Path, images_seen: int) -> int:
-    """Move samples and snapshots of later positions into a folder of their own; returns their number.
+    """Move samples and snapshots of later positions into a folder of their own; return how many.
 
-    The run makes its own ones there. Until then nothing may take those for the newest of this run.
+    The resumed run writes its own, and until then these must not pass for its latest.
     """
-    later = [
-        file
-        for folder in ("samples", "snapshots")
-        for file in (path / folder).glob("[0-9]*")
-        if round(1000 * _kimg(file)) > images_seen
-    ]
+    written = [*(path / "samples").glob("[0-9]*"), *(path / "snapshots").glob("[0-9]*"), *path.glob(BEST)]
+    later = [file for file in written if 1000 * _kimg(file) > images_seen + 0.5]
     for file in later:
         place = path / FOLDER / file.relative_to(path)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -24,8 +24,10 @@ def set_aside(path: Path, images_seen: int) -> int:
 
 
 def _kimg(file: Path) -> float:
-    """Thousands of real images in a file name such as 0000012.345.discriminator.safetensors; 0 if there are none."""
+    """Thousands of real images seen when a file was written; infinite if that cannot be told."""
     try:
-        return float(".".join(file.name.split(".")[:2]))
-    except ValueError:
-        return 0.0
+        if file.name == BEST:
+            return Snapshot.load(file).kimg
+        return float(".".join(file.name.split(".")[:2]))  # such as 0000012.345.discriminator.safetensors
+    except (ValueError, CheckpointError):
+        return float("inf")
