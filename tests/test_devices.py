@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from progan.devices import Share, _free_in_groups, exact_fp32, free_bytes, keep_freed_memory, pick_device
+from progan.devices import (
+    Share,
+    _free_in_groups,
+    exact_fp32,
+    free_bytes,
+    keep_freed_memory,
+    pick_device,
+    prepare_training,
+)
 from progan.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -163,3 +171,16 @@ def test_fp32_is_not_tf32() -> None:
     finally:
         for backend, allowed in zip(backends, before, strict=True):
             backend.allow_tf32 = allowed
+
+
+@pytest.mark.parametrize("name", ["cpu", "cuda:1"])
+def test_training_prepares_its_device(name: str, monkeypatch) -> None:
+    done = []
+    monkeypatch.setattr("torch.cuda.set_device", lambda device: done.append(str(device)))
+    monkeypatch.setattr("progan.devices.keep_freed_memory", lambda: done.append("cpu"))
+    for setting in ("allow_tf32", "benchmark"):
+        monkeypatch.setattr(torch.backends.cudnn, setting, setting == "allow_tf32")
+    prepare_training(torch.device(name))
+    assert done == [name]
+    assert torch.backends.cudnn.benchmark == (name != "cpu")
+    assert not torch.backends.cudnn.allow_tf32

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from progan.devices import keep_freed_memory
+from progan.devices import prepare_training
 
 _GROW_AFTER = 2000  # finite fp16 steps after which the loss scale is doubled, as in torch.amp
 
@@ -23,8 +23,7 @@ class Precision:
     """
 
     def __init__(self, kind: str, device: torch.device) -> None:
-        if device.type == "cpu":
-            keep_freed_memory()
+        prepare_training(device)
         self.kind, self.device, self.kernels_skip = kind, device, _kernels_skip(device)
         self.dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[kind]
         self.scale = torch.full((), 2.0**16 if kind == "fp16" else 1.0, device=device)
