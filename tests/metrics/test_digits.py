@@ -72,7 +72,7 @@ def test_equals_numpy_for_any_split_merged_and_loaded(batches: int) -> None:
 
 
 def test_no_images_have_no_modes() -> None:
-    with pytest.raises(ConfigError, match="at least 1 image is needed, got 0"):
+    with pytest.raises(ConfigError, match="requires at least 1 image, got 0"):
         mode_count(DigitHistogram(SETUP))
 
 

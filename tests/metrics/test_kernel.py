@@ -80,7 +80,7 @@ def test_shifted_distribution_is_far() -> None:
 
 
 def test_too_few_images_are_named() -> None:
-    with pytest.raises(ConfigError, match="2 images of each set or more, got 1 and 5"):
+    with pytest.raises(ConfigError, match="at least 2 images of each set, got 1 and 5"):
         kernel(bank(draw(1, 3)), bank(draw(5, 3)))
     with pytest.raises(ConfigError, match="in subsets of 1"):
         kernel(bank(draw(5, 3)), bank(draw(5, 3)), size=1)

@@ -159,7 +159,7 @@ def test_result_has_its_name() -> None:
 
 
 def test_too_few_images_are_named() -> None:
-    with pytest.raises(ConfigError, match="2 images of each set or more, got 1 and 5"):
+    with pytest.raises(ConfigError, match="at least 2 images of each set, got 1 and 5"):
         frechet(moments(draw(1, 3)), moments(draw(5, 3)))
     with pytest.raises(ConfigError, match="got 5 and 0"):
         frechet(moments(draw(5, 3)), Moments(SETUP))

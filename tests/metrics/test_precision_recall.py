@@ -114,11 +114,11 @@ def test_progress_ends_at_the_total(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_few_images_are_named() -> None:
-    with pytest.raises(ConfigError, match="k = 3 need 4 images of each set or more and k >= 1, got 3 and 9"):
+    with pytest.raises(ConfigError, match="k = 3 require at least 4 images of each set and k >= 1, got 3 and 9"):
         precision_recall(bank(draw(3, 2)), bank(draw(9, 2)))
     with pytest.raises(ConfigError, match="k = 0"):
         precision_recall(bank(draw(9, 2)), bank(draw(9, 2)), k=0)
-    with pytest.raises(ConfigError, match="21 nearest neighbours need a bank of as many images, got 20"):
+    with pytest.raises(ConfigError, match="21 nearest neighbors require a bank of at least as many images, got 20"):
         nearest(torch.zeros(2, 3), torch.zeros(20, 3), 21)
 
 

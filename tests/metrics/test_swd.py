@@ -220,7 +220,7 @@ def test_progress_counts_up_to_the_end() -> None:
 
 def test_sets_that_cannot_be_compared_are_named() -> None:
     a, b = gather(photos(3, 32, 32, 1), "fake"), gather(photos(5, 32, 32, 1))
-    with pytest.raises(ConfigError, match="equal numbers of images: 'fake' has 3, 'real' 5; ask for 3 of both"):
+    with pytest.raises(ConfigError, match="equal numbers of images: 'fake' has 3, 'real' 5; use 3 of both"):
         swd(a, b)
     with pytest.raises(ConfigError, match="images of one size: 'fake' has 32x32, 'real' 32x64"):
         swd(a, gather(photos(3, 32, 64, 1)))

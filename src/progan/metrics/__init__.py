@@ -1,4 +1,4 @@
-"""Metrics of generated images, each with its paper's definition; METRICS lists all of them (see ``base``)."""
+"""Metrics of generated images as their papers define them; METRICS lists all of them (see ``base``)."""
 
 from progan.metrics.bank import FeatureBank
 from progan.metrics.base import Metric
@@ -10,7 +10,7 @@ from progan.metrics.ms_ssim import PairSimilarity, mean_similarity
 from progan.metrics.precision_recall import precision_recall
 from progan.metrics.swd import SlicedPatches, swd
 
-FEW = "no more images than features: the covariance has no full rank, and the value is far too high"
+FEW = "no more images than features: the covariance does not have full rank, and the value is far too high"
 
 METRICS: dict[str, Metric] = {
     "swd": Metric(
@@ -139,5 +139,5 @@ METRICS: dict[str, Metric] = {
         paper_count=25_600,
     ),
 }
-"""Every metric by its name on the command line. Those on EfficientNet-Lite0 need no download; they are no FID, KID or
-precision and recall in the papers' sense, so their names differ."""
+"""Every metric by its name on the command line. Those on EfficientNet-Lite0 require no download. They are not FID, KID,
+or precision and recall in the sense of the papers, so they have different names."""

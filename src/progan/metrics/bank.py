@@ -1,4 +1,4 @@
-"""A statistic that keeps every row: for metrics that look at single images instead of sums over a set."""
+"""A statistic that keeps every row, for metrics that compare single images instead of sums over a set."""
 
 from collections.abc import Mapping
 from typing import Self
@@ -12,9 +12,9 @@ from progan.metrics.base import Setup
 
 
 class FeatureBank:
-    """All rows of one set as float32, in the order in which they came: features, or probabilities of classes.
+    """All rows of one set as float32, in the order in which they were added: features, or probabilities of classes.
 
-    It takes 4 NF bytes: 0.4 GB for 50,000 rows of 2048 features.
+    It requires 4 NF bytes: 0.4 GB for 50,000 rows of 2048 features.
     """
 
     def __init__(self, setup: Setup) -> None:

@@ -1,4 +1,4 @@
-"""The contract of a metric: a statistic gathered from each set of images, and a function of one or two of them."""
+"""The interface of a metric: a statistic of each set of images, and a function of one or two statistics."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Statistic(Protocol):
-    """What a metric keeps of one set: rows are added batch by batch, and any split into batches gives one result."""
+    """What a metric stores about one set; rows are added in batches, on which the result does not depend."""
 
     @property
     def count(self) -> int:
@@ -17,70 +17,70 @@ class Statistic(Protocol):
         ...
 
     def update(self, rows: Tensor) -> Self:
-        """Add the next images uint8 [N, C, H, W], or what an extractor made of them [N, F]; returns itself."""
+        """Add the next images uint8 [N, C, H, W], or an extractor's outputs for them [N, F]; return itself."""
         ...
 
     def merge(self, other: Self) -> Self:
-        """Add what another one gathered from further images of the same set; returns itself."""
+        """Add the statistic of further images of the same set; return itself."""
         ...
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All it knows, for a cache file."""
+        """Return the whole state, for a cache file."""
         ...
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> Self:
-        """Take over what ``arrays`` of another one gave; returns itself."""
+        """Restore the state that ``arrays`` returned; return itself."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What a statistic must know of the images and of the measurement before it sees any."""
+    """Facts about the images and the measurement that a statistic requires before the first image."""
 
     height: int
     width: int
     channels: int
     seed: int = 0
-    """Of every random choice."""
+    """Seed of every random choice."""
     stream: str = "real"
-    """Name of the set: sets of different names draw independently."""
+    """Name of the set; sets with different names draw independently."""
     device: str = "cpu"
-    """Where to calculate."""
+    """Device to compute on, such as "cuda:1"."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One metric: what it is called, what it needs, and how it is computed."""
+    """One metric: its name, its requirements, and how it is computed."""
 
     title: str
-    """What it is, for tables and help."""
+    """Short description, for tables and help."""
     on: Literal["images", "features", "probabilities", "digits"]
-    """What its statistic is updated with: images themselves, or one of the outputs of an extractor."""
+    """Input of the statistic: images, or one of the outputs of an extractor."""
     extractor: str | None = None
-    """Name of the network that gives those outputs."""
+    """Name of the network that computes these outputs."""
     statistic: Callable[[Setup], Any]
-    """Makes an empty statistic."""
+    """Creates an empty statistic."""
     compute: Callable[..., dict[str, float]]
-    """(fake, real, seed=) -> values, or (fake, seed=) -> values if it compares nothing."""
+    """(fake, real, seed=) -> values, or (fake, seed=) -> values if the metric does not compare two sets."""
     takes_long: bool = False
-    """Whether ``compute`` has a parameter ``progress``, called with the steps done and all of them."""
+    """Whether ``compute`` has a parameter ``progress``, which is called with the steps done and their total."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """What the values are called in results, where it is not what ``compute`` calls them."""
+    """Names of values in results, where they differ from the names that ``compute`` uses."""
     compares: bool
-    """Whether it needs a real set."""
+    """Whether the metric compares two sets, and so requires real images."""
     key: str
     """Name of the main value in results."""
     higher_is_better: bool | None
-    """None where neither is better in itself."""
+    """None if neither is better in itself."""
     paper_count: int
-    """Images of each set in the paper."""
+    """Number of images of each set in the paper."""
     least: int = 2
-    """Fewest images of a set for which it is defined."""
+    """Smallest number of images of a set for which the metric is defined."""
     smallest: int = 4
-    """Shorter side of the smallest images for which it is defined [pixels]."""
+    """Shorter side of the smallest images for which the metric is defined [pixels]."""
     equal_counts: bool = False
-    """Whether it compares sets of equal numbers of images only."""
+    """Whether both sets must have the same number of images."""
     few_note: str = ""
-    """What to know when there are no more images than features."""
+    """Note for reports if there are no more images than features."""
     cacheable: bool = True
-    """Whether the statistic of a real set is small enough to be kept on disk."""
+    """Whether the statistic of a real set is small enough to be stored on disk."""

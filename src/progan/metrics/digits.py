@@ -1,6 +1,6 @@
-"""Mode count: three digits are read from every image, and the distinct numbers they make are counted (MNIST-1K).
+"""Mode count: three digits are read from every image, and the distinct numbers they form are counted (MNIST-1K).
 
-ProGAN appendix E, after Metz et al. (2017): images hold a random MNIST digit in each of R, G and B, 1000 modes in all.
+ProGAN appendix E, after Metz et al. (2017): images have a random MNIST digit in each of R, G and B, 1000 modes in all.
 """
 
 import json
@@ -27,10 +27,10 @@ _NUMBERS = 1000
 
 
 class DigitClassifier(nn.Module):
-    """Small convolutional network that reads one handwritten digit in each channel of an image.
+    """Small convolutional network that reads the handwritten digit in each channel of an image.
 
     Args:
-        widths: maps at half and at quarter resolution.
+        widths: feature maps at half and at quarter resolution.
     """
 
     def __init__(self, widths: tuple[int, int] = (48, 96)) -> None:
@@ -49,14 +49,14 @@ class DigitClassifier(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on CPUs
 
     def logits(self, x: Tensor) -> Tensor:
-        """Scores [N, 10] of digits [N, 1, 32, 32] in 0 ... 1."""
+        """Return scores [N, 10] of images of digits [N, 1, 32, 32] with values 0 ... 1."""
         return self.head(self.body(x))
 
     def forward(self, images: Tensor) -> Outputs:
         """Read images uint8 [N, C, 28 or 32 squared]: features [N, C * F] and digits [N, C].
 
         Raises:
-            ConfigError: if the images have another size.
+            ConfigError: if the images have a different size.
         """
         if images.shape[2] != images.shape[3] or images.shape[2] not in _SIDES:
             raise ConfigError(_unreadable(*images.shape[1:]))
@@ -70,10 +70,10 @@ class DigitClassifier(nn.Module):
         )
 
     def save(self, path: Path, *, test_error: float, **facts: object) -> None:
-        """Write it as safetensors, whole or not at all, with its share of wrong test digits and ``facts`` as header.
+        """Write a safetensors file, whole or not at all, with the share of misread test digits and ``facts`` as header.
 
         Raises:
-            DataError: if the disk does not take it.
+            DataError: if the file cannot be written.
         """
         state = {name: value.detach().cpu().contiguous() for name, value in self.state_dict().items()}
         header = json.dumps({"format": FORMAT, "test_error": test_error, **facts})
@@ -85,7 +85,7 @@ class DigitClassifier(nn.Module):
 
 
 def _layer(maps: int, out: int) -> list[nn.Module]:
-    """3x3 convolution that takes one pixel off every side."""
+    """3x3 convolution that removes one pixel on every side."""
     return [nn.Conv2d(maps, out, 3, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
 
 
@@ -94,15 +94,15 @@ def _unreadable(channels: int, height: int, width: int) -> str:
 
 
 def default_path() -> Path:
-    """Where the classifier is when no path is given."""
+    """Return the default path of the classifier."""
     return cache_path("weights/digits.safetensors")
 
 
 def load(weights: Path | None = None, device: str = "cpu") -> FrozenExtractor:
-    """The trained classifier of a file, or of the cache folder.
+    """Load the trained classifier from a file, or from the cache folder.
 
     Raises:
-        DataError: if it is not there, or the file is damaged or something else.
+        DataError: if the file does not exist, is damaged, or is not a classifier.
     """
     path, state, header = weights or default_path(), {}, None
     if not path.is_file():
@@ -116,7 +116,7 @@ def load(weights: Path | None = None, device: str = "cpu") -> FrozenExtractor:
     except ValueError:  # not JSON
         pass
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise DataError(f"{path}: is not a digit classifier ({FORMAT} wanted in its header)")
+        raise DataError(f"{path}: is not a digit classifier ({FORMAT} expected in its header)")
     network = DigitClassifier()
     try:
         network.load_state_dict(state)
@@ -128,7 +128,7 @@ def load(weights: Path | None = None, device: str = "cpu") -> FrozenExtractor:
         name="digits",
         hash=weight_hash(state),
         features=3 * network.head.in_features,
-        note=f"the classifier reads {header['test_error']:.2%} of MNIST's test digits wrong",
+        note=f"the classifier misreads {header['test_error']:.2%} of MNIST's test digits",
         network=network,
         device=device,
         batch=64,
@@ -136,10 +136,10 @@ def load(weights: Path | None = None, device: str = "cpu") -> FrozenExtractor:
 
 
 class DigitHistogram:
-    """How often each number d0 + 10 d1 + 100 d2 was read; d0 is the digit in the red channel.
+    """Histogram of the numbers d0 + 10 d1 + 100 d2 that were read; d0 is the digit in the red channel.
 
     Raises:
-        ConfigError: if images of this size cannot be read.
+        ConfigError: if digits cannot be read from images of this size.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -164,22 +164,22 @@ class DigitHistogram:
         return self
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The histogram, int64 [1000]."""
+        """Return the histogram, int64 [1000]."""
         return {"histogram": self.histogram}
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> Self:
-        """Take over what ``arrays`` of another one gave."""
+        """Restore the state that ``arrays`` returned."""
         self.histogram = np.array(arrays["histogram"])
         return self
 
 
 def mode_count(fake: DigitHistogram, *, seed: int = 0) -> dict[str, float]:
-    """Distinct numbers, and KL(their distribution || uniform) [nats]; nothing is drawn, whatever the seed.
+    """Return the number of distinct numbers, and KL(their distribution || uniform) [nats]; ``seed`` is not used.
 
     Raises:
         ConfigError: if there are no images.
     """
     if not fake.count:
-        raise ConfigError("mode count: at least 1 image is needed, got 0")
+        raise ConfigError("the mode count requires at least 1 image, got 0")
     p = fake.histogram[fake.histogram > 0] / fake.count
     return {"modes": float(len(p)), "kl": float((p * np.log(p * _NUMBERS)).sum())}

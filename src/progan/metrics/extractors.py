@@ -1,4 +1,4 @@
-"""Networks that turn images into the numbers that metrics compare; EXTRACTORS lists them."""
+"""Networks that extract the features that metrics compare; EXTRACTORS lists them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from progan.errors import ConfigError, DataError
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What an extractor makes of N images."""
+    """Outputs of an extractor for N images."""
 
     features: Tensor
     """float32 [N, F]."""
     probabilities: Tensor | None = None
-    """Of each class, float32 [N, K]."""
+    """Probability of each class, float32 [N, K]."""
     digits: Tensor | None = None
     """Digit read in each channel, int64 [N, 3]."""
 
@@ -28,38 +28,38 @@ class Extractor(Protocol):
     """A network with fixed weights."""
 
     name: str
-    """Its key in EXTRACTORS."""
+    """Key in EXTRACTORS."""
     hash: str
-    """First 16 hex digits of the SHA-256 of its weights, whatever file they came from."""
+    """First 16 hexadecimal digits of the SHA-256 of the weights, independent of the file format."""
     features: int
-    """Length F of a feature vector."""
+    """Number F of features."""
     note: str
-    """What reports should say of the weights; empty if they are a published file, byte for byte."""
+    """Note about the weights for reports; empty if they are a published file, byte for byte."""
 
     def __call__(self, images: Tensor) -> Outputs:
-        """Outputs of images uint8 [N, 1 or 3, H, W] of any size; DataError if any of them is not finite."""
+        """Return the outputs for images uint8 [N, 1 or 3, H, W] of any size; DataError if any of them is not finite."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenExtractor:
-    """An ``Extractor`` around a network: brings images into its form and refuses numbers that are not finite."""
+    """An ``Extractor`` around a network: converts images to RGB and refuses outputs that are not finite."""
 
     name: str
     hash: str
     features: int
     note: str = ""
-    """What reports should say of the weights."""
+    """Note about the weights for reports."""
     network: Callable[[Tensor], Outputs]
     """uint8 [N, 3, H, W] on ``device`` -> Outputs there."""
     device: str = "cpu"
     batch: int = 16
-    """Most images that the network sees at once; larger batches need more memory and are not faster on a CPU."""
+    """Maximum number of images in a batch; larger batches require more memory and are not faster on a CPU."""
 
     def __call__(self, images: Tensor) -> Outputs:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             raise ValueError(f"images must be uint8 [N, 1 or 3, H, W], got {images.dtype} {list(images.shape)}")
-        images = images.to(self.device).expand(-1, 3, -1, -1)  # grey: three times the same
+        images = images.to(self.device).expand(-1, 3, -1, -1)  # grayscale: three times the same
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             parts = [self.network(part) for part in images.split(self.batch)]
         features = torch.cat([part.features for part in parts])
@@ -69,7 +69,7 @@ class FrozenExtractor:
         if broken:
             raise DataError(
                 f"{self.name}: the features of {broken} of {len(images)} images are not finite\n"
-                f"  fix:   use other weights (these: {self.hash}), or another device than {self.device}"
+                f"  fix:   use different weights (these: {self.hash}), or a different device than {self.device}"
             )
         return Outputs(
             features=features,
@@ -79,7 +79,7 @@ class FrozenExtractor:
 
 
 def _loader(module: str) -> Callable[[Path | None, str], Extractor]:
-    """``load`` of a module that is imported when it is called."""
+    """``load`` of a module that is imported on the first call."""
     return lambda weights, device: import_module(module).load(weights, device)
 
 
@@ -91,12 +91,12 @@ EXTRACTORS: dict[str, Callable[[Path | None, str], Extractor]] = {
 
 
 def load_extractor(name: str, weights: Path | None = None, device: str = "cpu") -> Extractor:
-    """The extractor ``name`` with the weights of a file, or with its published ones.
+    """Load an extractor with the weights in a file, or with the published ones.
 
     Raises:
-        ConfigError: if there is none of this name, or if it needs a package that is not installed.
-        DataError: if the weights cannot be had or read, or do not fit.
+        ConfigError: if the name is unknown, or a required package is not installed.
+        DataError: if the weights cannot be found or read, or are those of a different network.
     """
     if name not in EXTRACTORS:
-        raise ConfigError(f"extractor {name!r}: there is none of this name; choose one of {', '.join(EXTRACTORS)}")
+        raise ConfigError(f"unknown extractor {name!r}; choose from {', '.join(EXTRACTORS)}")
     return EXTRACTORS[name](weights, device)

@@ -1,8 +1,8 @@
-"""The Inception network of 2015-12-05, by which Inception score, FID and KID are defined, without TensorFlow.
+"""The Inception network of 2015-12-05, which defines Inception score, FID and KID, without TensorFlow.
 
-It is Inception-v3 (Szegedy et al., arXiv:1512.00567) as in the graph ``inception-2015-12-05.tgz`` of TensorFlow. What
-differs from other copies of Inception-v3: averages over 3x3 pixels do not count the padding, the last block has a
-maximum in its place, there are 1008 outputs, images are resized by TensorFlow's first rule and scaled to [-1, 1).
+It is Inception-v3 (Szegedy et al., arXiv:1512.00567) as in TensorFlow's graph ``inception-2015-12-05.tgz``. It differs
+from other versions of Inception-v3: averages over 3x3 pixels do not count the padding, the last block uses the maximum
+instead, there are 1008 outputs, and images are resized by TensorFlow 1's rule and scaled to [-1, 1).
 """
 
 from collections.abc import Callable
@@ -46,14 +46,14 @@ class Conv:
     """A convolution without bias, its batch norm and a ReLU."""
 
     name: str
-    """In the state dict."""
+    """Name in the state dict."""
     script: str
-    """In the TorchScript file, whose names are those of the graph."""
+    """Name in the TorchScript file, which is that of the graph."""
     maps: int
     kernel: tuple[int, int] = (1, 1)
     stride: int = 1
     padded: bool = True
-    """So that the size stays, where the stride is 1."""
+    """Whether the size is kept, if the stride is 1."""
 
     @property
     def padding(self) -> tuple[int, int]:
@@ -63,7 +63,7 @@ class Conv:
 
 @dataclass(frozen=True)
 class Fork:
-    """Chains that see the same maps and whose maps are concatenated."""
+    """Parallel chains with the same input, whose outputs are concatenated."""
 
     chains: tuple["Step", ...]
 
@@ -114,7 +114,7 @@ _E = """
 
 
 def _block(name: str, script: str, table: str, *values: int | str) -> Fork:
-    """The block that one of the tables above describes, with its values filled in."""
+    """The block of one of the tables above, with its values filled in."""
 
     def step(text: str) -> Step:
         if "&" in text:
@@ -154,7 +154,7 @@ NETWORK: tuple[Step, ...] = (
 
 
 def _convolutions(step: Step, maps: int) -> tuple[list[tuple[Conv, int]], int]:
-    """Every convolution of a step with the maps it sees, and the maps that the step gives, if it is given ``maps``."""
+    """Every convolution of a step with its input maps, and the output maps of the step, if its input has ``maps``."""
     if isinstance(step, Conv):
         return [(step, maps)], step.maps
     if isinstance(step, Fork):
@@ -183,9 +183,9 @@ SHAPES = _shapes()
 
 
 def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of the TorchScript file under the names of the state dict; others as they are.
+    """Tensors of the TorchScript file under the names of the state dict; other names are kept.
 
-    That file leaves out the scale of the batch norms, which is 1.
+    That file omits the scale of the batch norms, which is 1.
     """
     names = {"output.weight": "fc.weight", "output.bias": "fc.bias"}
     for conv, _ in CONVOLUTIONS:
@@ -199,9 +199,9 @@ def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def resize(images: Tensor, side: int = _SIDE) -> Tensor:
-    """Bilinear resize by TensorFlow 1's rule: output pixel i lies at input pixel i * input size / output size.
+    """Resize images by TensorFlow 1's bilinear rule: output pixel i is at input pixel i * input size / output size.
 
-    There is no half-pixel shift and no smoothing before images are made smaller.
+    There is no half-pixel shift, and no smoothing before reducing the size.
 
     Shape: float32 [N, C, H, W] -> [N, C, side, side].
     """
@@ -223,8 +223,8 @@ class Inception:
     Inception score.
 
     Args:
-        state: tensors of the names and shapes in SHAPES.
-        device: where to calculate.
+        state: tensors with the names and shapes in SHAPES.
+        device: device of the network.
     """
 
     def __init__(self, state: dict[str, Tensor], device: str = "cpu") -> None:
@@ -240,11 +240,11 @@ class Inception:
         return Outputs(features=features, probabilities=(features @ self.classes.T).softmax(1))
 
     def scaled(self, images: Tensor) -> Tensor:
-        """Images uint8 [N, 3, H, W] as the first layer sees them, [N, 3, 299, 299] in [-1, 1)."""
+        """Convert images uint8 [N, 3, H, W] to the input of the first layer, [N, 3, 299, 299] in [-1, 1)."""
         return ((resize(images.float()) - 128) / 128).contiguous(memory_format=torch.channels_last)
 
     def run(self, step: Step, x: Tensor) -> Tensor:
-        """One step of NETWORK, or several."""
+        """Apply one step of NETWORK, or several."""
         if isinstance(step, Conv):
             weight, bias = self.layers[step.name]
             return F.conv2d(x, weight, bias, step.stride, step.padding).relu_()
@@ -258,14 +258,14 @@ class Inception:
 
 
 def load(weights: Path | None = None, device: str = "cpu") -> FrozenExtractor:
-    """The extractor with the weights of a file, or with the published ones, which are downloaded once.
+    """Load the extractor with the weights in a file, or with the published ones, which are downloaded once.
 
     Args:
-        weights: one of the files in PUBLISHED, or another one with the same tensors.
-        device: where to calculate.
+        weights: one of the files in PUBLISHED, or a different one with the same tensors.
+        device: device of the network.
 
     Raises:
-        DataError: if the weights cannot be had or do not fit (see ``weights``).
+        DataError: if the weights cannot be found, or are those of a different network (see ``weights``).
     """
     path, known = locate(PUBLISHED, weights)
     state = fitted(_renamed(read_state(path)), SHAPES, path)

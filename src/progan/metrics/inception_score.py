@@ -10,23 +10,25 @@ from progan.metrics.bank import FeatureBank
 
 
 def inception_score(fake: FeatureBank, *, seed: int = 0, splits: int = 10) -> dict[str, float]:
-    """Mean and standard deviation over splits of exp(mean KL(p(y|x) || p(y))) (Salimans et al. 2016, section 4).
+    """Return mean and standard deviation over splits of exp(mean KL(p(y|x) || p(y))) (Salimans et al. 2016, section 4).
 
-    Split i has rows i N / splits ... (i + 1) N / splits in the order in which they came; p(y) is the mean over it.
-    Between 1 and the number of classes; larger is better.
+    Split i contains rows i N / splits ... (i + 1) N / splits in their order; p(y) is the mean over the split. The score
+    is between 1 and the number of classes; higher is better.
 
     Args:
         fake: probabilities p(y|x), [N, classes].
-        seed: ignored, since nothing is drawn; there for the sake of one interface.
+        seed: not used, because nothing is drawn; part of the common interface.
 
     Returns:
         {"inception_score", "inception_score_std"}.
 
     Raises:
-        ConfigError: if a split would have no row.
+        ConfigError: if a split would be empty.
     """
     if not 1 <= splits <= fake.count:
-        raise ConfigError(f"the Inception score needs 1 image a split or more, got {fake.count} for {splits} splits")
+        raise ConfigError(
+            f"the Inception score requires 1 image or more per split, got {fake.count} for {splits} splits"
+        )
     bounds = [i * fake.count // splits for i in range(splits + 1)]
     scores = []
     for first, last in pairwise(bounds):

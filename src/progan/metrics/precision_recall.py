@@ -1,4 +1,4 @@
-"""Improved precision and recall (Kynkaanniemi et al. 2019), and nearest neighbours, by tiles of distances."""
+"""Improved precision and recall (Kynkaanniemi et al. 2019) and nearest neighbors, computed in tiles of distances."""
 
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -22,24 +22,25 @@ def precision_recall(
     k: int = 3,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
-    """Share of each set inside the other's manifold, the union of balls reaching to each row's k-th nearest neighbour.
+    """Return the share of each set in the other's manifold, the union of balls up to each row's k-th nearest neighbor.
 
-    Kynkaanniemi et al. 2019, section 2. Precision: fakes inside a real ball. Recall: reals inside a fake ball.
+    Kynkaanniemi et al. 2019, section 2. Precision is the share of generated images in a ball of a real one, recall the
+    share of real images in a ball of a generated one.
 
     Args:
-        seed: ignored, since nothing is drawn; there for the sake of one interface.
-        k: which neighbour within its own set, not counting itself, gives a row's radius.
-        progress: called with the tiles done and all tiles.
+        seed: not used, because nothing is drawn; part of the common interface.
+        k: the neighbor in its own set, not counting itself, at which a row's ball ends.
+        progress: called with the number of tiles done and their total.
 
     Returns:
         {"precision", "recall"}.
 
     Raises:
-        ConfigError: if a set has too few rows to have a k-th neighbour.
+        ConfigError: if a set has too few rows for a k-th neighbor.
     """
     if k < 1 or min(fake.count, real.count) < k + 1:
         raise ConfigError(
-            f"precision and recall with k = {k} need {max(k, 1) + 1} images of each set or more and k >= 1, "
+            f"precision and recall with k = {k} require at least {max(k, 1) + 1} images of each set and k >= 1, "
             f"got {fake.count} and {real.count}"
         )
     x, y = fake.rows, real.rows.to(fake.rows.device)
@@ -62,7 +63,7 @@ def precision_recall(
 
 
 def nearest(queries: Tensor, bank: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
-    """The k nearest rows of ``bank`` to each query, nearest first: Euclidean distances, and which rows they are.
+    """Find the k rows of ``bank`` nearest to each query, nearest first: Euclidean distances and indices of the rows.
 
     Shape: queries [Q, F], bank [N, F] -> distances [Q, k] float32, rows [Q, k] int64, on the device of the bank.
 
@@ -70,7 +71,7 @@ def nearest(queries: Tensor, bank: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
         ConfigError: if the bank has fewer than k rows.
     """
     if not 1 <= k <= len(bank):
-        raise ConfigError(f"{k} nearest neighbours need a bank of as many images, got {len(bank)}")
+        raise ConfigError(f"{k} nearest neighbors require a bank of at least as many images, got {len(bank)}")
     device = float64_device(str(bank.device))
     best = torch.full((len(queries), k), torch.inf, dtype=torch.float64, device=device)
     rows = torch.zeros((len(queries), k), dtype=torch.int64, device=device)

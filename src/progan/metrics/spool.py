@@ -1,4 +1,4 @@
-"""Rows that may be more than memory holds: kept in memory while few, then in a temporary file."""
+"""Rows that may not fit into memory: stored in memory while they are few, then in a temporary file."""
 
 import tempfile
 from pathlib import Path
@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 class Spool:
-    """A float32 matrix that grows by rows: tensors in memory, or a temporary file once ``spill`` was called.
+    """A float32 matrix that grows by rows: tensors in memory, or a temporary file after ``spill`` was called.
 
-    The file has no name, so that the operating system removes it with this object, whatever ends the process.
+    The file has no name, so that the operating system removes it with this object, however the process ends.
 
     Args:
-        width: length of a row.
+        width: number of columns.
     """
 
     def __init__(self, width: int) -> None:
@@ -29,7 +29,7 @@ class Spool:
         """Add rows [M, width].
 
         Raises:
-            OSError: if the file cannot be written; what it holds is of no use then.
+            OSError: if the file cannot be written; its content is then unusable.
         """
         if self._file is None:
             self._parts.append(x)
@@ -40,7 +40,7 @@ class Spool:
                 left = left[self._file.write(left) :]
 
     def spill(self, directory: Path) -> None:
-        """Move to a file in ``directory``, now and for all rows to come; raises OSError like ``append``."""
+        """Move all rows, and those added later, to a file in ``directory``; raises OSError like ``append``."""
         if self._file is None:
             parts, self._parts, self.held = self._parts, [], 0
             self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 - closed with this object
@@ -48,7 +48,7 @@ class Spool:
                 self.append(part)
 
     def whole(self) -> Tensor:
-        """All rows [M, width]; those of a file are a private mapping, whose memory the system may take back."""
+        """Return all rows [M, width]; those of a file are a private memory map, which the system may page out."""
         if self._file is None:
             self._parts = [torch.cat(self._parts) if self._parts else torch.empty(0, self.width)]
             return self._parts[0]

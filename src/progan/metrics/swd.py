@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance between the 7x7 neighbourhoods of two image sets, level by level (ProGAN section 5)."""
+"""Sliced Wasserstein distance between the 7x7 neighborhoods of two image sets, level by level (ProGAN section 5)."""
 
 import math
 import tempfile
@@ -32,18 +32,18 @@ _ROWS = {"cpu": 2048, "cuda": 1 << 22}  # descriptors in hand at a time, likewis
 
 
 class SlicedPatches:
-    """The neighbourhoods that the distance compares: 128 of every image on every level.
+    """The neighborhoods that the distance compares: 128 of every image on every level.
 
-    The neighbourhoods of image i depend on the seed, the set's name, the level and i alone. What does not fit 64 MiB
+    The neighborhoods of image i depend on the seed, the set's name, the level and i alone. What does not fit 64 MiB
     lies in temporary files without a name, which the operating system removes with this object: for every 1,000
     images 75 MB a level (grey: 25 MB). On CUDA all of it stays on the device as long as training leaves room there.
 
     Args:
-        setup: of the images; 1 or 3 channels.
+        setup: facts about the images, which must have 1 or 3 channels.
         directory: of the temporary files; the system's, which TMPDIR sets, when not given.
 
     Raises:
-        ConfigError: if the images have no level of 16 pixels, or another number of channels.
+        ConfigError: if the images have no level of 16 pixels, or a different number of channels.
     """
 
     def __init__(self, setup: Setup, directory: Path | None = None) -> None:
@@ -62,11 +62,11 @@ class SlicedPatches:
 
         Args:
             images: pixels 0 ... 255, uint8 or float [N, C, H, W].
-            first: index in the set of the first of them, where ranks share a set; by default, images so far.
+            first: index of the first of them in the set, if ranks share a set; by default, the number of images so far.
 
         Raises:
-            ConfigError: if they are of another size than in the setup.
-            DataError: if there is no room for temporary files.
+            ConfigError: if their size is not that of the setup.
+            DataError: if temporary files cannot be written.
         """
         wanted = (self.setup.channels, self.setup.height, self.setup.width)
         if tuple(images.shape[1:]) != wanted:
@@ -107,7 +107,7 @@ class SlicedPatches:
         return self
 
     def descriptors(self, level: int) -> Tensor:
-        """All neighbourhoods of one level, float32 [128 * count, C * 49], as channels, rows and columns."""
+        """Return all neighborhoods of one level, float32 [128 * count, C * 49], as channels, rows and columns."""
         return self._rows[level].whole().to(self.device)
 
     def _append(self, rows: Spool, x: Tensor) -> None:
@@ -122,7 +122,7 @@ class SlicedPatches:
             need = 1000 * PATCHES * 4 * sum(rows.width for rows in self._rows) / MIB
             raise DataError(
                 f"SWD: cannot write temporary files in {self._directory} after {self.count} images: {error.strerror}\n"
-                f"  wanted: {need:.0f} MiB for every 1,000 images of each set\n"
+                f"  needed: {need:.0f} MiB for every 1,000 images of each set\n"
                 f"  fix:    TMPDIR=FOLDER_WITH_ROOM, or fewer images"
             ) from error
 
@@ -130,15 +130,15 @@ class SlicedPatches:
 def swd(
     fake: SlicedPatches, real: SlicedPatches, *, seed: int = 0, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, float]:
-    """1e3 times the sliced Wasserstein distance: "swd", the average over levels, then "swd_128" ... "swd_16" of each.
+    """Return 1e3 times the sliced Wasserstein distance: "swd", the mean over levels, and "swd_128" ... "swd_16".
 
-    A level is named by its shorter side [pixels]. A channel of a set that has one value only is normalized to 0.
+    A level is named by its shorter side [pixels]. A channel of a set that is constant is normalized to 0.
 
     Args:
-        fake: neighbourhoods of one set.
-        real: of as many images of the other one. With equal images, seeds and streams, all distances are 0.
-        seed: of the directions.
-        progress: called with the directions done and all of them.
+        fake: neighborhoods of one set.
+        real: neighborhoods of as many images of the other set. All distances are 0 for equal images, seeds and streams.
+        seed: seed of the directions.
+        progress: called with the number of directions done and their total.
 
     Raises:
         ConfigError: if the sets differ in number or size of images, or are empty.
@@ -163,7 +163,7 @@ def swd(
 
 
 def corners(setup: Setup, size: Sequence[int], first: int, count: int) -> np.ndarray:
-    """Upper left corners of the neighbourhoods of ``count`` images on the level of ``size`` (height, width).
+    """Return the upper left corners of the neighborhoods of ``count`` images on the level of ``size`` (height, width).
 
     Shape: int64 [count, 2, 128], rows before columns.
     """
@@ -173,13 +173,13 @@ def corners(setup: Setup, size: Sequence[int], first: int, count: int) -> np.nda
 
 
 def directions(seed: int, size: Sequence[int]) -> np.ndarray:
-    """Unit vectors on which the level of ``size`` is projected, float64 [512, 147]."""
+    """Return the unit vectors on which the level of ``size`` is projected, float64 [512, 147]."""
     vectors = draws.normal(seed, f"swd/directions/{min(size)}", 0, DIRECTIONS, 3 * AREA).astype(np.float64)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def neighbourhoods(level: Tensor, where: Tensor) -> Tensor:
-    """The 7x7 pixels from each corner on.
+    """Return the 7x7 pixels at each corner.
 
     Shape: float32 [N, C, H, W], int64 [N, 2, P] -> [N * P, C * 49].
     """
@@ -203,10 +203,10 @@ def _check(fake: SlicedPatches, real: SlicedPatches) -> None:
     if fake.count != real.count:
         raise ConfigError(
             f"SWD compares equal numbers of images: {fake.setup.stream!r} has {fake.count:,}, "
-            f"{real.setup.stream!r} {real.count:,}; ask for {min(fake.count, real.count):,} of both"
+            f"{real.setup.stream!r} {real.count:,}; use {min(fake.count, real.count):,} of both"
         )
     if not real.count:
-        raise ConfigError("SWD wants at least 1 image in each set, got none")
+        raise ConfigError("SWD requires at least 1 image in each set, got none")
 
 
 def _fold(vectors: np.ndarray, rows: Tensor, each: Each) -> tuple[Tensor, Tensor]:
@@ -217,14 +217,14 @@ def _fold(vectors: np.ndarray, rows: Tensor, each: Each) -> tuple[Tensor, Tensor
     mean, deviation = channel_moments(rows, each)
     folded = torch.from_numpy(vectors).to(rows.device).unflatten(1, (3, AREA))
     folded = folded / torch.where(deviation > 0, deviation, math.inf)[:, None]
-    if len(mean) == 1:  # a grey pixel stands for three equal ones
+    if len(mean) == 1:  # a gray pixel counts as three equal ones
         folded = folded.sum(1, keepdim=True)
     folded = folded.float()
     return folded.flatten(1), folded.double().sum(2) @ mean
 
 
 def channel_moments(rows: Tensor, each: Each = map) -> tuple[Tensor, Tensor]:
-    """Mean and population deviation of each channel over all descriptors of a set.
+    """Return mean and population deviation of each channel over all descriptors of a set.
 
     Shape: float32 [M, C * 49] -> float64 [C], [C].
     """

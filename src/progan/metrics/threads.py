@@ -1,4 +1,4 @@
-"""Work of a CPU spread over threads by whole pieces."""
+"""Work on a CPU divided into whole pieces for several threads."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +11,10 @@ Each = Callable[..., Iterable]  # like ``map``
 
 @contextmanager
 def mapper(device: torch.device) -> Iterator[Each]:
-    """``map`` by as many threads as torch uses, each of which calculates alone.
+    """Provide a ``map`` that uses as many threads as torch does, each of which computes on its own.
 
-    Torch's own threads wait for one another after every operation, which takes many times as long as soon as other
-    programs run on some of the processor's cores.
+    Torch's own threads wait for each other after every operation, which becomes many times slower when other programs
+    use some of the processor's cores.
     """
     if device.type == "cuda":
         yield map
