@@ -173,8 +173,8 @@ def test_two_sources_train_and_translate(translation: progan.Run, stores: tuple[
 def test_wrong_uses_are_refused_in_one_line(translation: progan.Run, tmp_path: Path) -> None:
     snapshot, images = translation.snapshot(), torch.zeros(1, 3, 12, 12, dtype=torch.uint8)
     for ask, message in (
-        (lambda: snapshot.generate(seeds=[0]), "makes images of other images, not of latents"),
-        (lambda: snapshot.translate(images, direction="up"), "direction 'up' is not one .*; there are there, back"),
+        (lambda: snapshot.generate(seeds=[0]), "generates images from other images, not from latents"),
+        (lambda: snapshot.translate(images, direction="up"), "direction 'up' is not supported .*; choose from there, back"),
         (lambda: snapshot.translate(images.float()), r"images must be uint8 \[N, C, H, W\], got torch.float32"),
         (lambda: snapshot.encode(images), "a TranslationConfig network has no encoder"),
     ):
@@ -208,7 +208,7 @@ def test_what_a_snapshot_lacks_lies_beside_the_last_one(stores: tuple[Store, Sto
     assert list(networks) == ["critic"]
     for name, value in networks["critic"].state_dict().items():
         assert torch.equal(value, state[f"critic.{name}"])
-    with pytest.raises(CheckpointError, match=r"does not exist; a run writes it at its end, beside its last snapshot"):
+    with pytest.raises(CheckpointError, match=r"does not exist; a run writes it at its end, next to its last snapshot"):
         load_discriminators(run.snapshots[0])
     with pytest.raises(CheckpointError, match="progan-snapshot-1 expected in its header"):
         Snapshot.load(beside(last))
@@ -232,7 +232,7 @@ def test_labels_can_be_columns_of_numbers(tmp_path: Path) -> None:
     assert torch.equal(one[0], other[0])
     assert not torch.equal(one[1], other[1])
     for label in (None, [1.0], [[1.0, 2.0]] * 3):
-        with pytest.raises(ConfigError, match="wants 2 attributes, for all images"):
+        with pytest.raises(ConfigError, match="requires 2 attributes, for all images"):
             snapshot.generate(seeds=[1, 2], label=label)
 
 
@@ -271,9 +271,9 @@ def test_translations_and_reconstructions_are_measured(tmp_path: Path) -> None:
     assert (fakes.count, fakes.channels, fakes.height) == (20, 3, 16)
     wanted = run.snapshot().translate(reals.read(4, 6), direction="back")
     assert torch.equal(fakes.read(4, 6), wanted)
-    with pytest.raises(ConfigError, match="makes images of other images, not of latents"):
+    with pytest.raises(ConfigError, match="generates images from other images, not from latents"):
         open_images(run.path)
-    with pytest.raises(ConfigError, match="is no snapshot"):
+    with pytest.raises(ConfigError, match="is not a snapshot"):
         open_images(store.path, inputs=store.path)
     coder = progan.train(fixed(AutoencoderConfig(), schedule=schedule), folders[0], name="coder", **more)  # type: ignore[arg-type]
     rebuilt = coder.snapshot().reconstruct(open_images(store.path).read(0, 5))
@@ -326,12 +326,12 @@ def test_attributes_are_measured_filmed_and_generated_or_refused(
     more = {"out": tmp_path, "device": "cpu", "metric_count": 20}
     run = progan.train(fixed(PointsConfig(), **columns), store, name="run", metrics="swd", **more)  # type: ignore[arg-type]
     assert np.isfinite(run.metrics["swd"]).all()
-    with pytest.raises(ConfigError, match="makes images of 2 attributes, which only its training data can tell"):
+    with pytest.raises(ConfigError, match="generates images of 2 attributes, which only its training data has"):
         open_images(run.path)
     assert main(["generate", str(run.path), str(tmp_path / "x.png"), "--count", "2", "--attributes", "0.5", "3"]) == 0
     assert main(["generate", str(run.path), str(tmp_path / "y.png"), "--count", "2"]) == 2
     assert main(["video", str(run.path), str(tmp_path / "z.gif"), "--kind", "training"]) == 2
-    assert capsys.readouterr().err.count("this generator wants 2 attributes") == 2
+    assert capsys.readouterr().err.count("this generator requires 2 attributes") == 2
     plain = progan.train(fixed(ClippedConfig(), **columns), store, name="plain", **more)  # type: ignore[arg-type]
     assert (plain.path / "growth.png").exists()  # whose generator takes no labels
 
