@@ -174,7 +174,10 @@ def test_wrong_uses_are_refused_in_one_line(translation: progan.Run, tmp_path: P
     snapshot, images = translation.snapshot(), torch.zeros(1, 3, 12, 12, dtype=torch.uint8)
     for ask, message in (
         (lambda: snapshot.generate(seeds=[0]), "generates images from other images, not from latents"),
-        (lambda: snapshot.translate(images, direction="up"), "direction 'up' is not supported .*; choose from there, back"),
+        (
+            lambda: snapshot.translate(images, direction="up"),
+            "direction 'up' is not supported .*; choose from there, back",
+        ),
         (lambda: snapshot.translate(images.float()), r"images must be uint8 \[N, C, H, W\], got torch.float32"),
         (lambda: snapshot.encode(images), "a TranslationConfig network has no encoder"),
     ):

@@ -94,7 +94,7 @@ def test_a_run_on_other_data_is_still_refused(tmp_path: Path, capsys: pytest.Cap
     manifest["hash"] = hashlib.sha256(255 - pixels).hexdigest()
     (run.store / "manifest.json").write_text(json.dumps(manifest))
     assert main(run.command) == 2
-    assert "other data" in capsys.readouterr().err
+    assert "different data" in capsys.readouterr().err
 
 
 # --- stores
