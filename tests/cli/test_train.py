@@ -1,6 +1,7 @@
 """The command 'progan train' as its user meets it: what it prints, what it refuses, and where it goes on."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import shutil
@@ -86,7 +87,8 @@ def test_a_run_leaves_what_it_promises(trained: tuple[Path, str, str], store: St
     assert config["data"]["hash"] == store.hash
     assert config["preset"] == "demo"
     snapshots, beside = "snapshots/*[0-9].safetensors", "snapshots/*.discriminator.safetensors"
-    for pattern, count in [("samples/0*.png", 5), (snapshots, 5), (beside, 1), ("events.out.tfevents.*", 1)]:
+    events = int(importlib.util.find_spec("tensorboard") is not None)
+    for pattern, count in [("samples/0*.png", 5), (snapshots, 5), (beside, 1), ("events.out.tfevents.*", events)]:
         assert len(list(path.glob(pattern))) == count, pattern
     assert {p.name for p in path.iterdir() if p.is_file()} >= {"checkpoint.pt", "growth.png", "log.txt", "stats.jsonl"}
     assert not list(path.rglob("*.partial"))
@@ -231,7 +233,7 @@ def test_data_that_cannot_be_used(images: Path, store: Store, tmp_path: Path) ->
     assert "no images" in one_line("demo", tmp_path / "texts")
     line = one_line("cifar10", images, "--workers", "0")
     assert "smaller than the requested 32x32" in line
-    assert "these are options of 'progan prepare" in line
+    assert "(use these options with 'progan prepare" in line
     assert "no images with a shorter side of 32" in one_line("cifar10", store.path)
     assert "no 32x32 images" in one_line("demo", store.path, "--resolution", "32")
     assert "no 16x32 images" in one_line("demo", store.path, "--resolution", "16x32")
@@ -265,7 +267,7 @@ def test_run_of_other_settings_is_refused_and_kept(run: Path, store: Store) -> N
     before = (run / "checkpoint.pt").read_bytes(), (run / "config.json").read_bytes()
     line = one_line("demo", store.path, "--out", run.parent, "--name", "run", *TINY, "--seed", "1", "--mirror")
     changed = "mirror False -> True; seed 0 -> 1"
-    assert line == f"{run} holds a run with other settings: {changed}; take another folder (--name or --out)"
+    assert line == f"{run} holds a run with different settings: {changed}; choose another folder (--name or --out)"
     assert before == ((run / "checkpoint.pt").read_bytes(), (run / "config.json").read_bytes())
 
 
@@ -274,14 +276,14 @@ def test_run_of_other_settings_is_refused_and_kept(run: Path, store: Store) -> N
     [
         ({"channels": 1}, "it had 40 images of 16x16x3 in 2 classes, now there are 40 images of 16x16x1 in 2 classes"),
         ({"labels": "none"}, "now there are 40 images of 16x16x3;"),
-        ({"crop": "0,0,16,15", "fit": "stretch", "upscale": True}, "now there are as many, but other ones"),
+        ({"crop": "0,0,16,15", "fit": "stretch", "upscale": True}, "now there are as many, but different ones"),
     ],
     ids=["channels", "labels", "content"],
 )
 def test_run_on_other_data_is_refused(options: dict, words: str, run: Path, images: Path, tmp_path: Path) -> None:
     other = other_store(images, tmp_path / "other", **options)
     line = one_line("demo", other, "--out", run.parent, "--name", "run", *TINY)
-    assert f"{run} holds a run on other data" in line
+    assert f"{run} holds a run on different data" in line
     assert words in line
 
 
@@ -379,8 +381,9 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
     ],
 )
 def test_full_disk_is_one_line_and_keeps_the_last_checkpoint(
-    name: str, begun: Path, store: Store, tmp_path: Path
+    name: str, begun: Path, store: Store, tmp_path: Path, monkeypatch
 ) -> None:
+    monkeypatch.setattr("progan.training.leftovers.set_aside", lambda *at: 0)  # it would move the link away
     run = Path(shutil.copytree(begun, tmp_path / "run"))
     args = ["demo", store.path, "--out", tmp_path, "--name", "run", *BEGUN, "0.048"]
     assert checkpoint.load(run)[0] is not None
@@ -513,7 +516,7 @@ def test_another_resolution_neither_begins_nor_ends_growing(preset: str, start: 
 
 def test_every_preset_is_listed_with_what_it_is(capsys) -> None:
     assert main(["train", "--help"]) == 0
-    lines = capsys.readouterr().out.splitlines()[2:]
+    lines = capsys.readouterr().out.splitlines()[3:-2]
     assert [line.split()[0] for line in lines] == list(PRESETS)
     assert len({len(line) - len(line.split(maxsplit=1)[1]) for line in lines}) == 1  # in one column
     assert "+ progressive growing, 15,000 kimg." in lines[list(PRESETS).index("mnist_1k_k2_growing")]
