@@ -519,4 +519,4 @@ def test_every_preset_is_listed_with_what_it_is(capsys) -> None:
     lines = capsys.readouterr().out.splitlines()[3:-2]
     assert [line.split()[0] for line in lines] == list(PRESETS)
     assert len({len(line) - len(line.split(maxsplit=1)[1]) for line in lines}) == 1  # in one column
-    assert "+ progressive growing, 15,000 kimg." in lines[list(PRESETS).index("mnist_1k_k2_growing")]
+    assert "with progressive growing, 15,000 kimg." in lines[list(PRESETS).index("mnist_1k_k2_growing")]
