@@ -23,7 +23,8 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 for success, 2 for a user error in one line on stderr.
 
-    1 means that training blew up."""
+    1 means that training blew up.
+    """
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help"):
         print("usage: progan COMMAND ...\n\ncommands:")

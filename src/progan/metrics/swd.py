@@ -36,7 +36,7 @@ class SlicedPatches:
 
     The neighborhoods of image i depend on the seed, the set's name, the level and i alone. What does not fit 64 MiB
     lies in temporary files without a name, which the operating system removes with this object: for every 1,000
-    images 75 MB a level (grey: 25 MB). On CUDA all of it stays on the device as long as training leaves room there.
+    images 75 MB a level (grayscale: 25 MB). On CUDA all of it stays on the device as long as training leaves room there.
 
     Args:
         setup: facts about the images, which must have 1 or 3 channels.
@@ -230,7 +230,7 @@ def channel_moments(rows: Tensor, each: Each = map) -> tuple[Tensor, Tensor]:
     """
 
     def sums(block: Tensor) -> Tensor:
-        """Of the columns and of their squares, [2, C * 49]."""
+        """Sums of the columns and of their squares, [2, C * 49]."""
         mean = block.mean(0)
         within, mean = (block - mean).square_().mean(0).double(), mean.double()
         return len(block) * torch.stack((mean, within + mean.square()))

@@ -22,7 +22,7 @@ from progan.snapshot.tensors import read_header, read_into, write_tensors
 FORMAT = "progan-snapshot-1"
 BESIDE = ".discriminator"
 """Ending, before the extension, of the file of networks next to a snapshot (see discriminators.py)."""
-_MOST_PIXELS = 1 << 22  # of images generated at once, four of 1024x1024: each requires some 300 MB in the full networks
+MOST_PIXELS = 1 << 22  # of images generated at once, four of 1024x1024: each requires some 300 MB in the full networks
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
@@ -169,7 +169,7 @@ class Snapshot:
         labels = self._labels(label, range(len(latents)) if seeds is None else seeds)
         level = self.level if level is None else level
         fade = torch.tensor(self.alpha, device=self.device) if level == self.level and self.alpha < 1 else None
-        batch = max(1, min(batch, _MOST_PIXELS // math.prod(self.spec.size(level))))
+        batch = max(1, min(batch, MOST_PIXELS // math.prod(self.spec.size(level))))
         for i in range(0, len(latents), batch):
             some = None if labels is None else labels[i : i + batch].to(self.device)
             yield self._pixels(self.sampler(latents[i : i + batch].to(self.device), level, fade, some))
@@ -244,7 +244,7 @@ class Snapshot:
         pixels = torch.as_tensor(images)
         if pixels.dtype != torch.uint8 or pixels.ndim != 4 or not len(pixels):
             raise ConfigError(f"images must be uint8 [N, C, H, W], got {pixels.dtype} {list(pixels.shape)}")
-        for some in pixels.split(max(1, min(batch, _MOST_PIXELS // max(math.prod(pixels.shape[2:]), 1)))):
+        for some in pixels.split(max(1, min(batch, MOST_PIXELS // max(math.prod(pixels.shape[2:]), 1)))):
             yield to_float(some.to(self.device))
 
     def _pixels(self, out: Tensor) -> Tensor:

@@ -12,26 +12,26 @@ import torch.distributed as dist
 from torch import Tensor
 
 _PATIENCE = timedelta(days=7)
-"""How long ranks wait for the first one, which prepares data and measures alone. A rank that dies ends all of them
-sooner: torchrun sees to that."""
+"""How long ranks wait for the first one, which prepares data and measures alone. If a rank dies, torchrun ends the
+others at once."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes that share a batch; rank r takes the samples i with i mod world = r."""
+    """Processes that share a batch; rank r trains on the samples i with i mod world = r."""
 
     rank: int = 0
     world: int = 1
     local: int = 0
-    """Number of this process on its machine, and of the GPU it uses."""
+    """Number of this process on its machine, which is also the number of its GPU."""
 
     @property
     def first(self) -> bool:
-        """Whether this process writes files and talks to the user."""
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Mean over all ranks, in place, by one flat all-reduce; no rank may lack a tensor that another has."""
+        """Average over all ranks in place by one flat all-reduce; all ranks must pass the same number of tensors."""
         if self.world == 1 or not tensors:
             return
         flat = torch.cat([t.reshape(-1) for t in tensors])
@@ -53,7 +53,7 @@ class Ranks:
 
     @torch.no_grad()
     def gather(self, samples: Tensor) -> Tensor:
-        """Samples [N, ...] of all ranks as they were dealt out: row i of rank r becomes row i * world + r."""
+        """Collect samples [N, ...] of all ranks in batch order: row i of rank r becomes row i * world + r."""
         if self.world == 1:
             return samples
         own = samples.detach().contiguous()
@@ -63,7 +63,7 @@ class Ranks:
 
     @torch.no_grad()
     def share(self, tensors: Sequence[Tensor]) -> None:
-        """The values of the first rank on all of them, in place."""
+        """Copy the values of the first rank to all others, in place."""
         if self.world > 1:
             for tensor in tensors:
                 same = tensor.contiguous()
@@ -71,7 +71,7 @@ class Ranks:
                 tensor.copy_(same)
 
     def most(self, values: list[int]) -> list[int]:
-        """The largest value of any rank, element by element."""
+        """Return the largest value of any rank, element by element."""
         if self.world == 1:
             return values
         tensor = torch.tensor(values, device="cuda" if dist.get_backend() == "nccl" else "cpu")
@@ -79,7 +79,7 @@ class Ranks:
         return tensor.tolist()
 
     def wait(self) -> None:
-        """Return when every rank has come here."""
+        """Return once every rank has called this."""
         if self.world > 1:
             dist.barrier()
 
@@ -100,9 +100,9 @@ class _Total(torch.autograd.Function):
 
 @contextmanager
 def process_group(device_type: str) -> Iterator[Ranks]:
-    """Join the other processes that torchrun started, if it did: NCCL on GPUs, gloo on the CPU.
+    """Join the other processes started by torchrun, if there are any: NCCL on GPUs, gloo on the CPU.
 
-    No thread of the group is left at the end: one that is when Python exits now and then aborts the process.
+    No thread of the group is left at the end, because a thread that outlives Python occasionally aborts the process.
     """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:

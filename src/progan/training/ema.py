@@ -1,4 +1,4 @@
-"""The moving average of the sampler's weights and statistics, with which all samples are made."""
+"""The moving average of the sampler's weights and statistics, which generates all samples."""
 
 import copy
 
@@ -9,11 +9,12 @@ from torch import Tensor, nn
 class WeightAverage:
     """Exponential moving average of a network's parameters and float buffers (ProGAN appendix A.1).
 
-    Buffers of whole numbers, and those that a module names as its ``copied_buffers``, are copied.
+    Integer buffers, and those that a module lists in ``copied_buffers``, are copied.
 
     Args:
-        decay: kept share at each step; 0.999 in the paper, whatever the batch size; 0 keeps the current weights.
-        half_life_kimg: if given, the share is 0.5^(images / half-life) instead.
+        network: network to average.
+        decay: share of the average that each step keeps; 0.999 in the paper for every batch size; 0: no averaging.
+        half_life_kimg: if given, the share is 0.5^(images / half-life) instead [thousands of images].
     """
 
     def __init__(self, network: nn.Module, *, decay: float = 0.999, half_life_kimg: float | None = None) -> None:
@@ -22,7 +23,7 @@ class WeightAverage:
         (self._sources, self._copied), (self._averages, self._copies) = _tensors(network), _tensors(self.network)
 
     def kept(self, images: int) -> float:
-        """Share of the old average that a step of ``images`` images keeps."""
+        """Share of the average kept by a step of ``images`` images."""
         return self.decay if self.half_life_kimg is None else 0.5 ** (images / (1000 * self.half_life_kimg))
 
     @torch.no_grad()
@@ -33,7 +34,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Begin again with the network as it is."""
+        """Start again with the current network."""
         self._copy([*self._averages, *self._copies], [*self._sources, *self._copied])
 
     @staticmethod
@@ -43,7 +44,7 @@ class WeightAverage:
 
 
 def _tensors(network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """What is averaged, which are the parameters and what batch norm keeps, and what is copied."""
+    """The tensors that are averaged (parameters and statistics of batch norm), and those that are copied."""
     averaged: list[Tensor] = list(network.parameters())
     copied: list[Tensor] = []
     for module in network.modules():

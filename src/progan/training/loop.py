@@ -16,6 +16,7 @@ from progan.batchnorm import batch_over_ranks
 from progan.gans.base import GAN, Batch, ImageSpec, Optimizer, Phase
 from progan.images import to_float
 from progan.schedule import Stage, stage_at
+from progan.snapshot import MOST_PIXELS
 from progan.training.config import RunConfig, check, check_phases, split_batch
 from progan.training.distributed import Ranks
 from progan.training.ema import WeightAverage
@@ -27,29 +28,29 @@ SINGLE = Ranks()
 
 
 class Data(Protocol):
-    """Where the images of one source come from; see data/loader.py.
+    """Images of one source by their position in training; see data/loader.py.
 
     Positions are ``position + offset``, + stride, ... < ``position + count``.
     """
 
     def images(self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1) -> Tensor:
-        """Images at positions, uint8 [n, C, H, W], or float32 as the networks take them."""
+        """Return images, uint8 [n, C, H, W], or float32 in [-1, 1]."""
         ...
 
     def labels(self, position: int, count: int, *, offset: int = 0, stride: int = 1) -> Tensor | None:
-        """Their labels, int64 [n] or float32 [n, K], or None."""
+        """Return their labels, int64 [n] or float32 [n, K], or None."""
         ...
 
     def __len__(self) -> int:
-        """Number of images; every so many positions each one is shown once."""
+        """Number of images; each is shown once in as many positions."""
         ...
 
 
 class Trainer:
-    """Networks, optimizers and the number of real images seen; ``iterate`` moves all of them on by one iteration.
+    """Networks, optimizers and the number of real images seen; ``iterate`` advances all of them by one iteration.
 
-    What an iteration does is a function of this state, the configuration and the data: every random draw is
-    addressed by (seed, position), so a trainer that loads the state of another goes on exactly as that one would.
+    An iteration is a function of this state, the configuration and the data alone: every random draw is addressed by
+    (seed, position), so that a trainer that loads the state of another continues exactly as that one would.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Trainer:
         """Whether the state is that between two iterations, so that it may be saved."""
 
     def _stepper(self, key: str) -> Stepper:
-        """The optimizer of a network, or of one in one phase, "phase/network"."""
+        """The optimizer of a network, or of a network in one phase: "phase/network"."""
         how = self.gan.optimizers.get(key, Optimizer())
         return Stepper(self.gan.networks[key.rpartition("/")[2]], how, self.config)
 
@@ -99,7 +100,7 @@ class Trainer:
         return any(True for module in (self.gan.networks, self.gan.memory) for _ in module.buffers())
 
     def iterate(self) -> Stage:
-        """One step of every phase; returns the stage it belonged to."""
+        """Run one step of every phase; return the stage to which it belonged."""
         stage = self.stage
         if self.optimizers_of is None:
             self._look(stage)
@@ -151,7 +152,7 @@ class Trainer:
             phase.after_step()
 
     def _step(self, phase: Phase, stage: Stage) -> None:
-        """Step by the gradients that are there, averaged over all ranks."""
+        """Step with the accumulated gradients, averaged over all ranks."""
         own = (f"{phase.name}/{name}" for name in phase.trains)
         keys = [key if key in self.steppers else name for key, name in zip(own, phase.trains, strict=True)]
         steppers = [self.steppers[key] for key in keys]
@@ -166,7 +167,7 @@ class Trainer:
 
     @torch.no_grad()
     def _look(self, stage: Stage) -> None:
-        """Let the GAN set itself by real images before its first step."""
+        """Let the GAN look at real images before its first step."""
         if type(self.gan).look is GAN.look:
             return
         total = len(self.data[0])
@@ -181,17 +182,19 @@ class Trainer:
         self.ema.reset()
 
     def latents(self, count: int) -> Tensor:
-        """Those of the first samples, for a sampler that takes latents."""
+        """Latents of the first samples, for a sampler of latents."""
         batch = self._batch("samples", self.stage, 0, count, 0, 1)
         return self.gan.sampler.latent.draw(batch.normal, batch.uniform)  # type: ignore[union-attr, operator]
 
     @torch.no_grad()
     def samples(self, stage: Stage, count: int) -> Tensor:
-        """What the averaged sampler shows at a stage, [count, C, H, W] in about [-1, 1]; always of the same draws."""
-        return self.gan.samples(self.ema.network, self._batch("samples", stage, 0, count, 0, 1))
+        """Samples of the averaged sampler at a stage, [count, C, H, W] in about [-1, 1]; always of the same draws."""
+        some = max(1, MOST_PIXELS // math.prod(self.spec.size(stage.level)))  # all at once would take gigabytes
+        batches = [self._batch("samples", stage, i, min(some, count - i), 0, 1) for i in range(0, count, some)]
+        return torch.cat([self.gan.samples(self.ema.network, batch) for batch in batches])
 
     def _batch(self, name: str, stage: Stage, first: int, count: int, offset: int, stride: int) -> Batch:
-        """Every ``stride``-th of ``count`` samples from ``first`` on; ``name`` makes its draws its own."""
+        """Every ``stride``-th of ``count`` samples from ``first`` on; ``name`` keeps its random draws apart."""
         seed, where = self.config.seed, {"offset": offset, "stride": stride}
 
         def put(rows: np.ndarray, *shape: int) -> Tensor:
@@ -247,7 +250,7 @@ class Trainer:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """All that ``load_state_dict`` needs, as tensors and plain values."""
+        """Everything that ``load_state_dict`` needs, as tensors and plain values."""
         return {
             "images_seen": self.images_seen,
             "optimizers_of": self.optimizers_of,
@@ -260,7 +263,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where the trainer that gave ``state`` was."""
+        """Continue where the trainer that returned ``state`` was."""
         self.gan.networks.load_state_dict(state["networks"])
         self.gan.memory.load_state_dict(state.get("memory", {}))  # checkpoints of version 0.1.0 have none
         self.ema.network.load_state_dict(state["ema"])

@@ -16,7 +16,7 @@ class Monitor(Protocol):
     """Measures snapshots while a run trains; see evaluation/monitor.py."""
 
     kimg: float
-    """Thousands of real images between two measurements."""
+    """Thousands of real images between measurements."""
 
     def __call__(self, snapshot: Snapshot) -> Row:
         """Values by name."""

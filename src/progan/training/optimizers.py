@@ -1,4 +1,4 @@
-"""Optimizers as a GAN asks for them, which all can skip a step on the device."""
+"""Optimizers as configured by a GAN, all of which can skip a step on the device."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ _UNCORRECTED = 2.0**24  # steps from which on nothing is left of Adam's correcti
 
 
 class Stepper:
-    """A torch optimizer of one network, and how its rates depend on the images shown.
+    """A torch optimizer of one network whose rates depend on the number of images shown.
 
-    All kinds are fused: their kernels skip a step by themselves where ``found_inf`` says so (see Precision). RMSprop is
-    Adam without momentum and without its correction of the first steps.
+    All kinds are fused: their kernels skip a step where ``found_inf`` is set (see Precision). RMSprop is Adam without
+    momentum and without its correction of the first steps.
 
     Args:
-        network: whose parameters are stepped.
-        how: what the GAN wants; what is None there is as in
-        config: the settings of the run.
+        network: network whose parameters are stepped.
+        how: settings of the GAN; the ones that are None are taken from ``config``.
+        config: settings of the run.
     """
 
     def __init__(self, network: nn.Module, how: Optimizer, config: RunConfig) -> None:
@@ -38,13 +38,13 @@ class Stepper:
             self.torch.register_step_pre_hook(_uncorrected)
 
     def beta1(self, images_seen: int) -> float:
-        """Momentum, or decay of the gradients' mean, after so many real images."""
+        """Momentum, or decay of the gradients' mean, after ``images_seen`` real images."""
         if self.how.kind == "rmsprop":
             return 0.0
         return self._beta1.at(images_seen) if isinstance(self._beta1, Ramp) else self._beta1
 
     def set(self, lr: float, images_seen: int) -> None:
-        """The rates of the next step; ``lr`` is the learning rate of the schedule and of the phase."""
+        """Set the rates of the next step; ``lr`` is the learning rate of the schedule times that of the phase."""
         for group in self.torch.param_groups:
             group["lr"] = lr * self.how.lr
             if self.how.kind == "sgd":
@@ -54,7 +54,7 @@ class Stepper:
 
 
 def _at_rest(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    """Begin with a momentum of zero, because the kernel leaves the first one undefined when it skips that step."""
+    """Start with zero momentum, because the kernel leaves it undefined if it skips the first step."""
     for group in optimizer.param_groups:
         for p in group["params"] if group["momentum"] else ():
             if p.grad is not None and optimizer.state[p].get("momentum_buffer") is None:

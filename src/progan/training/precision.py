@@ -12,7 +12,7 @@ _GROW_AFTER = 2000  # finite fp16 steps after which the loss scale is doubled, a
 
 
 class Precision:
-    """Autocast for the forward passes, and the loss scale that fp16 needs.
+    """Autocast for the forward passes, and the loss scale of fp16.
 
     Nothing here makes the host wait for the device. A step whose gradients are not finite is skipped by the fused
     kernel itself, or undone on devices whose kernels cannot skip (MPS before torch 2.13), and counted in a tensor.
@@ -39,7 +39,7 @@ class Precision:
         return loss * self.scale if self.kind == "fp16" else loss
 
     def step(self, *optimizers: torch.optim.Optimizer) -> tuple[list[Tensor], Tensor]:
-        """Step with the gradients of one backward pass if all of them are finite, else leave everything as it is.
+        """Step with the gradients of one backward pass if all of them are finite; otherwise change nothing.
 
         Returns:
             The norm of the gradients of each optimizer's network, and 1 if the step was skipped, else 0.

@@ -1,4 +1,4 @@
-"""A run directory as something to read: its settings, statistics, samples and snapshots."""
+"""Reading a run directory: its settings, statistics, samples and snapshots."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from progan.training.log import METRICS, read_stats
 
 @dataclass(frozen=True)
 class Run:
-    """What is in a run directory now; each property looks again, so a run may be watched while it trains."""
+    """Contents of a run directory. Properties are read anew each time, so that a run can be followed."""
 
     path: Path
     ended_by: int | None = None
@@ -24,7 +24,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
-        """The run in a directory.
+        """Open the run in a directory.
 
         Raises:
             CheckpointError: if there is none, or its config.json is damaged.
@@ -55,7 +55,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the end of its schedule is reached, and saved."""
+        """Whether it has reached the end of its schedule, and is saved."""
         facts = identity.read(self.path)
         total = round(1000 * facts["config"]["schedule"]["total_kimg"])
         saved = (self.path / checkpoint.NAME).exists()
@@ -72,14 +72,14 @@ class Run:
         return snapshots_in(self.path)
 
     def snapshot(self, number: int = -1, *, device: torch.device | str = "cpu") -> Snapshot:
-        """One of its snapshots; the newest when not given.
+        """Load one of its snapshots, by default the latest.
 
         Raises:
             CheckpointError: if there is none.
         """
         files = self.snapshots
         if not -len(files) <= number < len(files):
-            raise CheckpointError(f"{self.path}: has {len(files)} snapshots, none of them is number {number}")
+            raise CheckpointError(f"{self.path}: has {len(files)} snapshots, but no number {number}")
         return Snapshot.load(files[number], device=device)
 
 

@@ -1,4 +1,4 @@
-"""Work on a run directory: train until the end, a signal or an error, and resume later as if nothing had happened."""
+"""A run in its directory: trains until the end, a signal or an error, and resumes exactly where it stopped."""
 
 import signal
 import time
@@ -24,24 +24,23 @@ from progan.training.loop import Trainer
 from progan.training.monitor import Monitor, measure
 from progan.training.opening import Opened
 from progan.training.preflight import Plan
-from progan.training.watch import BLOWN_AT_END, Watch, blown
+from progan.training.saving import Saver
+from progan.training.watch import Watch, blown
 
-FIRST_CHECKPOINT_S = 60
-"""Seconds until the first checkpoint of a run."""
 MEET_S, MEET_STEPS = 2, 16
 """Seconds and iterations after which processes agree again on stopping and saving; torchrun kills after 30 s."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run has written after an iteration."""
+    """Files that a run has written after an iteration."""
 
     path: Path
     """The run directory."""
     kimg: float
-    """Thousands of real images shown so far ..."""
+    """Thousands of real images shown so far."""
     total_kimg: float
-    """... and at the end of the run."""
+    """Thousands of real images shown at the end of the run."""
     stage: Stage
     stats: dict[str, Any] | None = None
     """A new row of stats.jsonl."""
@@ -52,8 +51,7 @@ class Progress:
 
 
 Callback = Callable[[Progress], object]
-"""Called whenever a run has written something. Where it returns False the run saves what it has and ends, as after
-Ctrl-C."""
+"""Called whenever a run has written something. If it returns False, the run saves its state and ends, as on Ctrl-C."""
 
 
 class Session:
@@ -79,7 +77,7 @@ class Session:
         self.path, self.trainer, self.stores, self.classes = path, trainer, stores, classes
         self.monitor, self.callbacks = monitor, callbacks
         self.config, self.writes = trainer.config, trainer.ranks.first
-        self._stop, self._refused, self._blown, self._warnings = False, False, "", list[str]()
+        self._stop, self._blown, self._warnings = False, "", list[str]()
         self._error: Exception | None = None
         opened = opened or Opened.read(path, trainer.config, trainer.spec, stores, about or {})
         state, self.facts, self.history = opened.state, opened.facts, opened.history
@@ -88,14 +86,13 @@ class Session:
             trainer.load_state_dict(state["trainer"])
         # Seconds of training since the last line of statistics, and where that was.
         self.since = (0.0, self.kimg) if state is None else state.get("since", (0.0, self.kimg))
-        self.saved: int | None = None if state is None else trainer.images_seen
-        self._applied = trainer.statistics.applied()
         # Images between two measurements, on all ranks; 0: none.
         (self._measure_every,) = trainer.ranks.most([0 if monitor is None else max(round(1000 * monitor.kimg), 1)])
         if self.writes:
             with self._disk():
                 path.mkdir(parents=True, exist_ok=True)
                 self._start(state is not None, opened.warnings)
+        self.saver = Saver(path, trainer, self.log if self.writes else None, resumed=state is not None)
 
     @property
     def kimg(self) -> float:
@@ -125,7 +122,7 @@ class Session:
             )
 
     def train(self, plan: Plan) -> int | None:
-        """Train to the end of the schedule; returns the number of the signal that ended it early, if one did.
+        """Train to the end of the schedule; return the number of the signal that ended it early, if one did.
 
         Raises:
             CheckpointError: if the run cannot write its files.
@@ -153,9 +150,9 @@ class Session:
 
     def _train(self, plan: Plan) -> int | None:
         trainer = self.trainer
-        saved_at = met_at = time.monotonic()
+        met_at = time.monotonic()
         alone, steps = 0, 1  # iterations since the last agreement, and when the next one is due
-        self.tick = (saved_at - self.since[0], self.since[1])
+        self.tick = (met_at - self.since[0], self.since[1])
         with stop_signals() as stopped:
             while not self._over:
                 before = trainer.images_seen
@@ -169,7 +166,7 @@ class Session:
                     measured = self._measure_every and (over or self._passed(before, self._measure_every))
                     if trainer.ranks.world > 1 and alone < steps and not over and not measured:
                         continue
-                    due = over or measured or time.monotonic() - saved_at >= self._wait_s
+                    due = over or measured or self.saver.due
                     passed = max(time.monotonic() - met_at, 1e-9)
                     steps = 1 if over else max(1, int(min(MEET_STEPS, alone * MEET_S / passed)))
                     stopped += [signal.SIGINT] * self._stop
@@ -181,7 +178,6 @@ class Session:
                         self._give_up()
                     if signal_number or due:
                         self.save()
-                        saved_at = time.monotonic()
                     if measured:
                         self._measure(self._shown(stage))
                 if signal_number:
@@ -192,36 +188,9 @@ class Session:
                 save_discriminators(self.snapshot(self._shown(trainer.stage)), files[-1], trainer.gan)
         return None
 
-    @property
-    def _wait_s(self) -> float:
-        """Seconds between two checkpoints."""
-        usual = 60 * self.config.checkpoint_minutes
-        return usual if self.saved is not None else min(usual, FIRST_CHECKPOINT_S)
-
     def save(self) -> None:
-        """Write a checkpoint of a sound state; of another one never, so that the good ones are kept."""
-        self.trainer.statistics.share()  # each rank has the statistics of its own samples
-        if self.writes and self.saved != self.trainer.images_seen:
-            if problem := self._problem():
-                if not self._refused:
-                    self.log.say(f"warning: no checkpoint at {self.kimg:.1f} kimg, because {problem}")
-            else:
-                since = (time.monotonic() - self.tick[0], self.tick[1])
-                checkpoint.save(self.path, {"trainer": self.trainer.state_dict(), "since": since})
-                self.saved, self._applied = self.trainer.images_seen, self.trainer.statistics.applied()
-            self._refused = bool(problem)
-        self.trainer.ranks.wait()
-
-    def _problem(self) -> str:
-        """Why the state is not sound, or nothing."""
-        applied = self.trainer.statistics.applied()
-        stuck = [phase for phase, steps in applied.items() if steps <= self._applied.get(phase, 0)]
-        if stuck:
-            return f"no step of {', '.join(stuck)} was applied since the last one"
-        streak = max(self.trainer.statistics.streaks().values(), default=0)
-        if streak >= BLOWN_AT_END:
-            return f"the last {streak:.0f} steps were skipped"
-        return "" if self.trainer.all_finite() else "there are numbers in its state that are not finite"
+        """Write a checkpoint, if the state is sound."""
+        self.saver.save((time.monotonic() - self.tick[0], self.tick[1]))
 
     def _save_before(self, error: Exception) -> None:
         """Save what can be saved before an error ends the run."""
@@ -231,19 +200,20 @@ class Session:
         if alone and self.trainer.consistent:
             with suppress(Exception):
                 self.save()
-        if self.writes and self.saved is not None:
+        if self.writes and self.saver.saved is not None:
             with suppress(OSError):
-                self.log.say(f"ended by an error; its checkpoint is of {self.saved / 1000:.1f} kimg", f"{error!r}\n")
+                where = f"{self.saver.saved / 1000:.1f} kimg"
+                self.log.say(f"ended by an error; its checkpoint is of {where}", f"{error!r}\n")
 
     def _give_up(self) -> None:
-        """End a run that has blown up, and write down where.
+        """End a run that has blown up, and record it.
 
         Raises:
             BlowupError: always.
         """
         history = History((*self.history.blowups, Blowup(self.kimg, self._blown or "see the log of the first process")))
         if self.writes:
-            if history.repeats(self.saved) and (self.path / checkpoint.SPARE).exists():
+            if history.repeats(self.saver.saved) and (self.path / checkpoint.SPARE).exists():
                 checkpoint.set_aside(self.path, checkpoint.BLOWN)
             identity.write(self.path, self.facts | history.facts())
             self.log.end_progress()
@@ -293,10 +263,10 @@ class Session:
         self.tick = (self.tick[0] + time.monotonic() - start, self.tick[1])  # the rates are those of training
 
     def _write_samples(self, stage: Stage) -> Path:
-        """Write the same latents every time."""
+        """Write a grid of generated images, always of the same latents."""
         images = self.trainer.samples(stage, pictures.count(self.trainer.spec.shorter))
         if not torch.isfinite(images).all():
-            self._blown = self._blown or "the generator makes images that are not finite"
+            self._blown = self._blown or "the generated images are not finite"
         else:
             self._warn(self.watch.samples(images))
         file = self.path / f"samples/{self.kimg:011.3f}.png"
@@ -310,7 +280,7 @@ class Session:
         self._warnings += warnings
 
     def _call_back(self, written: Progress) -> None:
-        """Tell the callbacks; one that fails ends the run as one that asks for it, and its error follows then."""
+        """Call the callbacks. If one fails, the run ends as if it had returned False, and then raises the error."""
         try:
             answers = [callback(written) for callback in self.callbacks]
             self._stop |= any(answer is not None and not answer for answer in answers)
@@ -318,7 +288,7 @@ class Session:
             self._stop, self._error = True, error
 
     def _shown(self, stage: Stage) -> Stage:
-        """The stage as it is after an iteration that belonged to ``stage``; its end, if that was the last one."""
+        """The stage after an iteration that belonged to ``stage``; the end of ``stage`` if that was its last one."""
         after = self.trainer.stage
         return after if after.key == stage.key else replace(stage, alpha=1.0)
 

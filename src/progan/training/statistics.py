@@ -40,7 +40,7 @@ class Statistics:
         """Means since the last call, over all ranks; the one place where the host waits for the device.
 
         Returns:
-            Means by name, None where no value was finite. Where there is something to tell also
+            Means by name, None where no value was finite. If there are any, also
             ``NAME/not_finite``, the number of values that were not, and ``PHASE/skipped_in_a_row``.
         """
         self.share()

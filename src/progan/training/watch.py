@@ -1,4 +1,4 @@
-"""A watch over a run: what its statistics and samples warn of, what to try, and when nothing is learned any more."""
+"""A watch over a run: warnings from its statistics and samples, what to try, and when it has blown up."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
@@ -10,27 +10,27 @@ Row = Mapping[str, Any]
 
 SKIPPED, NOT_FINITE, NORM = "/skipped_in_a_row", "/not_finite", "/gradient_norm"
 BLOWN = 100
-"""So many steps of a phase skipped in a row end the run ..."""
+"""Number of steps of a phase skipped in a row that ends the run."""
 BLOWN_AT_END = 10
-"""... and so many at its end keep it from being called done, or from being saved."""
+"""The same at the end of the run; from then on, its state is not saved either."""
 FEWEST = 5
-"""Rows of a stage that a median is taken of."""
+"""Smallest number of rows of a stage of which a median is taken."""
 DEAD, JUMP = 0.01, 30.0
-"""A gradient norm below and above these multiples of its median is a warning."""
+"""Gradient norms below and above these multiples of their median are reported."""
 FLAT = 1 / 255
-"""Samples whose pixels differ by less than this, in images in [-1, 1], are one image, or of one color."""
+"""Samples in [-1, 1] whose pixels differ by less than this are considered equal."""
 LOADING = 0.5
-"""Share of the time spent on loading images that is a warning."""
+"""Share of the time spent on loading images above which it is reported."""
 LOWER = "try a lower learning rate (--schedule.lr)"
 
 
 class Watch:
-    """Warnings about one run; each is given once, when its reason appears.
+    """Warnings about one run; each is given once, when its cause appears.
 
     Args:
         rows: rows of stats.jsonl so far.
         sampled: names of the networks that the sampler is made of.
-        scaled: whether a loss scale is searched for (fp16), so that a gradient is not finite now and then.
+        scaled: whether a loss scale is searched for (fp16), so that single gradients that are not finite are normal.
     """
 
     def __init__(self, rows: Sequence[Row], sampled: Sequence[str], *, scaled: bool = False) -> None:
@@ -92,10 +92,10 @@ def _loading(row: Row) -> Iterator[tuple[str, str]]:
 
 
 def blown(row: Row, *, over: bool) -> str:
-    """Why a run has nothing left to learn, by its newest row, or nothing.
+    """Return why a run has blown up, judging by its latest row, or "".
 
     Args:
-        over: whether the run ends here.
+        over: whether the run ends with this row.
     """
     for key, count in row.items():
         if key.endswith(SKIPPED) and count >= (BLOWN_AT_END if over else BLOWN):
@@ -106,7 +106,7 @@ def blown(row: Row, *, over: bool) -> str:
 
 
 def not_finite(row: Row, *, gradients: bool = True) -> dict[str, tuple[str, float]]:
-    """What was not finite, by phase or network: its terms in words, and the largest number of steps."""
+    """Terms that were not finite, by phase or network, in words, and the largest number of their steps."""
     found: dict[str, tuple[str, float]] = {}
     for key in sorted(key for key in row if key.endswith(NOT_FINITE)):
         name, _, term = key.removesuffix(NOT_FINITE).rpartition("/")
