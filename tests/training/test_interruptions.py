@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from progan.data.store import Store
 from progan.errors import DataError
 from progan.processes import stop_signals
 from progan.snapshot import Snapshot, snapshots_in
-from progan.training import checkpoint, session
+from progan.training import checkpoint
 from progan.training.leftovers import set_aside
 from progan.training.log import RunLog, read_stats
 from progan.training.loop import Trainer
@@ -75,7 +76,7 @@ def test_first_checkpoint_comes_after_a_minute_and_then_every_so_many(
     """Of 20 iterations that take 20 s each, beside those at the ends of the stages after 32, 64, 96 and 128 images."""
     now, saves = [0.0], []
     iterate, save = Trainer.iterate, checkpoint.save
-    monkeypatch.setattr(session.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(Trainer, "iterate", lambda self: (now.__setitem__(0, now[0] + 20), iterate(self))[1])
     monkeypatch.setattr(
         checkpoint, "save", lambda path, state: (saves.append(state["trainer"]["images_seen"]), save(path, state))
