@@ -133,11 +133,11 @@ def test_a_fade_is_shown_at_its_own_level_and_not_below() -> None:
 
 
 def test_large_images_are_made_fewer_at_once(monkeypatch) -> None:
-    monkeypatch.setattr("progan.snapshot._MOST_PIXELS", 600)
+    monkeypatch.setattr("progan.snapshot.MOST_PIXELS", 600)
     snapshot = make()  # 16x16 has 256 pixels, 8x8 has 64
     assert [len(some) for some in snapshot.batches(seeds=range(5))] == [2, 2, 1]
     assert [len(some) for some in snapshot.batches(seeds=range(5), level=1, batch=4)] == [4, 1]
-    monkeypatch.setattr("progan.snapshot._MOST_PIXELS", 1)
+    monkeypatch.setattr("progan.snapshot.MOST_PIXELS", 1)
     assert [len(some) for some in snapshot.batches(seeds=range(2))] == [1, 1]
 
 
