@@ -13,8 +13,8 @@ BLOWN = 100
 """Number of steps of a phase skipped in a row that ends the run."""
 BLOWN_AT_END = 10
 """The same at the end of the run; from then on, its state is not saved either."""
-FEWEST = 5
-"""Smallest number of rows of a stage of which a median is taken."""
+FEWEST, MOST = 5, 20
+"""Numbers of rows of a stage, the latest ones, of which a median is taken."""
 DEAD, JUMP = 0.01, 30.0
 """Gradient norms below and above these multiples of their median are reported."""
 FLAT = 1 / 255
@@ -41,7 +41,7 @@ class Watch:
     def row(self, row: Row) -> list[str]:
         """Return warnings about a new row of statistics."""
         here = [old for old in self._rows if _stage(old) == _stage(row)]
-        self._rows = [*here, row]  # of other stages nothing is asked again
+        self._rows = [*here, row]  # those of other stages are not needed again
         return self._new("row", dict([*self._skips(row), *self._norms(row, here), *_loading(row)]))
 
     def samples(self, images: Tensor) -> list[str]:
@@ -72,7 +72,7 @@ class Watch:
     def _norms(self, row: Row, before: Sequence[Row]) -> Iterator[tuple[str, str]]:
         """Gradients that vanish or jump."""
         for key in [key for key in row if key.endswith(NORM) and row[key] is not None]:
-            past, name = [old[key] for old in before if old.get(key) is not None], key.removesuffix(NORM)
+            past, name = [old[key] for old in before[-MOST:] if old.get(key) is not None], key.removesuffix(NORM)
             if len(past) < FEWEST:
                 continue
             usual, now = median(past), row[key]
