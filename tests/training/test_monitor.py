@@ -67,6 +67,7 @@ def test_row_best_and_warning(snapshot: Snapshot, tmp_path: Path) -> None:
 
 
 def test_failed_measurement_is_a_warning(snapshot: Snapshot, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")  # whose absence is said, too
     log = RunLog(tmp_path, quiet=True)
     measure(Scripted(None), snapshot, log)
     measure(Scripted(0.0), snapshot, log)  # nothing to be measured at this size
