@@ -14,6 +14,8 @@ from progan.files import replacing
 STATS, METRICS = "stats.jsonl", "metrics.jsonl"
 TIMINGS = ("seconds", "kimg_per_s", "loading_s")
 """Fields of stats.jsonl that differ between two runs with equal weights."""
+LINE_S = 60
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 class RunLog:
@@ -26,6 +28,7 @@ class RunLog:
 
     def __init__(self, run: Path, *, kimg: float = 0.0, quiet: bool = False) -> None:
         self.run, self.quiet, self.bar = run, quiet, None
+        self._began, self._next_line = (0.0, kimg), 0.0
         for name in (STATS, METRICS):
             if (run / name).exists():
                 kept = [row for row in read_stats(run, name) if row["kimg"] <= kimg]
@@ -64,18 +67,24 @@ class RunLog:
             self.events.close()
 
     def progress(self, *, kimg: float, total_kimg: float, stage: str, stage_left_s: float, run_left_s: float) -> None:
-        """Redraw the progress bar."""
+        """Redraw the progress bar, or write a line every minute where there is no terminal."""
         if self.quiet:
             return
+        now, terminal = time.monotonic(), sys.stderr.isatty()
+        left = f"stage {clock(stage_left_s)} left | run {clock(run_left_s)} left"
         if self.bar is None:
             form = "{percentage:3.0f}%|{bar:20}| {n:.1f}/{total:g} kimg {desc}"
-            self.bar = tqdm(total=total_kimg, initial=kimg, bar_format=form, mininterval=0.5, dynamic_ncols=True)
-        rate = self.bar.format_dict["rate"] or (kimg - self.bar.initial) / max(self.bar.format_dict["elapsed"], 1e-9)
-        self.bar.set_description_str(
-            f"| {stage} | {rate:.3g} kimg/s | stage {clock(stage_left_s)} left | run {clock(run_left_s)} left",
-            refresh=False,
-        )
-        self.bar.update(min(kimg, total_kimg) - self.bar.n)  # the last batch may go beyond the end
+            how: dict[str, Any] = {"mininterval": 0.5, "dynamic_ncols": True, "disable": not terminal}
+            self.bar = tqdm(total=total_kimg, initial=kimg, bar_format=form, **how)
+            self._began, self._next_line = (now, kimg), now
+        rate = (kimg - self._began[1]) / max(now - self._began[0], 1e-9)
+        if terminal:
+            rate = self.bar.format_dict["rate"] or rate
+            self.bar.set_description_str(f"| {stage} | {rate:.3g} kimg/s | {left}", refresh=False)
+            self.bar.update(min(kimg, total_kimg) - self.bar.n)  # the last batch may go beyond the end
+        elif now >= self._next_line:
+            self._next_line = now + LINE_S
+            print(f"{kimg:.1f}/{total_kimg:g} kimg | {stage} | {rate:.3g} kimg/s | {left}", file=sys.stderr, flush=True)
 
 
 def read_stats(run: Path, name: str = STATS) -> list[dict[str, Any]]:
