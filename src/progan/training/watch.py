@@ -101,7 +101,7 @@ def blown(row: Row, *, over: bool) -> str:
         if key.endswith(SKIPPED) and count >= (BLOWN_AT_END if over else BLOWN):
             phase = key.removesuffix(SKIPPED)
             what, _ = not_finite(row).get(phase, ("gradients", 0))
-            return f"the last {count:.0f} steps of the phase '{phase}' were skipped, because of {what} not finite"
+            return f"the last {count:.0f} steps of the phase '{phase}' were skipped (not finite: {what})"
     return ""
 
 
