@@ -32,7 +32,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.param)
 
 
-LONGEST = ("test_kill.py", "test_distributed.py", "test_train.py", "test_run.py")
+LONGEST = ("test_kill.py", "test_torchrun.py", "test_distributed.py", "test_train.py", "test_run.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
