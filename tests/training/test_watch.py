@@ -144,6 +144,13 @@ def test_blown_run_stops_after_a_hundred_skipped_steps(poisoned: dict, store: St
         go(tmp_path / "run", store, replace(config, log_kimg=0.08))
 
 
+def test_a_blow_up_is_noticed_when_rows_are_rare(poisoned: dict, store: Store, tmp_path: Path) -> None:
+    """By the time of the next checkpoint: that of the 100th step, or of one right behind it."""
+    config = small_run(hold_kimg=2.0, total_kimg=2.0)
+    with pytest.raises(BlowupError, match=r"blew up at 0\.9 kimg: the last 100 steps"):
+        go(tmp_path / "run", store, replace(config, log_kimg=100.0, checkpoint_minutes=0.0))
+
+
 def test_the_same_command_does_not_repeat_a_blow_up(poisoned: dict, store: Store, tmp_path: Path, monkeypatch) -> None:
     for _ in range(2):
         with pytest.raises(BlowupError, match="--on-blowup halve-lr"):

@@ -25,7 +25,7 @@ from progan.training.monitor import Monitor, measure
 from progan.training.opening import Opened
 from progan.training.preflight import Plan
 from progan.training.saving import Saver
-from progan.training.watch import Watch, blown
+from progan.training.watch import SKIPPED, Watch, blown
 
 MEET_S, MEET_STEPS = 2, 16
 """Seconds and iterations after which processes agree again on stopping and saving; torchrun kills after 30 s."""
@@ -191,6 +191,9 @@ class Session:
     def save(self) -> None:
         """Write a checkpoint, if the state is sound."""
         self.saver.save((time.monotonic() - self.tick[0], self.tick[1]))
+        # The next row of statistics may be hours away.
+        streaks = {f"{phase}{SKIPPED}": steps for phase, steps in self.trainer.statistics.streaks().items()}
+        self._blown = self._blown or blown(streaks, over=False)
 
     def _save_before(self, error: Exception) -> None:
         """Save what can be saved before an error ends the run."""
