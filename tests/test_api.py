@@ -65,7 +65,7 @@ def test_a_run_has_statistics_samples_and_snapshots(store: Store, tmp_path: Path
     assert len(again.samples) == len(again.snapshots) == 8
     assert again.snapshot().kimg == pytest.approx(0.16)
     assert again.snapshot(0).level == 0
-    with pytest.raises(CheckpointError, match="has 8 snapshots, none of them is number 8"):
+    with pytest.raises(CheckpointError, match="has 8 snapshots, but no number 8"):
         again.snapshot(8)
     assert again.metrics == {}
 
