@@ -312,7 +312,7 @@ def test_a_run_notices_other_values_in_its_columns(tmp_path: Path) -> None:
         store = prepare(folder, tmp_path / "store", options, workers=0)
         if not shift:
             progan.train(config, store, out=tmp_path, name="run", device="cpu")
-    with pytest.raises(ConfigError, match=r"holds a run on other data: .* as many, but other ones"):
+    with pytest.raises(ConfigError, match=r"holds a run on different data: .* as many, but different ones"):
         progan.train(config, store, out=tmp_path, name="run", device="cpu")
 
 
