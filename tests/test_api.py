@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import progan
 from progan.cli import main
 from progan.data.options import PrepareOptions
 from progan.data.store import Store, prepare
-from progan.errors import CheckpointError, ConfigError
+from progan.errors import CheckpointError, ConfigError, DataError
 from progan.evaluation.sets import open_images
 from progan.schedule import ScheduleConfig
 from progan.snapshot import Snapshot, snapshots_in
@@ -385,3 +386,20 @@ def test_a_damaged_line_ends_the_statistics(row: bytes, tmp_path: Path) -> None:
 def test_settings_of_another_kind_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="settings must be the name of a preset or a RunConfig, got NoneType"):
         progan.train(None, tmp_path)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("no_probe")
+def test_images_of_mixed_sizes_train_at_once(tmp_path: Path, capsys) -> None:
+    """A chosen resolution enlarges the smaller ones and says so; one that was asked for does not."""
+    rng = np.random.default_rng(0)
+    for side in (9, 12, 16, 17, 20, 30, 40):
+        pixels = rng.integers(0, 256, (side, side + 3, 3), dtype=np.uint8)
+        (tmp_path / "mixed").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / f"mixed/{side}.png")
+    arguments = {"out": tmp_path, "device": "cpu", "workers": 0, "dry_run": True}
+    progan.train("auto", tmp_path / "mixed", **arguments)
+    said = capsys.readouterr().out
+    assert "auto: images smaller than 16x16 are enlarged, the smallest from 9x12; --resolution sets another" in said
+    assert "16x16x3, 7 images" in said
+    with pytest.raises(DataError, match="smaller than the requested 16x16"):
+        progan.train("auto", tmp_path / "mixed", resolution=16, **arguments)

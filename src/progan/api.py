@@ -88,6 +88,7 @@ def train(
         ConfigError: if the settings, the data and an existing run do not match.
         DataError: if the data cannot be used.
         CheckpointError: if a checkpoint cannot be read or written.
+        BlowupError: if training blows up, that is, when no gradient is finite any more; see ``RunConfig.on_blowup``.
     """
     if not data:
         raise ConfigError("training requires DATA: a store, or a folder or an archive of images")
@@ -160,7 +161,8 @@ def _store(
         return data
 
     def open_it() -> Store:
-        options = PrepareOptions(resolution=size, crop=crop)
+        # A resolution that was chosen for the data suits most of the images; one that was asked for, all of them.
+        options = PrepareOptions(resolution=size, crop=crop, upscale=size == "auto")
         try:
             return cached(data, options, columns=columns, workers=workers, progress=ranks.first)
         except DataError as error:
@@ -168,6 +170,13 @@ def _store(
             raise DataError(f"{error}{hint * ('--on-error' in str(error))}") from error
 
     store = open_it() if ranks.first else None
+    if store is not None and size == "auto" and not (Path(data) / "manifest.json").is_file():
+        smallest = store.manifest["sizes"]["smallest"]
+        if smallest[0] < store.height or smallest[1] < store.width:
+            print(
+                f"auto: images smaller than {store.height}x{store.width} are enlarged, the smallest from "
+                f"{smallest[0]}x{smallest[1]}; --resolution sets another size"
+            )
     ranks.wait()
     return store or open_it()
 

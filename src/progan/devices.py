@@ -105,7 +105,7 @@ class Share:
         else:
             whole, ranks = whole + held, ranks_here()
         left = (whole // ranks - sum(share.needed for share in shares)) // 2 - (held - self.held)
-        if size > left:
+        if size and size > left:
             return False
         self.held = size
         return True

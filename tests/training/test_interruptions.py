@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from progan.data.store import Store
-from progan.errors import DataError
+from progan.errors import CheckpointError, DataError
 from progan.processes import stop_signals
 from progan.snapshot import Snapshot, snapshots_in
-from progan.training import checkpoint
+from progan.training import checkpoint, pictures
 from progan.training.leftovers import set_aside
-from progan.training.log import RunLog, read_stats
+from progan.training.log import TIMINGS, RunLog, read_stats
 from progan.training.loop import Trainer
 from progan.training.monitor import Monitor
 from progan.training.train import train
@@ -106,17 +106,48 @@ def test_error_within_an_iteration_leaves_the_last_whole_state(store: Store, tmp
     """After the step of D the state is that of no iteration; what was saved before it is kept."""
     step, steps = Trainer._step, []
 
-    def failing(self: Trainer, *rest: Any) -> None:
+    def failing(self: Trainer, *rest: Any) -> Any:
         steps.append(self.images_seen)
         if steps.count(80) == 2:  # the step of G
             raise RuntimeError("out of memory")
-        step(self, *rest)
+        return step(self, *rest)
 
     monkeypatch.setattr(Trainer, "_step", failing)
     with pytest.raises(RuntimeError, match="out of memory"):
         go(tmp_path / "run", store)
     assert steps[-1] == 80
     assert saved_at(tmp_path / "run") == 64  # the end of a stage
+
+
+def test_error_while_records_are_written_leaves_none_out(
+    finished: Path, store: Store, tmp_path: Path, monkeypatch
+) -> None:
+    """The samples at 96 images fail; a resumed run has them, and every row, as a run without the error."""
+    path, write, failed = tmp_path / "run", pictures.write_samples, []
+
+    def failing(images: torch.Tensor, file: Path) -> None:
+        if not failed and file.stem == "0000000.096":
+            failed.append(file)
+            raise RuntimeError("out of memory")
+        write(images, file)
+
+    monkeypatch.setattr(pictures, "write_samples", failing)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        go(path, store)
+    assert saved_at(path) == 64
+    go(path, store)
+    for pattern in ("samples/*.png", "snapshots/*"):
+        assert [p.name for p in sorted(path.glob(pattern))] == [p.name for p in sorted(finished.glob(pattern))]
+    one, other = ([{**row, **dict.fromkeys(TIMINGS)} for row in read_stats(where)] for where in (path, finished))
+    assert one == other
+
+
+def test_a_directory_that_was_removed_is_not_made_again(store: Store, tmp_path: Path, monkeypatch) -> None:
+    at(40, lambda: shutil.rmtree(tmp_path / "run"), monkeypatch)
+    monkeypatch.setattr(RunLog, "row", lambda *_: None)  # which fails first
+    with pytest.raises(CheckpointError, match="was removed while the run was training"):
+        go(tmp_path / "run", store, config=replace(small_run(), checkpoint_minutes=0.0))
+    assert not (tmp_path / "run/checkpoint.pt").exists()
 
 
 def test_hangup_ends_a_run_as_other_signals_do(store: Store, tmp_path: Path, monkeypatch) -> None:
@@ -233,6 +264,8 @@ def test_rows_are_json_even_where_numbers_are_not_finite(tmp_path: Path) -> None
     (line,) = (tmp_path / "stats.jsonl").read_text().splitlines()
     assert json.loads(line, parse_constant=refuse)["loss"] is None
     assert read_stats(tmp_path) == [{"kimg": 1.0, "warnings": ["one", "two"]}]
+    RunLog(tmp_path, kimg=1.0, quiet=True).close()  # a resumed run keeps the line as it is
+    assert (tmp_path / "stats.jsonl").read_text() == f"{line}\n"
 
 
 def test_config_json_says_which_gan_version_and_torch(store: Store, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_progress_shows_where_the_run_is(tmp_path: Path, monkeypatch, capsys) ->
     last, done = text.rstrip("\n").split("\r")[-1].split("\n")[0], text.rstrip("\n").split("\n")[-1]
     assert last.startswith("100%|")
     assert "4.5/4.5 kimg | 16 |" in last
-    assert "kimg/s | stage 1:15 left | run 2:01:40 left" in last
+    assert "kimg/s | run 2:01:40 left, stage 1:15" in last
     assert done == "done"
 
 
@@ -95,7 +95,7 @@ def test_without_a_terminal_progress_is_a_line_a_minute(tmp_path: Path, monkeypa
         run.progress(kimg=2.0 + i / 10, total_kimg=4.5, stage="8", **TIMES)
     run.close()
     lines = capsys.readouterr().err.splitlines()
-    left = "stage 1:15 left | run 2:01:40 left"
+    left = "run 2:01:40 left, stage 1:15"
     assert [line for line in lines if "left" in line] == [
         f"2.0/4.5 kimg | 8 | 0 kimg/s | {left}",
         f"2.6/4.5 kimg | 8 | 0.01 kimg/s | {left}",

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,20 @@ import numpy as np
 import pytest
 import torch
 
+import toys
 from progan.cli import main
+from progan.data.loader import Loader
 from progan.data.store import Store
-from progan.errors import BlowupError
+from progan.errors import BlowupError, CheckpointError
+from progan.gans.base import ImageSpec
 from progan.training import checkpoint
 from progan.training.config import RunConfig
 from progan.training.distributed import Ranks
-from progan.training.log import read_stats
+from progan.training.log import RunLog, read_stats
 from progan.training.loop import Trainer
 from progan.training.precision import Precision
 from progan.training.run import Run
+from progan.training.saving import Saver
 from progan.training.session import Progress
 from progan.training.statistics import Statistics, all_finite
 from progan.training.train import train
@@ -43,7 +48,7 @@ def test_means_leave_out_what_is_not_finite_and_count_it() -> None:
     statistics = Statistics(CPU, Ranks())
     for row in values:
         for _ in range(2):  # two micro-batches, each of which is divided by 2
-            statistics.add({f"critic/{i}": torch.tensor(x / 2) for i, x in enumerate(row)}, 1 / 2)
+            statistics.add({f"critic/{i}": torch.tensor(x / 2) for i, x in enumerate(row)}, parts=2)
     found = statistics.take()
     finite = np.where(np.isfinite(values), values, np.nan)
     assert found["critic/0"] == pytest.approx(np.nanmean(finite[:, 0]), abs=1e-6)
@@ -59,12 +64,32 @@ def test_skipped_steps_are_counted_in_a_row_for_each_phase() -> None:
     for critic, generator in [(1, 0), (0, 0), (1, 0), (1, 1)]:
         statistics.stepped("critic", torch.tensor(float(critic)))
         statistics.stepped("generator", torch.tensor(float(generator)))
-    assert statistics.streaks() == {"critic": 2, "generator": 1}
-    assert statistics.applied() == {"critic": 1, "generator": 3}
+    assert statistics.streaks(since={}) == {"critic": 2, "generator": 1}
+    assert statistics.streaks(since={"critic": 4, "generator": 3}) == {"generator": 1}
+    assert statistics.applied() == {"critic": 2, "generator": 3}
     other = Statistics(CPU, Ranks())
     other.load_state_dict(statistics.state_dict())
     other.stepped("critic", torch.ones(()))
     assert other.take() == {"critic/skipped_in_a_row": 3, "generator/skipped_in_a_row": 1}
+
+
+def test_a_phase_that_is_over_is_not_reported_again(store: Store, tmp_path: Path) -> None:
+    """As a pretraining whose last step was skipped: it neither fills the rows nor keeps the run from being saved."""
+    config, spec = small_run(), ImageSpec(store.channels, store.height, store.width)
+    trainer = Trainer(config, spec, Loader(store, seed=0, mirror=False), device=CPU)
+    statistics, log = trainer.statistics, RunLog(tmp_path, quiet=True)
+    (tmp_path / "config.json").touch()
+    for skipped in (0.0, 1.0):
+        statistics.stepped("pretrain", torch.tensor(skipped))
+    assert statistics.take() == {"pretrain/skipped_in_a_row": 1}
+    saver = Saver(tmp_path, trainer, log, resumed=False)
+    for images in (8, 16):
+        statistics.stepped("generator", torch.tensor(0.0))
+        trainer.images_seen = images
+        saver.save()
+        assert saver.saved == images
+        assert statistics.take() == {}
+    log.close()
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -208,6 +233,81 @@ def test_a_checkpoint_that_leads_to_another_blow_up_gives_way_to_the_spare(
     assert read_stats(tmp_path / "run")[-1]["lr"] == 0.00025
 
 
+@pytest.mark.parametrize("where", ["networks", "ema", "optimizers"])
+def test_a_state_that_is_not_finite_ends_the_run(where: str, store: Store, tmp_path: Path, monkeypatch) -> None:
+    """Although every step is applied, as the numbers are not in use; it would never be saved again."""
+    iterate = Trainer.iterate
+
+    def breaking(self: Trainer) -> Any:
+        if self.images_seen == 72:
+            state = self.steppers["generator"].torch.state
+            tensors = {
+                "networks": [*self.gan.networks["generator"].parameters()][-1:],
+                "ema": [*self.ema.network.parameters()][-1:],
+                "optimizers": [[*state.values()][-1]["exp_avg_sq"]],
+            }
+            for tensor in tensors[where]:
+                tensor.detach().fill_(math.inf)
+        return iterate(self)
+
+    monkeypatch.setattr(Trainer, "iterate", breaking)
+    with pytest.raises(BlowupError, match=r"not finite"):
+        go(tmp_path / "run", store, often())
+    state, _ = checkpoint.load(tmp_path / "run")
+    assert state is not None
+    assert state["trainer"]["images_seen"] == 72
+
+
+def test_a_skipped_step_leaves_the_statistics_of_batch_norm(monkeypatch) -> None:
+    """Images that are not finite once must not stay in running averages, from which the run could not recover."""
+    trainer = toys.run(toys.toy_trainer("aae"), 2)
+    norms = [buffer for buffer in trainer.gan.networks.buffers() if buffer.is_floating_point()]
+    before = [buffer.clone() for buffer in norms]
+    with monkeypatch.context() as patch:
+        images = toys.Pictures.images
+        patch.setattr(toys.Pictures, "images", lambda *a, **b: images(*a, **b).float() * math.nan)
+        toys.run(trainer, 1)
+    assert norms
+    assert trainer.precision.skipped > 0
+    assert trainer.all_finite()
+    toys.run(trainer, 1)
+    assert any(not torch.equal(old, new) for old, new in zip(before, norms, strict=True))
+
+
+def test_a_short_run_of_skipped_steps_is_not_done(poisoned: dict, store: Store, tmp_path: Path) -> None:
+    poisoned["from"] = 0
+    with pytest.raises(BlowupError, match="no step of the phase 'discriminator' was ever applied"):
+        go(tmp_path / "run", store, small_run(total_kimg=0.04))
+
+
+def stops(progress: Progress) -> bool:
+    return progress.kimg < 0.16
+
+
+def fails(progress: Progress) -> None:
+    if progress.kimg >= 0.16:
+        raise ValueError("from the callback")
+
+
+def test_a_stop_at_the_moment_of_a_blow_up_is_heeded(poisoned: dict, store: Store, tmp_path: Path) -> None:
+    """In place of continuing at half the rate, which the next command does."""
+    told = often(on_blowup="halve-lr")
+    assert go(tmp_path / "run", store, told, callbacks=[stops]) == signal.SIGINT
+    assert not Run.open(tmp_path / "run").finished
+    with pytest.raises(ValueError, match="from the callback"):
+        go(tmp_path / "other", store, told, callbacks=[fails])
+    assert go(tmp_path / "run", store, told) is None
+
+
+@pytest.mark.parametrize("blowups", [[{"kimg": 1.0}], [1], 7, [{"kimg": 1.0, "reason": "", "later": 2}]])
+def test_blow_ups_that_cannot_be_read_are_one_line(blowups: object, store: Store, tmp_path: Path) -> None:
+    go(tmp_path / "run", store, small_run(), callbacks=[lambda progress: False])
+    facts = json.loads((tmp_path / "run/config.json").read_text())
+    (tmp_path / "run/config.json").write_text(json.dumps(facts | {"blowups": blowups}))
+    with pytest.raises(CheckpointError, match=r"config\.json: is missing or damaged"):
+        go(tmp_path / "run", store, small_run())
+
+
 def test_exit_code_of_a_blown_run_is_1(store: Store, tmp_path: Path, capsys) -> None:
     """The acceptance case: a learning rate of 1e12, by the command."""
     options = [
@@ -225,7 +325,7 @@ def test_exit_code_of_a_blown_run_is_1(store: Store, tmp_path: Path, capsys) -> 
     assert main(["train", "auto", *options, *small]) == 1
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(f"error: {tmp_path}/run: training blew up at 0.4 kimg")
-    assert "kept: no checkpoint, because there was no good one" in error
+    assert "kept: no checkpoint;" in error
     assert "done" not in (tmp_path / "run/log.txt").read_text()
 
 
@@ -283,6 +383,8 @@ def test_a_warning_is_given_once_until_its_reason_is_gone() -> None:
     watch = Watch(rows(*USUAL), ["generator"])
     found = [len(watch.row(rows(norm)[0])) for norm in (0.001, 0.001, 1.0, 0.001)]
     assert found == [1, 0, 0, 1]
+    resumed = Watch(rows(*USUAL, 0.001), ["generator"])
+    assert resumed.row(rows(0.001)[0]) == []
 
 
 def test_a_loss_scale_that_is_searched_for_is_no_warning() -> None:

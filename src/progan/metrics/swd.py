@@ -34,9 +34,9 @@ _ROWS = {"cpu": 2048, "cuda": 1 << 22}  # descriptors in hand at a time, likewis
 class SlicedPatches:
     """The neighborhoods that the distance compares: 128 of every image on every level.
 
-    The neighborhoods of image i depend on the seed, the set's name, the level and i alone. What does not fit 64 MiB
-    lies in temporary files without a name, which the operating system removes with this object: for every 1,000
-    images 75 MB a level (grayscale: 25 MB). On CUDA all of it stays on the device as long as training leaves room there.
+    The neighborhoods of image i depend on the seed, the set's name, the level and i alone. What does not fit into
+    64 MiB is kept in unnamed temporary files, which the operating system removes with this object: 75 MB for every
+    1,000 images and level (grayscale: 25 MB). On CUDA it stays on the device as long as training leaves room there.
 
     Args:
         setup: facts about the images, which must have 1 or 3 channels.

@@ -77,7 +77,7 @@ class History:
         if files:
             kept = f"the last good checkpoint, {files[0]}"
         else:
-            kept, start = "no checkpoint, because there was no good one", "start again"
+            kept, start = "no checkpoint", "start again"
         fix = f"run the same command with --on-blowup halve-lr to {start} at half the learning rate"
         if len(self.blowups) > MOST:
             fix = f"start a new run (--name) with another learning rate; this one was halved {MOST} times"

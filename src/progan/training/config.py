@@ -54,7 +54,7 @@ class RunConfig(Generic[AnyGAN]):
     """Minutes between checkpoints. The first is written after one minute.
     More are written at the end of every stage, before measurements and on interruption."""
     on_blowup: Literal["stop", "halve-lr"] = "stop"
-    """If no gradient is finite any more: stop, or continue from the last good checkpoint at half the learning rate."""
+    """If gradients are no longer finite: stop, or continue from the last good checkpoint at half the learning rate."""
 
     def __post_init__(self) -> None:
         for name in ("log_kimg", "sample_kimg", "snapshot_kimg"):

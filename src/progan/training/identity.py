@@ -12,6 +12,7 @@ from progan.errors import CheckpointError, ConfigError
 from progan.files import replacing
 from progan.gans.base import ImageSpec
 from progan.snapshot.registry import name_of
+from progan.training.blowups import History
 from progan.training.config import RunConfig, changes, completed
 from progan.version import __version__
 
@@ -49,6 +50,7 @@ def read(path: Path) -> dict[str, Any]:
             raise ValueError("its settings have no gan or no schedule")
         float(facts["config"]["schedule"]["total_kimg"])
         _images(facts["data"])
+        History.of(facts)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{file}: is missing or damaged ({error}), so that the run cannot be identified; "

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ class RunLog:
         self._began, self._next_line = (0.0, kimg), 0.0
         for name in (STATS, METRICS):
             if (run / name).exists():
-                kept = [row for row in read_stats(run, name) if row["kimg"] <= kimg]
+                kept = [line for line, row in _rows(run / name) if row["kimg"] <= kimg]
                 with replacing(run / name) as file:
-                    file.write("".join(f"{_line(row)}\n" for row in kept).encode())
+                    file.write("".join(f"{line}\n" for line in kept).encode())
         self.events = _tensorboard(run, kimg)
         if self.events is None:
             self.say("TensorBoard events are off: install it with pip install 'progan[tensorboard]'")
@@ -71,9 +72,9 @@ class RunLog:
         if self.quiet:
             return
         now, terminal = time.monotonic(), sys.stderr.isatty()
-        left = f"stage {clock(stage_left_s)} left | run {clock(run_left_s)} left"
+        left = f"run {clock(run_left_s)} left, stage {clock(stage_left_s)}"
         if self.bar is None:
-            form = "{percentage:3.0f}%|{bar:20}| {n:.1f}/{total:g} kimg {desc}"
+            form = "{percentage:3.0f}%|{bar:10}| {n:.1f}/{total:g} kimg {desc}"
             how: dict[str, Any] = {"mininterval": 0.5, "dynamic_ncols": True, "disable": not terminal}
             self.bar = tqdm(total=total_kimg, initial=kimg, bar_format=form, **how)
             self._began, self._next_line = (now, kimg), now
@@ -89,16 +90,19 @@ class RunLog:
 
 def read_stats(run: Path, name: str = STATS) -> list[dict[str, Any]]:
     """Read stats.jsonl or metrics.jsonl of a run up to the first incomplete row, without values that are not finite."""
-    rows, path = [], run / name
+    return [{k: value for k, value in row.items() if value is not None} for _, row in _rows(run / name)]
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Lines of a file and the rows that they are, up to the first incomplete one."""
     for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
-            break
+            return
         if not isinstance(row, dict) or not isinstance(row.get("kimg"), int | float):
-            break
-        rows.append({key: value for key, value in row.items() if value is not None})
-    return rows
+            return
+        yield line, row
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -95,6 +95,11 @@ class Trainer:
         return tuple(n for n, network in self.gan.networks.items() if any(id(p) in shown for p in network.parameters()))
 
     @cached_property
+    def _kept(self) -> list[Tensor]:
+        """What networks keep of their inputs, as batch norm does; a skipped step must not change it either."""
+        return [buffer for buffer in self.gan.networks.buffers() if buffer.is_floating_point()]
+
+    @cached_property
     def _buffered(self) -> bool:
         """Whether there are buffers, which forward passes may change."""
         return any(True for module in (self.gan.networks, self.gan.memory) for _ in module.buffers())
@@ -134,7 +139,7 @@ class Trainer:
         if phase.before_step:
             phase.before_step()
         ranks, parts = self.ranks, split_batch(self.config, count, self.ranks.world)
-        found = []
+        before, found = [buffer.clone() for buffer in self._kept], []
         for part in range(parts):  # samples are dealt out in turn, so that groups stay whole
             batch = self._batch(name, stage, first, count, ranks.rank + ranks.world * part, ranks.world * parts)
             with self.precision.autocast(), batch_over_ranks(ranks.total if ranks.world > 1 else None):
@@ -143,16 +148,26 @@ class Trainer:
             self.precision.scaled(torch.stack(list(means.values())).sum()).backward()
             found.append({f"{phase.name}/{term}": mean.detach() for term, mean in means.items()})
         self.consistent = False
-        for means in found:
-            self.statistics.add(means, 1 / parts)
-        self._step(phase, stage)
+        norms, skipped = self._step(phase, stage)
+        for buffer, old in zip(self._kept, before, strict=True):
+            buffer.copy_(torch.where(skipped > 0, old, buffer))
+        if parts == 1:
+            self.statistics.add(found[0] | norms)
+        else:
+            for means in found:
+                self.statistics.add(means, parts=parts)
+            self.statistics.add(norms)
         if phase.after_step:
             trained = (self.gan.networks[name] for name in phase.trains)
             ranks.average([b for network in trained for b in network.buffers() if b.is_floating_point()])
             phase.after_step()
 
-    def _step(self, phase: Phase, stage: Stage) -> None:
-        """Step with the accumulated gradients, averaged over all ranks."""
+    def _step(self, phase: Phase, stage: Stage) -> tuple[dict[str, Tensor], Tensor]:
+        """Step with the accumulated gradients, averaged over all ranks.
+
+        Returns:
+            The norm of each network's gradients by its name in the statistics, and 1 if the step was skipped, else 0.
+        """
         own = (f"{phase.name}/{name}" for name in phase.trains)
         keys = [key if key in self.steppers else name for key, name in zip(own, phase.trains, strict=True)]
         steppers = [self.steppers[key] for key in keys]
@@ -160,10 +175,11 @@ class Trainer:
             stepper.set(stage.lr * phase.lr, self.images_seen)
             self.ranks.average(gradients_of(stepper.torch))
         norms, skipped = self.precision.step(*(stepper.torch for stepper in steppers))
-        self.statistics.add({f"{n}/gradient_norm": norm for n, norm in zip(phase.trains, norms, strict=True)})
         self.statistics.stepped(phase.name, skipped)
         for stepper in steppers:
             stepper.torch.zero_grad(set_to_none=True)
+        named = {f"{name}/gradient_norm": norm for name, norm in zip(phase.trains, norms, strict=True)}
+        return named, skipped
 
     @torch.no_grad()
     def _look(self, stage: Stage) -> None:
@@ -278,5 +294,6 @@ class Trainer:
 
 def _statistics_of(state: Mapping[str, Any]) -> dict[str, Any]:
     """The state of ``Statistics`` in a checkpoint of version 0.1.0, which kept a sum and a number for each name."""
-    sums = {name: torch.tensor([[float(value)], [state["counts"][name]], [0]]) for name, value in state["sums"].items()}
-    return {"sums": sums, "steps": {}}
+    counts = state["counts"]
+    numbers = {name: [[float(value)], [counts[name]], [counts[name]]] for name, value in state["sums"].items()}
+    return {"sums": {f"1\n{name}": torch.tensor(rows) for name, rows in numbers.items()}, "steps": {}}

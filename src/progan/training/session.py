@@ -77,8 +77,10 @@ class Session:
         self.path, self.trainer, self.stores, self.classes = path, trainer, stores, classes
         self.monitor, self.callbacks = monitor, callbacks
         self.config, self.writes = trainer.config, trainer.ranks.first
-        self._stop, self._blown, self._warnings = False, "", list[str]()
+        self._stop, self._recorded, self._blown = False, True, ""
         self._error: Exception | None = None
+        self.stopped = 0
+        """Number of the signal that was to end the run when it blew up, if there was one."""
         opened = opened or Opened.read(path, trainer.config, trainer.spec, stores, about or {})
         state, self.facts, self.history = opened.state, opened.facts, opened.history
         trainer.halvings = self.history.halvings
@@ -86,6 +88,7 @@ class Session:
             trainer.load_state_dict(state["trainer"])
         # Seconds of training since the last line of statistics, and where that was.
         self.since = (0.0, self.kimg) if state is None else state.get("since", (0.0, self.kimg))
+        self._warnings: list[str] = [] if state is None else list(state.get("warnings", []))
         # Images between two measurements, on all ranks; 0: none.
         (self._measure_every,) = trainer.ranks.most([0 if monitor is None else max(round(1000 * monitor.kimg), 1)])
         if self.writes:
@@ -143,7 +146,9 @@ class Session:
                 else:
                     for line in pictures.write_growth(self.path, self.trainer):
                         self.log.say(line)
-                    self.log.say(f"done: {self.path}/samples, {self.path}/snapshots")
+                    self.log.say(
+                        f"done: {self.path}/samples, {self.path}/snapshots; next: progan generate {self.path} grid.png"
+                    )
         if self._error is not None:
             raise self._error
         return ended_by
@@ -160,7 +165,9 @@ class Session:
                 alone += 1
                 over = trainer.stage.key != stage.key or self._over
                 with self._disk():
+                    self._recorded = False
                     self._record(stage, before, over=over)
+                    self._recorded = True
                     if self.writes:
                         self._progress(plan, stage)
                     measured = self._measure_every and (over or self._passed(before, self._measure_every))
@@ -175,6 +182,7 @@ class Session:
                     )
                     alone, steps, met_at = 0, -fewer, time.monotonic()
                     if gone:
+                        self.stopped = signal_number
                         self._give_up()
                     if signal_number or due:
                         self.save()
@@ -190,17 +198,18 @@ class Session:
 
     def save(self) -> None:
         """Write a checkpoint, if the state is sound."""
-        self.saver.save((time.monotonic() - self.tick[0], self.tick[1]))
+        self.saver.save(since=(time.monotonic() - self.tick[0], self.tick[1]), warnings=self._warnings)
         # The next row of statistics may be hours away.
-        streaks = {f"{phase}{SKIPPED}": steps for phase, steps in self.trainer.statistics.streaks().items()}
-        self._blown = self._blown or blown(streaks, over=False)
+        streaks = self.trainer.statistics.streaks(since={})
+        row = {f"{phase}{SKIPPED}": steps for phase, steps in streaks.items()}
+        self._blown = self._blown or self.saver.broken or blown(row, over=False)
 
     def _save_before(self, error: Exception) -> None:
         """Save what can be saved before an error ends the run."""
         if isinstance(error, BlowupError):
             return
         alone = self.trainer.ranks.world == 1  # the other processes do not know of the error
-        if alone and self.trainer.consistent:
+        if alone and self.trainer.consistent and self._recorded:  # else the records of an iteration would be missing
             with suppress(Exception):
                 self.save()
         if self.writes and self.saver.saved is not None:
@@ -222,7 +231,7 @@ class Session:
             self.log.end_progress()
             self.log.say(history.message(self.path).splitlines()[0])
         self.trainer.ranks.wait()
-        raise BlowupError(history.message(self.path))
+        raise self._error or BlowupError(history.message(self.path))
 
     def snapshot(self, stage: Stage) -> Snapshot:
         """The averaged sampler as it is now, in ``stage``."""
@@ -304,7 +313,10 @@ class Session:
         where = {k: v for k, v in asdict(stage).items() if k not in ("level", "fading", "images_seen")}
         rate = (self.kimg - kimg) / seconds
         row = {"kimg": self.kimg, **where, **statistics, "seconds": seconds, "kimg_per_s": rate, "loading_s": loading_s}
+        never = [phase for phase, last in self.trainer.statistics.applied().items() if over and not last]
         self._blown = self._blown or blown(row, over=over)
+        if never:
+            self._blown = self._blown or f"no step of the phase '{never[0]}' was ever applied"
         if self.writes:
             self._warn(self.watch.row(row))
             row |= {"warnings": self._warnings} if self._warnings else {}

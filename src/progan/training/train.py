@@ -94,6 +94,8 @@ def train(
             except BlowupError:
                 if config.on_blowup == "stop":
                     raise
+                if session.stopped:
+                    return session.stopped
             finally:
                 if ranks.first:
                     session.log.close()

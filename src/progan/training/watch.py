@@ -35,8 +35,10 @@ class Watch:
 
     def __init__(self, rows: Sequence[Row], sampled: Sequence[str], *, scaled: bool = False) -> None:
         self.sampled, self.scaled = sampled, scaled
-        self._rows: list[Row] = list(rows)
+        self._rows: list[Row] = []
         self._active: dict[str, set[str]] = {}
+        for row in rows:  # so that a resumed run does not repeat its warnings
+            self.row(row)
 
     def row(self, row: Row) -> list[str]:
         """Return warnings about a new row of statistics."""
@@ -66,7 +68,7 @@ class Watch:
         for phase, (what, count) in not_finite(row, gradients=not self.scaled).items():
             yield f"{phase} finite", f"{phase}: {what} not finite in {count:.0f} steps, which were skipped; {LOWER}"
         for key, count in row.items():
-            if key.endswith(SKIPPED) and count >= BLOWN_AT_END:
+            if key.endswith(SKIPPED) and count >= (BLOWN // 2 if self.scaled else BLOWN_AT_END):
                 yield key, f"{key.removesuffix(SKIPPED)}: the last {count:.0f} steps were skipped; {LOWER}"
 
     def _norms(self, row: Row, before: Sequence[Row]) -> Iterator[tuple[str, str]]:
