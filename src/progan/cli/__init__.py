@@ -5,6 +5,7 @@ import importlib
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from progan.errors import ConfigError
 
@@ -54,6 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
             raise
         return _fail("not enough memory; try a smaller --batch (--micro-batch for training) or --device cpu")
+
+
+def optional(metavar: str, default: str) -> Any:
+    """Return how help shows an option that may be omitted: its value, and what happens by default."""
+    import tyro
+
+    return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
 
 
 def nearest(word: str, known: Sequence[str] | dict[str, str]) -> str:

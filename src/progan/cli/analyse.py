@@ -14,7 +14,7 @@ from torch import Tensor
 from progan.analysis.neighbours import Crop, Features, nearest, neighbours_sheet, pixels
 from progan.analysis.neighbours import Neighbours as Found
 from progan.cli import nearest as nearest_name
-from progan.cli import parse_seeds
+from progan.cli import optional, parse_seeds
 from progan.data.store import Store
 from progan.devices import pick_device
 from progan.errors import ConfigError, DataError
@@ -48,12 +48,12 @@ class Neighbours:
     """Fraction of each side that is compared; 1 compares whole images."""
     mirror: bool = True
     """Also compare mirrored training images; use --no-mirror for runs trained without mirroring."""
-    label: int | None = None
-    """Class of all images, for conditional generators. Default: seed modulo number of classes."""
-    resolution: int | None = None
-    """Shorter side at which to compare [pixels]; at most the resolution trained last, which is the default."""
-    weights: Path | None = None
-    """File with the weights of the network. Default: the file in the cache, or the installed package."""
+    label: Annotated[int | None, optional("CLASS", "seed modulo number of classes")] = None
+    """Class of all images, for conditional generators."""
+    resolution: Annotated[int | None, optional("INT", "the one trained last")] = None
+    """Shorter side at which to compare [pixels]; at most the resolution trained last."""
+    weights: Annotated[Path | None, optional("FILE", "the cache, or the installed package")] = None
+    """File with the weights of the network."""
     json: bool = False
     """Print a JSON object instead of a table."""
     batch: int = 32

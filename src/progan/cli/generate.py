@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from progan.cli import parse_seeds
+from progan.cli import optional, parse_seeds
 from progan.devices import pick_device
 from progan.errors import ConfigError, DataError
 from progan.evaluation.sets import open_images
@@ -31,23 +31,22 @@ class Generate:
     """Folder for the images, or a .png file for a grid of images."""
     count: int = 16
     """Number of images if neither seeds nor latents are given; their seeds are 0, 1, 2, ..."""
-    seeds: str | None = None
+    seeds: Annotated[str | None, optional("SEEDS", "0 to COUNT - 1")] = None
     """Seeds of the images, such as 0-15 or 3,7,20-29. A seed gives the same image everywhere."""
-    latents: Path | None = None
+    latents: Annotated[Path | None, optional("FILE", "none")] = None
     """File of latents to use instead of seeds: .npy, [N, latent_size]."""
-    label: int | None = None
-    """Class of all images, for conditional generators. Default: all classes in turn (seed modulo number of classes)."""
+    label: Annotated[int | None, optional("CLASS", "all classes in turn")] = None
+    """Class of all images, for conditional generators; otherwise, seed s has class s modulo the number of classes."""
     attributes: tuple[float, ...] = ()
     """Attributes of all images, for generators trained with --label-columns of numbers."""
     grid: bool = False
     """Write one grid of images instead of single images."""
-    columns: int | None = None
-    """Number of images in a row of the grid. Default: the grid is about square."""
-    beside: Path | None = None
-    """Store, or anything that 'progan prepare' reads, of which as many images, drawn at random, are shown next to the
-    grid."""
-    resolution: int | None = None
-    """Shorter side of the images [pixels]; at most the resolution trained last, which is the default."""
+    columns: Annotated[int | None, optional("INT", "about square")] = None
+    """Number of images in a row of the grid."""
+    beside: Annotated[Path | None, optional("DATA", "none")] = None
+    """Store, or anything that 'progan prepare' reads; as many random images of it are shown next to the grid."""
+    resolution: Annotated[int | None, optional("INT", "the one trained last")] = None
+    """Shorter side of the images [pixels]; at most the resolution trained last."""
     batch: int = 32
     """Number of images generated at once."""
     device: str = "auto"

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from progan.cli import optional
 from progan.curation.digits import train_digit_classifier
 from progan.devices import pick_device
 from progan.evaluation.measure import Measurement, check_names
@@ -35,25 +36,25 @@ class Measure:
         "swd",
         "ms_ssim",
     )
-    count: int | None = None
-    """Number of images of each set. Default: the paper's number for each metric, or all images if there are fewer."""
+    count: Annotated[int | None, optional("INT", "the paper's number, or all images")] = None
+    """Number of images of each set; the paper's number differs from metric to metric."""
     seed: int = 0
     """Seed of the order of the images, of the latents and classes, and of every other random choice."""
     order: Literal["seed", "file"] = "seed"
     """Order of the images: random, drawn by the seed, or that of the files. It decides which images MS-SSIM pairs, and
     which images of a larger set are used."""
-    resolution: str | None = None
-    """Size at which to measure, such as 64 or 64x128; images of other sizes are scaled to it. Default: FAKE's size."""
+    resolution: Annotated[str | None, optional("SIZE", "FAKE's size")] = None
+    """Size at which to measure, such as 64 or 64x128; images of other sizes are scaled to it."""
     mirror: bool = False
     """Mirror real images horizontally at random, as in training."""
-    inputs: Path | None = None
+    inputs: Annotated[Path | None, optional("DATA", "none")] = None
     """Images for FAKE to translate, if it is a network of images, or to reconstruct, if it has an encoder."""
-    direction: str | None = None
+    direction: Annotated[str | None, optional("NAME", "the first")] = None
     """Direction of the translation, if FAKE supports several."""
     floor: bool = True
     """Also measure real images in place of generated ones, as a reference."""
-    weights: Path | None = None
-    """File with the weights of the extractor. Default: the file in the cache, which is downloaded if possible."""
+    weights: Annotated[Path | None, optional("FILE", "the cache, or a download")] = None
+    """File with the weights of the extractor."""
     device: str = "auto"
     """Device: cuda, cuda:1, mps, cpu or auto."""
     batch: int = 32

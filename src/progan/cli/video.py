@@ -11,6 +11,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from progan.cli import optional
 from progan.devices import pick_device
 from progan.errors import ConfigError
 from progan.latent.films import Screen, interpolation, snapshots_of, training
@@ -40,16 +41,16 @@ class Video:
     """Seed of the walk. With --kind training, the images are those of this seed and the following ones."""
     seconds: float = 10.0
     """Length of the video [seconds]."""
-    fps: int | None = None
-    """Frames per second. Default: 60, as in the paper; 25 for a GIF."""
+    fps: Annotated[int | None, optional("INT", "60, as in the paper; 25 for a GIF")] = None
+    """Frames per second."""
     sigma: float = SIGMA_S
     """Standard deviation of the Gaussian that smooths a walk [seconds]; larger values are slower."""
-    label: int | None = None
-    """Class of all images, for conditional generators. Default: all classes in turn, one for each image of the grid."""
-    resolution: int | None = None
-    """Shorter side of the images of a walk [pixels]; at most the resolution trained last, which is the default."""
-    enlarge: int | None = None
-    """Factor by which images are enlarged. Default: up to a shorter side of 256 pixels."""
+    label: Annotated[int | None, optional("CLASS", "all classes in turn")] = None
+    """Class of all images, for conditional generators; without it, each image of the grid has a class of its own."""
+    resolution: Annotated[int | None, optional("INT", "the one trained last")] = None
+    """Shorter side of the images of a walk [pixels]; at most the resolution trained last."""
+    enlarge: Annotated[int | None, optional("INT", "up to 256 pixels")] = None
+    """Factor by which images are enlarged."""
     filter: Literal["nearest", "lanczos"] = "nearest"
     """Filter for enlarging: nearest repeats pixels, lanczos is smooth."""
     caption: bool = True
