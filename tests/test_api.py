@@ -214,7 +214,7 @@ def test_what_a_snapshot_lacks_lies_beside_the_last_one(stores: tuple[Store, Sto
         assert torch.equal(value, state[f"critic.{name}"])
     with pytest.raises(CheckpointError, match=r"does not exist; a run writes it at its end, next to its last snapshot"):
         load_discriminators(run.snapshots[0])
-    with pytest.raises(CheckpointError, match="progan-snapshot-1 expected in its header"):
+    with pytest.raises(CheckpointError, match="is of format 'progan-networks-1'; expected format 'progan-snapshot-1'"):
         Snapshot.load(beside(last))
 
 

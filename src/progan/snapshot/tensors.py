@@ -47,8 +47,10 @@ def read_header(path: Path, form: str) -> tuple[dict[str, Any], list[str]]:
         names = list(file.keys())
         with suppress(ValueError, RecursionError):  # not JSON, or nested without end
             header = json.loads((file.metadata() or {}).get("progan", "null"))
-    if not isinstance(header, dict) or header.get("format") != form:
-        raise CheckpointError(f"{path}: was not written by progan ({form} expected in its header)")
+    there = header.get("format") if isinstance(header, dict) else None
+    if not isinstance(header, dict) or there != form:
+        found = f"is of format {there!r:.40}" if there else "was not written by progan"
+        raise CheckpointError(f"{path}: {found}; expected format {form!r}")
     return header, names
 
 
