@@ -97,7 +97,7 @@ def test_without_a_terminal_progress_is_a_line_a_minute(tmp_path: Path, monkeypa
     lines = capsys.readouterr().err.splitlines()
     left = "run 2:01:40 left, stage 1:15"
     assert [line for line in lines if "left" in line] == [
-        f"2.0/4.5 kimg | 8 | 0 kimg/s | {left}",
+        f"2.0/4.5 kimg | 8 | {left}",
         f"2.6/4.5 kimg | 8 | 0.01 kimg/s | {left}",
         f"3.2/4.5 kimg | 8 | 0.01 kimg/s | {left}",
     ]

@@ -85,7 +85,8 @@ class RunLog:
             self.bar.update(min(kimg, total_kimg) - self.bar.n)  # the last batch may go beyond the end
         elif now >= self._next_line:
             self._next_line = now + LINE_S
-            print(f"{kimg:.1f}/{total_kimg:g} kimg | {stage} | {rate:.3g} kimg/s | {left}", file=sys.stderr, flush=True)
+            speed = f"{rate:.3g} kimg/s | " if rate else ""
+            print(f"{kimg:.1f}/{total_kimg:g} kimg | {stage} | {speed}{left}", file=sys.stderr, flush=True)
 
 
 def read_stats(run: Path, name: str = STATS) -> list[dict[str, Any]]:
