@@ -86,11 +86,11 @@ def test_progress_shows_where_the_run_is(tmp_path: Path, monkeypatch, capsys) ->
 
 
 def test_without_a_terminal_progress_is_a_line_a_minute(tmp_path: Path, monkeypatch, capsys) -> None:
-    """Of 13 calls, 10 s apart from each other, in which 0.1 kimg are shown each time."""
+    """Of 14 calls, 10 s apart from each other, in which 0.1 kimg are shown each time."""
     now = [0.0]
     monkeypatch.setattr(log.time, "monotonic", lambda: now[0])
     run = RunLog(tmp_path, kimg=2.0)
-    for i in range(13):
+    for i in range(14):
         now[0] = 10.0 * i
         run.progress(kimg=2.0 + i / 10, total_kimg=4.5, stage="8", **TIMES)
     run.close()
@@ -100,6 +100,7 @@ def test_without_a_terminal_progress_is_a_line_a_minute(tmp_path: Path, monkeypa
         f"2.0/4.5 kimg | 8 | {left}",
         f"2.6/4.5 kimg | 8 | 0.01 kimg/s | {left}",
         f"3.2/4.5 kimg | 8 | 0.01 kimg/s | {left}",
+        f"3.3/4.5 kimg | 8 | 0.01 kimg/s | {left}",  # where it ended
     ]
 
 

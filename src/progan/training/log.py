@@ -29,7 +29,7 @@ class RunLog:
 
     def __init__(self, run: Path, *, kimg: float = 0.0, quiet: bool = False) -> None:
         self.run, self.quiet, self.bar = run, quiet, None
-        self._began, self._next_line = (0.0, kimg), 0.0
+        self._began, self._next_line, self._line = (0.0, kimg), 0.0, ""
         for name in (STATS, METRICS):
             if (run / name).exists():
                 kept = [line for line, row in _rows(run / name) if row["kimg"] <= kimg]
@@ -56,10 +56,11 @@ class RunLog:
                     self.events.add_scalar(name, value, round(1000 * values["kimg"]))
 
     def end_progress(self) -> None:
-        """Leave the progress bar as it is; the next line is written below it."""
+        """Leave the progress as it is now; the next line is written below it."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+            self._write_line()
 
     def close(self) -> None:
         """Flush and close."""
@@ -83,10 +84,17 @@ class RunLog:
             rate = self.bar.format_dict["rate"] or rate
             self.bar.set_description_str(f"| {stage} | {rate:.3g} kimg/s | {left}", refresh=False)
             self.bar.update(min(kimg, total_kimg) - self.bar.n)  # the last batch may go beyond the end
-        elif now >= self._next_line:
-            self._next_line = now + LINE_S
+        else:
             speed = f"{rate:.3g} kimg/s | " if rate else ""
-            print(f"{kimg:.1f}/{total_kimg:g} kimg | {stage} | {speed}{left}", file=sys.stderr, flush=True)
+            self._line = f"{min(kimg, total_kimg):.1f}/{total_kimg:g} kimg | {stage} | {speed}{left}"
+            if now >= self._next_line:
+                self._next_line = now + LINE_S
+                self._write_line()
+
+    def _write_line(self) -> None:
+        if self._line:
+            print(self._line, file=sys.stderr, flush=True)
+        self._line = ""
 
 
 def read_stats(run: Path, name: str = STATS) -> list[dict[str, Any]]:
