@@ -50,7 +50,7 @@ def interrupt(process: BaseProcess, stats: Path, lines: int, number: int) -> int
 
 
 # In the neighborhood of the 8x8 fade, then in or near the 16x16 fade, and behind it: (lines of statistics, signal).
-INTERRUPTIONS = [(2, signal.SIGKILL), (4, signal.SIGTERM), (6, signal.SIGINT), (8, signal.SIGKILL)]
+INTERRUPTIONS = [(2, signal.SIGKILL), (4, signal.SIGTERM), (7, signal.SIGKILL)]
 
 
 def test_killed_run_goes_on_bit_for_bit(store: Store, uninterrupted: Path, tmp_path: Path) -> None:

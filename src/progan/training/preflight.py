@@ -1,9 +1,10 @@
 """Plan of a run: parameters, memory and time of every stage, from a short probe of real training steps."""
 
+import functools
 import gc
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -132,9 +133,10 @@ def fitting_plan(
     Raises:
         ConfigError: if the memory does not suffice for the micro-batch that is set, or for any.
     """
+    counted = functools.cache(lambda: _counts(config, spec))  # once, however many limits are tried
     for limit in _limits(config, device, ranks.world):
         tried = replace(config, micro_batch=limit)
-        plan = _tried(tried, spec, device, ranks.world)
+        plan = _tried(tried, spec, device, ranks.world, counted)
         if not any(ranks.most([plan is None])) and plan is not None:  # the same on all ranks
             return tried, plan
     side = config.schedule.resolution
@@ -156,11 +158,11 @@ def _limits(config: RunConfig, device: torch.device, world: int) -> Iterator[int
             yield size
 
 
-def _tried(config: RunConfig, spec: ImageSpec, device: torch.device, world: int) -> Plan | None:
+def _tried(config: RunConfig, spec: ImageSpec, device: torch.device, world: int, costs: list[StageCost]) -> Plan | None:
     """The plan, or None where the GPU's memory does not suffice; all that was allocated is given back."""
     plan = None
     with suppress(torch.OutOfMemoryError):
-        plan = probe(config, spec, device, world=world)
+        plan = probe(config, spec, device, world=world, counted=counted)
     # Not while the error is handled: its traceback holds the frames of the failed pass, and those hold its tensors.
     gc.collect()
     if device.type == "cuda":
@@ -168,18 +170,31 @@ def _tried(config: RunConfig, spec: ImageSpec, device: torch.device, world: int)
     return plan
 
 
-def probe(config: RunConfig, spec: ImageSpec, device: torch.device, *, budget_s: float = 15.0, world: int = 1) -> Plan:
+def probe(
+    config: RunConfig,
+    spec: ImageSpec,
+    device: torch.device,
+    *,
+    budget_s: float = 15.0,
+    world: int = 1,
+    counted: Callable[[], list[StageCost]] | None = None,
+) -> Plan:
     """Run a few real iterations at each level, as far as ``budget_s`` seconds reach; compute the rest.
 
     Where a whole batch would take too long, two small ones give the time of a step and that of an image. On a GPU the
     most demanding level is probed first, however long it takes, so that a run cannot run out of memory days later.
+
+    Args:
+        budget_s: seconds that the iterations may take.
+        world: number of processes that share a batch.
+        counted: returns what is known of each level without iterations; it is counted here if not given.
 
     Raises:
         torch.OutOfMemoryError: if the GPU's memory does not suffice.
     """
     with torch.random.fork_rng():
         levels = range(config.schedule.first_level, config.schedule.levels)
-        costs = [_count(config, spec, level) for level in levels]
+        costs = [replace(cost) for cost in (counted() if counted else _counts(config, spec))]
         samples = {level: _samples_at_once(config, level, world) for level in levels}
         trainer = Trainer(replace(config, micro_batch=None), spec, *_random_data(spec, device), device=device)
         trainer.optimizers_of = NOTHING  # as if it had looked at images
@@ -278,6 +293,12 @@ def _reset_peak(device: torch.device) -> int:
 def _state_bytes(trainer: Trainer) -> float:
     """Bytes of weights and gradients of all networks, both moments of Adam, and the moving average of G."""
     return 4.5 * sum(p.numel() * p.element_size() for p in trainer.gan.networks.parameters())
+
+
+def _counts(config: RunConfig, spec: ImageSpec) -> list[StageCost]:
+    """Parameters, arithmetic and features of every level of the schedule."""
+    with torch.random.fork_rng():
+        return [_count(config, spec, level) for level in range(config.schedule.first_level, config.schedule.levels)]
 
 
 def _count(config: RunConfig, spec: ImageSpec, level: int) -> StageCost:
