@@ -158,7 +158,9 @@ def _limits(config: RunConfig, device: torch.device, world: int) -> Iterator[int
             yield size
 
 
-def _tried(config: RunConfig, spec: ImageSpec, device: torch.device, world: int, costs: list[StageCost]) -> Plan | None:
+def _tried(
+    config: RunConfig, spec: ImageSpec, device: torch.device, world: int, counted: Callable[[], list[StageCost]]
+) -> Plan | None:
     """The plan, or None where the GPU's memory does not suffice; all that was allocated is given back."""
     plan = None
     with suppress(torch.OutOfMemoryError):
