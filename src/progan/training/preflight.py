@@ -166,7 +166,8 @@ def _tried(
     with suppress(torch.OutOfMemoryError):
         plan = probe(config, spec, device, world=world, counted=counted)
     # Not while the error is handled: its traceback holds the frames of the failed pass, and those hold its tensors.
-    gc.collect()
+    if plan is None or device.type == "cuda":
+        gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     return plan
