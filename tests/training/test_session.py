@@ -174,7 +174,7 @@ def test_processes_agree_on_stopping_often_enough(
     run = start(tmp_path / "run", store, small_run(hold_kimg=0.16), ranks)
     assert run.train(plan()) is None
     run.log.close()
-    assert len(ranks.met) == 1 + count  # the first meeting is about measurements
+    assert len(ranks.met) == 2 + count  # the first meeting is about measurements, the last about the final state
 
 
 def test_second_signal_stops_at_once() -> None:

@@ -233,13 +233,15 @@ def test_a_checkpoint_that_leads_to_another_blow_up_gives_way_to_the_spare(
     assert read_stats(tmp_path / "run")[-1]["lr"] == 0.00025
 
 
-@pytest.mark.parametrize("where", ["networks", "ema", "optimizers"])
-def test_a_state_that_is_not_finite_ends_the_run(where: str, store: Store, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize(("where", "when"), [("networks", 72), ("ema", 72), ("optimizers", 72), ("optimizers", 152)])
+def test_a_state_that_is_not_finite_ends_the_run(
+    where: str, when: int, store: Store, tmp_path: Path, monkeypatch
+) -> None:
     """Although every step is applied, as the numbers are not in use; it would never be saved again."""
     iterate = Trainer.iterate
 
     def breaking(self: Trainer) -> Any:
-        if self.images_seen == 72:
+        if self.images_seen == when:
             state = self.steppers["generator"].torch.state
             tensors = {
                 "networks": [*self.gan.networks["generator"].parameters()][-1:],
@@ -255,7 +257,7 @@ def test_a_state_that_is_not_finite_ends_the_run(where: str, store: Store, tmp_p
         go(tmp_path / "run", store, often())
     state, _ = checkpoint.load(tmp_path / "run")
     assert state is not None
-    assert state["trainer"]["images_seen"] == 72
+    assert state["trainer"]["images_seen"] == when
 
 
 def test_a_skipped_step_leaves_the_statistics_of_batch_norm(monkeypatch) -> None:

@@ -192,6 +192,8 @@ class Session:
                     return signal_number
         with self._disk():
             self.save()
+            if any(trainer.ranks.most([int(bool(self._blown))])):  # the last state cannot be saved
+                self._give_up()
             if self.writes and (files := snapshots_in(self.path)):
                 save_discriminators(self.snapshot(self._shown(trainer.stage)), files[-1], trainer.gan)
         return None
