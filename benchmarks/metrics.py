@@ -108,7 +108,7 @@ def plain_swd(folder: Path, shape: list[int]) -> float:
 
 
 def our_ms_ssim(folder: Path, shape: list[int]) -> float:
-    """Of the pairs in fake."""
+    """MS-SSIM of the pairs in fake."""
     import torch
 
     from progan.metrics.base import Setup
@@ -121,7 +121,7 @@ def our_ms_ssim(folder: Path, shape: list[int]) -> float:
 
 
 def plain_ms_ssim(folder: Path, shape: list[int]) -> float:
-    """Of the pairs in fake, by FFT."""
+    """MS-SSIM of the pairs in fake, by FFT."""
     import numpy as np
 
     from references import ms_ssim as plain  # type: ignore[import-not-found]

@@ -58,7 +58,7 @@ class Table:
     count: int | None = None
     """Images of each set; when not given, the paper's number for each metric, as far as there are enough."""
     seed: int = 0
-    """Of the halves and of the metrics."""
+    """Seed of the halves and of the metrics."""
     device: str = "cpu"
     """Where to calculate."""
     out: Path | None = None

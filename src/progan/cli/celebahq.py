@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from progan.cli import optional
 from progan.curation.celebahq import prepare_celebahq
 from progan.data.store import Store
 
@@ -25,27 +26,20 @@ class CelebAHQ:
     """Folder to write, with the best faces first and their scores in ranking.csv."""
     landmarks: Annotated[
         Path | None,
-        tyro.conf.arg(
-            metavar="PATH",
-            help_behavior_hint="(default: detect the largest face; needs 'pip install --no-deps facenet-pytorch')",
-        ),
+        optional("PATH", "detect the largest face; needs 'pip install --no-deps facenet-pytorch'"),
     ] = None
     """CelebA's list_landmarks_celeba.txt, or a CSV with columns file, lefteye_x, lefteye_y, ..., rightmouth_y."""
     resolution: int = 1024
     """Side of the faces [pixels]; a power of two, at least 32."""
-    keep: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    keep: Annotated[int | None, optional("INT", "all")] = None
     """Number of best faces to keep. The paper keeps 30,000 of 202,599."""
-    artefacts: Annotated[
-        Path | None, tyro.conf.arg(metavar="SNAPSHOT", help_behavior_hint="(default: not applied)")
-    ] = None
+    artefacts: Annotated[Path | None, optional("SNAPSHOT", "not applied")] = None
     """Network that removes JPEG artifacts from the photographs first ('progan train artefacts')."""
-    super_resolution: Annotated[
-        Path | None, tyro.conf.arg(metavar="SNAPSHOT", help_behavior_hint="(default: not applied)")
-    ] = None
+    super_resolution: Annotated[Path | None, optional("SNAPSHOT", "not applied")] = None
     """Network that then enlarges the photographs four times ('progan train super_resolution')."""
     device: str = "cpu"
     """Device for these two networks, such as cpu or cuda."""
-    workers: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one per CPU)")] = None
+    workers: Annotated[int | None, optional("INT", "one per CPU")] = None
     """Number of threads."""
 
     def run(self) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from progan.cli import optional
 from progan.curation.dedup import BITS, DISTANCE, groups_of, groups_sheet, kept_by, semantic_codes, write_without
 from progan.data.store import Store
 from progan.errors import ConfigError, DataError
@@ -24,11 +25,9 @@ class Dedup:
 
     store: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="STORE")]
     """Store written by 'progan prepare', with a 32-pixel level."""
-    out: Annotated[
-        Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: only report the duplicates)")
-    ] = None
+    out: Annotated[Path | None, optional("PATH", "only report the duplicates")] = None
     """Folder for a new store without the duplicates."""
-    sheet: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")] = None
+    sheet: Annotated[Path | None, optional("PATH", "none")] = None
     """PNG file for an image of the groups: one group per row, the image to keep first."""
     keep: Literal["first", "last"] = "first"
     """Which image of each group to keep."""

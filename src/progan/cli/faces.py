@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from progan.cli import optional
 from progan.cli.celebahq import say
 from progan.curation.faces import load_finder, prepare_faces
 
@@ -28,13 +29,11 @@ class Faces:
     detector: Literal["opencv", "mtcnn"] = "opencv"
     """opencv: frontal faces ('pip install progan[faces]').
     mtcnn: also turned faces, cropped more widely ('pip install --no-deps facenet-pytorch')."""
-    min_face: Annotated[
-        int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: the resolution, so none is enlarged)")
-    ] = None
+    min_face: Annotated[int | None, optional("INT", "the resolution, so none is enlarged")] = None
     """Side of the smallest faces to keep [pixels of the photograph]."""
-    keep: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: all)")] = None
+    keep: Annotated[int | None, optional("INT", "all")] = None
     """Number of best faces to keep."""
-    workers: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one per CPU)")] = None
+    workers: Annotated[int | None, optional("INT", "one per CPU")] = None
     """Number of threads."""
 
     def run(self) -> int:

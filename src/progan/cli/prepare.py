@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import tyro
 
-from progan.cli import nearest
+from progan.cli import nearest, optional
 from progan.data.cluster import dask_workers
 from progan.data.columns import LABEL
 from progan.data.inspection import contact_sheet, inspect, store_duplicates
@@ -52,9 +52,9 @@ class Prepare:
     """Folder to write. An existing store is replaced once the new one is complete."""
     images: tyro.conf.OmitArgPrefixes[PrepareOptions] = field(default_factory=PrepareOptions)
     """How each image is processed."""
-    workers: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one per CPU)")] = None
+    workers: Annotated[int | None, optional("INT", "one per CPU")] = None
     """Number of processes that decode images; 0 decodes in the main process."""
-    dask: Annotated[str, tyro.conf.arg(metavar="ADDRESS", help_behavior_hint="(default: none)")] = ""
+    dask: Annotated[str, optional("ADDRESS", "none")] = ""
     """Decode on the workers of the Dask cluster at this address instead,
     such as tcp://10.0.0.1:8786. They must see the images under the same path."""
     files: Annotated[
@@ -67,7 +67,7 @@ class Prepare:
     """Seed of the choice of digits for mnist_rgb."""
     inspect: bool = False
     """Decode all images, print a report and suggest a command. Nothing is written except --sheet."""
-    sheet: Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="(default: none)")] = None
+    sheet: Annotated[Path | None, optional("PATH", "none")] = None
     """PNG file for a contact sheet of 100 images."""
 
     def run(self) -> int:

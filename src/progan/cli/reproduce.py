@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from progan.cli import nearest
+from progan.cli import nearest, optional
 from progan.errors import ConfigError, DataError
 from progan.experiments import EXPERIMENTS
 from progan.experiments.curves import compare, plot, read_curve
@@ -18,7 +18,7 @@ from progan.experiments.run import Request, reproduce
 from progan.experiments.scale import parse_scale
 from progan.files import replacing
 
-_OF_SCALE = "(default: set by --scale)"
+_OF_SCALE = "set by --scale"
 
 
 @dataclass(frozen=True)
@@ -40,20 +40,20 @@ class Reproduce:
     crops nor selects images, any source that 'progan prepare' can read."""
     scale: Annotated[str, tyro.conf.arg(metavar="SCALE")] = "paper"
     """Size of the experiment: smoke (a quick test), small (laptop hours), paper, or a fraction of it, such as 0.01."""
-    rows: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ROW ...", help_behavior_hint="(default: all)")] = ()
+    rows: Annotated[tuple[str, ...], optional("ROW ...", "all")] = ()
     """Rows to reproduce."""
     seeds: Annotated[
         int | None,
-        tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 1 at scales smoke and small, else as in the paper)"),
+        optional("INT", "1 at scales smoke and small, else as in the paper"),
     ] = None
     """Number of runs per row, each with its own seed."""
-    maps: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_OF_SCALE)] = None
+    maps: Annotated[float | None, optional("FLOAT", _OF_SCALE)] = None
     """Fraction of the paper's number of feature maps."""
-    lr: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_OF_SCALE)] = None
+    lr: Annotated[float | None, optional("FLOAT", _OF_SCALE)] = None
     """Factor on the paper's learning rates, for short runs of narrow networks."""
-    count: Annotated[float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint=_OF_SCALE)] = None
+    count: Annotated[float | None, optional("FLOAT", _OF_SCALE)] = None
     """Fraction of the paper's number of images for the metrics."""
-    resolution: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=_OF_SCALE)] = None
+    resolution: Annotated[int | None, optional("INT", _OF_SCALE)] = None
     """Largest shorter side of the images [pixels]; a power of two."""
     out: Path = Path("reproduced")
     """Folder for run directories and results."""
@@ -61,7 +61,7 @@ class Reproduce:
     """Number of runs to train at the same time, in processes with one thread each."""
     device: str = "auto"
     """Device to train on: cuda, cuda:1, mps, cpu or auto."""
-    runs: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN ...", help_behavior_hint="(default: none)")] = ()
+    runs: Annotated[tuple[Path, ...], optional("RUN ...", "none")] = ()
     """For figure4 and figure4c: draw the curves of these run directories and train nothing."""
 
     def run(self) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, Generic
 import tyro
 
 from progan.api import train
-from progan.cli import nearest
+from progan.cli import nearest, optional
 from progan.errors import ConfigError
 from progan.metrics import METRICS
 from progan.presets import AUTO, PRESETS
@@ -25,23 +25,19 @@ class Train(Generic[AnyGAN]):
     """Store written by 'progan prepare', or any source that it can read. Give one for each data set of the GAN."""
     config: Annotated[RunConfig[AnyGAN], tyro.conf.arg(name="")]
     """Settings of the run."""
-    epochs: Annotated[
-        float | None, tyro.conf.arg(metavar="FLOAT", help_behavior_hint="(default: set by schedule.total-kimg)")
-    ] = None
+    epochs: Annotated[float | None, optional("FLOAT", "set by schedule.total-kimg")] = None
     """Length of the run in epochs: how many times each image is shown."""
-    resolution: Annotated[
-        str | None, tyro.conf.arg(metavar="SIZE", help_behavior_hint="(default: that of the preset, or of the data)")
-    ] = None
+    resolution: Annotated[str | None, optional("SIZE", "that of the preset, or of the data")] = None
     """Final image size, such as 64 or 64x128 (height x width)."""
     crop: str = "none"
     """Region to crop from each image if DATA is not a store: none, center or X,Y,W,H (see 'progan prepare --help')."""
     out: Path = Path("runs")
     """Folder in which the run directories are created."""
-    name: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: PRESET-DATA)")] = None
+    name: Annotated[str | None, optional("NAME", "PRESET-DATA")] = None
     """Name of the run directory."""
     device: str = "auto"
     """Device to train on: cuda, cuda:1, mps, cpu or auto."""
-    workers: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: one per CPU)")] = None
+    workers: Annotated[int | None, optional("INT", "one per CPU")] = None
     """Number of processes that decode images if DATA is not a store."""
     metrics: Annotated[
         tuple[str, ...],

@@ -25,7 +25,8 @@ from progan.training.monitor import Monitor, measure
 from progan.training.opening import Opened
 from progan.training.preflight import Plan
 from progan.training.saving import Saver
-from progan.training.watch import SKIPPED, Watch, blown
+from progan.training.statistics import SKIPPED
+from progan.training.watch import Watch, blown
 
 MEET_S, MEET_STEPS = 2, 16
 """Seconds and iterations after which processes agree again on stopping and saving; torchrun kills after 30 s."""
@@ -256,7 +257,7 @@ class Session:
             self.snapshot(shown).save(snapshot_file)
             written = replace(written, snapshot=snapshot_file)
         if due["log"]:
-            written = replace(written, stats=self._write_row(stage, over=self._over))
+            written = replace(written, stats=self._write_row(stage))
         if self.writes and (written.stats or written.sheet or written.snapshot):
             self._call_back(written)
 
@@ -306,7 +307,7 @@ class Session:
         after = self.trainer.stage
         return after if after.key == stage.key else replace(stage, alpha=1.0)
 
-    def _write_row(self, stage: Stage, *, over: bool) -> dict[str, Any]:
+    def _write_row(self, stage: Stage) -> dict[str, Any]:
         """Statistics since the last row, written by the first process."""
         statistics, loading_s = self.trainer.take_statistics(), self.trainer.take_loading_s()
         since, kimg = self.tick
@@ -315,8 +316,8 @@ class Session:
         where = {k: v for k, v in asdict(stage).items() if k not in ("level", "fading", "images_seen")}
         rate = (self.kimg - kimg) / seconds
         row = {"kimg": self.kimg, **where, **statistics, "seconds": seconds, "kimg_per_s": rate, "loading_s": loading_s}
-        never = [phase for phase, last in self.trainer.statistics.applied().items() if over and not last]
-        self._blown = self._blown or blown(row, over=over)
+        never = [phase for phase, last in self.trainer.statistics.applied().items() if self._over and not last]
+        self._blown = self._blown or blown(row, over=self._over)
         if never:
             self._blown = self._blown or f"no step of the phase '{never[0]}' was ever applied"
         if self.writes:

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from progan.training.distributed import Ranks
 
+SKIPPED, NOT_FINITE = "/skipped_in_a_row", "/not_finite"
+"""Ends of the names of counts in a row."""
+
 
 class Statistics:
     """Means of named values since the last ``take``, and how many steps of each phase were skipped in a row.
@@ -62,10 +65,10 @@ class Statistics:
         found: dict[str, float | None] = {}
         for name, mean, (_, weight, others) in zip(names, means, rows.tolist(), strict=True):
             found[name] = mean if weight else None
-            found |= {f"{name}/not_finite": others * self.ranks.world} if others else {}
+            found |= {f"{name}{NOT_FINITE}": others * self.ranks.world} if others else {}
         streaks = self.streaks(since=self._taken)
         self._taken = dict(self.steps)
-        return found | {f"{phase}/skipped_in_a_row": streak for phase, streak in streaks.items() if streak}
+        return found | {f"{phase}{SKIPPED}": streak for phase, streak in streaks.items() if streak}
 
     def streaks(self, *, since: Mapping[str, int]) -> dict[str, int]:
         """Number of steps skipped in a row until now, by phase; only phases that made steps ``since`` then."""

@@ -6,9 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
+from progan.training.statistics import NOT_FINITE, SKIPPED
+
 Row = Mapping[str, Any]
 
-SKIPPED, NOT_FINITE, NORM = "/skipped_in_a_row", "/not_finite", "/gradient_norm"
+NORM = "/gradient_norm"
 BLOWN = 100
 """Number of steps of a phase skipped in a row that ends the run."""
 BLOWN_AT_END = 10
