@@ -2,8 +2,10 @@
 
 import bisect
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,6 +18,7 @@ Payload = Path | bytes | np.ndarray | DataError
 """A file to open, an encoded image, uint8 pixels [H, W] or [H, W, 3 or 4], or the reason why it cannot be read."""
 Reader = Callable[[Sequence[int]], Iterator[Payload]]
 """Function that yields the payloads of the images at ascending positions."""
+_NUMBER = re.compile(r"[+-]?[0-9]{1,400}(\.[0-9]{1,400})?")
 
 
 def image_kind(shape: Sequence[int]) -> tuple[bool, tuple[int, int]]:
@@ -58,6 +61,20 @@ class Names(Sequence[str]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What to use of a source, as chosen by the options of 'progan prepare'; a choice without effect is refused."""
+
+    split: str = "train"
+    """'train', 'val', 'test' or 'all' of a source that has splits."""
+    column: str = ""
+    """Column of the images in a table, or array of the images in a file of several; '' chooses one by its name."""
+    member: str = ""
+    """Picture to use where a sample has several, such as 'jpg' or 'seg.png'; '' chooses one by its name."""
+    exclude: tuple[str, ...] = ()
+    """Patterns of the names of images to leave out, such as '*_mask.png' or 'masks'."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """Contents of a label file."""
 
@@ -82,7 +99,7 @@ class Source:
     names: Sequence[str]
     """Path of every image inside the source."""
     labels: Sequence[int] | None = None
-    """Number of every image's class, or None without labels."""
+    """Number of every image's class, -1 for images without a label, or None if there are no labels at all."""
     classes: tuple[str, ...] = ()
     """Names of the classes; empty without labels."""
     columns: tuple[Column, ...] = ()
@@ -95,6 +112,10 @@ class Source:
     """Whether the images are grayscale, and their height and width, if these are known to be the same for all."""
     own_labels: Callable[[], Table | None] | None = None
     """Reads the labels stored with the images; returns None if there are none."""
+    notes: tuple[str, ...] = ()
+    """What was chosen or left out in reading the source, a sentence each, for the summary."""
+    heeds: frozenset[str] = frozenset()
+    """Fields of ``Choice`` that this source follows besides ``exclude``: 'split', 'column' or 'member'."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -111,13 +132,17 @@ class Source:
         """Return a source of the first ``count`` images, or of all if there are fewer."""
         if len(self) <= count:
             return self
-        labels = None if self.labels is None else self.labels[:count]
+        return replace(self.only(np.arange(count)), description=f"first {count} of {self.description}")
+
+    def only(self, rows: np.ndarray) -> "Source":
+        """Return a source of the images at the given ascending positions."""
+        labels = None if self.labels is None else np.asarray(self.labels, np.int64)[rows].tolist()
         return replace(
             self,
-            description=f"first {count} of {self.description}",
-            names=Names(count, lambda i: self.names[i]),
+            names=Names(len(rows), lambda i: self.names[int(rows[i])]),
             labels=labels,
-            columns=tuple(replace(column, values=column.values[:count]) for column in self.columns),
+            columns=tuple(column.of(rows) for column in self.columns),
+            read=lambda positions: self.read([int(rows[i]) for i in positions]),
         )
 
     def sample(self, count: int) -> Iterator[Record]:
@@ -191,6 +216,8 @@ def joined(description: str, parts: Sequence[Source]) -> Source:
         read=read,
         alike=alike.pop() if len(alike) == 1 else None,
         own_labels=(lambda: _joined_own(parts)) if any(part.own_labels for part in parts) else None,
+        notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
+        heeds=frozenset().union(*(part.heeds for part in parts)),
     )
 
 
@@ -242,15 +269,27 @@ def _joined_columns(parts: Sequence[Sequence[Column]]) -> tuple[Column, ...]:
 def common_classes(parts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """Return the classes of all parts.
 
-    They are the longest list if all others are a beginning of it, as with numbers, and are otherwise sorted by name.
+    They are the longest list if all others are a beginning of it, and are otherwise ``in_order``.
 
-    >>> common_classes([("0", "1"), ("0", "1", "2")]), common_classes([("cat", "dog"), ("bird", "cat")])
-    (('0', '1', '2'), ('bird', 'cat', 'dog'))
+    >>> common_classes([("z", "a"), ("z",)]), common_classes([("10", "dog"), ("9", "cat")])
+    (('z', 'a'), ('10', '9', 'cat', 'dog'))
     """
     longest = max(parts, key=len, default=())
     if all(longest[: len(classes)] == classes for classes in parts):
         return longest
-    return tuple(sorted(set().union(*parts)))
+    return in_order(set().union(*parts))
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names of classes in their order: numbers by value if all of them are numbers, otherwise by name.
+
+    >>> in_order({"10", "9"}), in_order({"10", "b", "9"}), in_order({"0.5", "-1", "0.25"})
+    (('9', '10'), ('10', '9', 'b'), ('-1', '0.25', '0.5'))
+    """
+    by_name = sorted(names)
+    if all(map(_NUMBER.fullmatch, by_name)):
+        by_name.sort(key=lambda name: (Fraction(name), name))
+    return tuple(by_name)
 
 
 def renumbered(values: np.ndarray, classes: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
