@@ -29,7 +29,7 @@ def column(name: str, cells: Sequence[Any] | np.ndarray) -> Column | None:
     """
     if isinstance(cells, np.ndarray):
         return _of_numbers(name, cells)
-    meanings = {text: _parsed(text) for text in {cell for cell in cells if isinstance(cell, str)}}
+    meanings = {text: parsed(text) for text in {cell for cell in cells if isinstance(cell, str)}}
     found = [meanings[cell] if isinstance(cell, str) else cell for cell in cells]
     present = [cell for cell in found if cell is not None]
     numbers = _numbers(present)
@@ -96,10 +96,10 @@ def _numbers(cells: Sequence[Any]) -> np.ndarray | None:
     return None
 
 
-def _parsed(text: str) -> bool | int | float | str | None:
+def parsed(text: str) -> bool | int | float | str | None:
     """Return a text as a number if possible, as None if it stands for a missing value, else unchanged.
 
-    >>> _parsed("True"), _parsed(" 007"), _parsed("-.5e1"), _parsed("seven"), _parsed("n/a")
+    >>> parsed("True"), parsed(" 007"), parsed("-.5e1"), parsed("seven"), parsed("n/a")
     (True, 7, -5.0, 'seven', None)
     """
     bare = text.strip().lower()
