@@ -149,6 +149,8 @@ def test_classes_are_what_was_asked_for() -> None:
     assert torch.equal(snapshot.generate(seeds=[1, 2, 3]), snapshot.generate(z, label=[1, 0, 1]))  # seed modulo classes
     assert torch.equal(snapshot.generate(z, label=1), snapshot.generate(z, label=[1, 1, 1]))
     assert not torch.equal(snapshot.generate(z, label=1), snapshot.generate(z, label=0))
+    named = replace(snapshot, classes=("1", "0"))
+    assert torch.equal(named.generate(z, label=["0", 0, "1"]), snapshot.generate(z, label=[1, 0, 0]))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import doctest
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,46 @@ def test_label_out_of_range(tmp_path: Path, capsys) -> None:
     make(tmp_path / "g.safetensors", conditional=True)
     for label in (3, -1):
         text = line(capsys, tmp_path / "g.safetensors", tmp_path / "out", f"--label={label}")
-        assert text.startswith("label must be 0 ... 2, one for all")
+        assert text.startswith("label must be 0 ... 2, or the name of a class; got ")
+    assert "no class is named 'cat'; the names of its classes are unknown, use a number 0 ... 2" in line(
+        capsys, tmp_path / "g.safetensors", tmp_path / "out", "--label", "cat"
+    )
+
+
+@pytest.mark.parametrize(
+    ("classes", "label", "number"),
+    [
+        (("cat", "dog", "emu"), "dog", 1),
+        (("cat", "dog", "emu"), "2", 2),  # no class is named by a number
+        (("0", "1", "2"), "2", 2),
+        (("1", "2", "3"), "3", 2),  # the name wins
+        (("10", "2", "x"), "2", 1),
+        (("001", "002", "007"), "7", 2),
+        (("a", "\u732b", "caf\u00e9"), "cafe\u0301", 2),  # composed and decomposed
+        (("a", "\u732b", "b"), "\udce7\udc8c\udcab", 1),  # as a process in the C locale is given it
+        (("\udc94L", "b", "c"), "\udc94L", 0),  # Shift-JIS
+    ],
+)
+def test_a_class_by_its_name(classes: tuple[str, ...], label: str, number: int, tmp_path: Path, capsys) -> None:
+    snapshot = replace(make(tmp_path / "g.safetensors", conditional=True), classes=classes)
+    snapshot.save(tmp_path / "g.safetensors")
+    assert run(tmp_path / "g.safetensors", tmp_path / "out", "--seeds", "5", "--label", label) == 0
+    assert torch.equal(pixels(tmp_path / "out/seed000005.png"), snapshot.generate(seeds=[5], label=number)[0])
+
+
+@pytest.mark.parametrize(
+    ("classes", "label", "message"),
+    [
+        (("cat", "dog", "emu"), "Dgo", "no class is named 'Dgo'; did you mean dog?"),
+        (("cat", "dog", "emu"), "zebra", "no class is named 'zebra'; choose from cat, dog, emu"),
+        (("cat", "dog", "emu"), "3", "label must be 0 ... 2, or the name of a class; got 3"),
+        (("1", "2", "3"), "0", "no class is named '0'; choose from 1, 2, 3"),  # not the first one, which is 1
+        (("\udc94L", "b", "c"), "zebra", "choose from \\udc94L, b, c"),
+    ],
+)
+def test_classes_that_are_none(classes: tuple[str, ...], label: str, message: str, tmp_path: Path, capsys) -> None:
+    replace(make(tmp_path / "g.safetensors", conditional=True), classes=classes).save(tmp_path / "g.safetensors")
+    assert message in line(capsys, tmp_path / "g.safetensors", tmp_path / "out", "--label", label)
 
 
 class Evil:

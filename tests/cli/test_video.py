@@ -117,6 +117,20 @@ def test_a_film_that_would_stand_still_is_told(run_dir: Path, tmp_path: Path, ca
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["interpolation", "training"])
+def test_a_class_by_its_name(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    spec, config = ImageSpec(3, 8, 16, 2), ProGANConfig(fmap_base=64, fmap_max=8, latent_size=6, conditional=True)
+    generator = config.make_sampler(spec).requires_grad_(False)
+    file = tmp_path / "run/snapshots/00000.000.safetensors"
+    Snapshot(generator, "progan", config, spec, level=1, classes=("cat", "dog")).save(file)
+    for label in ("1", "dog", "cat"):
+        args = ("--kind", kind, "--grid", "1x1", "--seconds", 0.1, "--fps", 10, "--caption", "--label", label)
+        assert run(tmp_path / "run", tmp_path / label, *args) == 0
+    frames = {label: (tmp_path / label / "000000.png").read_bytes() for label in ("1", "dog", "cat")}
+    assert frames["1"] == frames["dog"] != frames["cat"]
+
+
 def test_wrong_places(run_dir: Path, tmp_path: Path, capsys) -> None:
     file, folder = next((run_dir / "snapshots").iterdir()), tmp_path / "folder" / "film.mp4"
     folder.mkdir(parents=True)

@@ -48,8 +48,9 @@ class Neighbours:
     """Fraction of each side that is compared; 1 compares whole images."""
     mirror: bool = True
     """Also compare mirrored training images; use --no-mirror for runs trained without mirroring."""
-    label: Annotated[int | None, optional("CLASS", "seed modulo number of classes")] = None
-    """Class of all images, for conditional generators."""
+    label: Annotated[str | None, optional("CLASS", "seed modulo number of classes")] = None
+    """Class of all images, for conditional generators: its name, or its number from 0 if no class is named by a
+    number."""
     resolution: Annotated[int | None, optional("INT", "the one trained last")] = None
     """Shorter side at which to compare [pixels]; at most the resolution trained last."""
     weights: Annotated[Path | None, optional("FILE", "the cache, or the installed package")] = None

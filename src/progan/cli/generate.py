@@ -35,8 +35,9 @@ class Generate:
     """Seeds of the images, such as 0-15 or 3,7,20-29. A seed gives the same image everywhere."""
     latents: Annotated[Path | None, optional("FILE", "none")] = None
     """File of latents to use instead of seeds: .npy, [N, latent_size]."""
-    label: Annotated[int | None, optional("CLASS", "all classes in turn")] = None
-    """Class of all images, for conditional generators; otherwise, seed s has class s modulo the number of classes."""
+    label: Annotated[str | None, optional("CLASS", "all classes in turn")] = None
+    """Class of all images, for conditional generators: its name, or its number from 0 if no class is named by a number;
+    otherwise, seed s has class s modulo the number of classes."""
     attributes: tuple[float, ...] = ()
     """Attributes of all images, for generators trained with --label-columns of numbers."""
     grid: bool = False

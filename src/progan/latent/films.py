@@ -64,7 +64,7 @@ def interpolation(
     walk: Walk,
     screen: Screen,
     *,
-    label: int | None = None,
+    label: int | str | None = None,
     level: int | None = None,
     batch: int = 32,
 ) -> Iterator[np.ndarray]:
@@ -74,7 +74,7 @@ def interpolation(
         snapshot: generator of the images.
         walk: latents of as many cells as the layout has.
         screen: layout of the images.
-        label: class of all cells.
+        label: class of all cells, by number or name (see ``Snapshot.generate``).
         level: level of the images; by default, the latest.
         batch: number of images generated at once.
     """
@@ -95,7 +95,7 @@ def training(
     *,
     frames: int,
     seed: int = 0,
-    label: int | None = None,
+    label: int | str | None = None,
     caption: bool = True,
     batch: int = 32,
     device: object = "cpu",
@@ -107,7 +107,7 @@ def training(
         screen: layout of the images; those of each snapshot are enlarged to its size.
         frames: length of the video, at least one frame for each snapshot.
         seed: seed of the first cell; the others have ``seed + 1``, ``seed + 2`` and so on.
-        label: class of all cells.
+        label: class of all cells, by number or name (see ``Snapshot.generate``).
         caption: whether to write thousands of images, resolution and fade below the images.
         batch: number of images generated at once.
         device: device of the generator.
@@ -135,7 +135,7 @@ def snapshots_of(run: Path) -> list[Path]:
     return files
 
 
-def _labels(snapshot: Snapshot, cells: int, label: int | None) -> list[int] | None:
+def _labels(snapshot: Snapshot, cells: int, label: int | str | None) -> list[int | str] | None:
     """The class of each cell; the snapshot refuses invalid ones."""
     if not snapshot.conditional:
         return None if label is None else [label] * cells

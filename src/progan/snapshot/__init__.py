@@ -2,6 +2,7 @@
 
 import json
 import math
+import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from progan import draws
 from progan.errors import CheckpointError, ConfigError
 from progan.gans.base import Draw, ImageSpec, Latent
 from progan.images import to_float, to_uint8
+from progan.snapshot.classes import class_number
 from progan.snapshot.headers import Header, fitting
 from progan.snapshot.outline import outlined
 from progan.snapshot.tensors import read_header, read_into, write_tensors
@@ -22,6 +24,8 @@ from progan.snapshot.tensors import read_header, read_into, write_tensors
 FORMAT = "progan-snapshot-1"
 BESIDE = ".discriminator"
 """Ending, before the extension, of the file of networks next to a snapshot (see discriminators.py)."""
+Label = int | str | Sequence[float | str] | Tensor | np.ndarray
+"""Class of all images or of each, by number or by name; or the attributes of all images or of each."""
 MOST_PIXELS = 1 << 22  # of images generated at once, four of 1024x1024: each requires some 300 MB in the full networks
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
@@ -121,7 +125,7 @@ class Snapshot:
         z: Tensor | np.ndarray | None = None,
         *,
         seeds: Sequence[int] | None = None,
-        label: int | Sequence[float] | Tensor | np.ndarray | None = None,
+        label: Label | None = None,
         level: int | None = None,
         batch: int = 32,
     ) -> Tensor:
@@ -130,9 +134,10 @@ class Snapshot:
         Args:
             z: latents [N, latent_size]; on a spherical prior, their length does not matter.
             seeds: one seed for each image, instead of ``z``.
-            label: class number of all images or of each, for a conditional generator. By default, seed s gives an image
-                of class s mod classes, and latents give all classes in turn. For a generator of attributes: those of
-                all images [K] or of each [N, K].
+            label: class of all images or of each, for a conditional generator: a number, or the name of a class (text
+                that is no name is a number if no class is named by one). By default, seed s gives an image of class
+                s mod classes, and latents give all classes in turn. For a generator of attributes: those of all images
+                [K] or of each [N, K].
             level: level of the images (0 is 4 pixels); by default, the latest trained one.
             batch: number of images generated at once; fewer if they are so large that they would require gigabytes.
 
@@ -150,7 +155,7 @@ class Snapshot:
         z: Tensor | np.ndarray | None = None,
         *,
         seeds: Sequence[int] | None = None,
-        label: int | Sequence[float] | Tensor | np.ndarray | None = None,
+        label: Label | None = None,
         level: int | None = None,
         batch: int = 32,
     ) -> Iterator[Tensor]:
@@ -252,9 +257,7 @@ class Snapshot:
             raise CheckpointError(f"the generator at {self.kimg:.1f} kimg generates images that are not finite (NaN)")
         return to_uint8(out).cpu()
 
-    def _labels(
-        self, label: int | Sequence[float] | Tensor | np.ndarray | None, numbers: Sequence[int]
-    ) -> Tensor | None:
+    def _labels(self, label: Label | None, numbers: Sequence[int]) -> Tensor | None:
         """One class for each image; ``numbers`` (seeds or positions) decide if no label is given."""
         if not self.conditional:
             if label is not None:
@@ -264,19 +267,22 @@ class Snapshot:
             return self._attributes(label, len(numbers))
         if label is None:
             return torch.tensor([number % self.spec.classes for number in numbers])
-        some = [label] * len(numbers) if isinstance(label, int) else [int(one) for one in label]
-        if len(some) != len(numbers) or min(some) < 0 or max(some) >= self.spec.classes:
+        one = isinstance(label, int | str)
+        some = [class_number(name, self.classes, self.spec.classes) for name in ([label] if one else label)]
+        if not one and len(some) != len(numbers):
             raise ConfigError(
-                f"label must be 0 ... {self.spec.classes - 1}, one for all or one for each of {len(numbers)} images; "
-                f"got {label if isinstance(label, int) else f'{len(some)} of them: {some[:8]}'}"
+                f"label must be one for all or one for each of {len(numbers)} images; got {len(some)} of them"
             )
-        return torch.tensor(some)
+        return torch.tensor(some * len(numbers) if one else some)
 
-    def _attributes(self, label: int | Sequence[float] | Tensor | np.ndarray | None, count: int) -> Tensor:
+    def _attributes(self, label: Label | None, count: int) -> Tensor:
         wanted = f"this generator requires {self.spec.attributes} attributes, for all images [K] or for each [N, K]"
         if label is None:
             raise ConfigError(f"{wanted}; got none")
-        values = torch.as_tensor(label).float()
+        try:
+            values = torch.as_tensor(label).float()
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{wanted}; got {reprlib.repr(label)}, which is no number") from error
         if values.shape[-1:] != (self.spec.attributes,) or values.ndim > 2 or values.shape[:-1] not in ((), (count,)):
             raise ConfigError(f"{wanted}; got {list(values.shape)} for {count} images")
         return values.expand(count, self.spec.attributes)
@@ -294,7 +300,7 @@ class Snapshot:
         self.save(Path(folder) / WEIGHTS)
         path = Path(folder) / CONFIG
         try:
-            path.write_text(json.dumps(self.header(), indent=2) + "\n")
+            path.write_text(json.dumps(self.header(), indent=2) + "\n", encoding="utf-8")
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be written ({error.strerror})") from error
 
