@@ -12,6 +12,7 @@ from typing import IO
 
 import numpy as np
 
+from progan.data.ranges import Extent, Scale, array_scale
 from progan.data.records import Payload, Source, image_kind, joined, numbered
 from progan.data.sources.mats import MAT_HEAD, mat_matrices
 from progan.data.sources.rows import WHOLE_BYTES, Readable, Rows, array_rows, stream_rows
@@ -22,6 +23,7 @@ _BROKEN = (ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError)  #
 _NPY_HEAD = b"\x93NUMPY"
 _PARTS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
 _IMAGES = ("images", "image", "imgs", "x", "data", "arr_0")
+_AS_IT_IS = Scale()
 _LABELS = ("labels", "label", "y", "targets", "arr_1")
 
 
@@ -97,10 +99,9 @@ def numpy_source(path: Path, split: str) -> Source:
     """Return the images of a .npy file, which stays on disk, or of a .npz file, which is unpacked while it is read.
 
     Images are [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1, 3 or 4; if both orders are possible, C is last.
-    uint8 is used as it is. Other numbers must be in 0 ... 1, -1 ... 1 or 0 ... 255; the first of these ranges that
-    contains all of them is scaled and rounded to 0 ... 255. A .npz file contains images as 'images', 'x', 'data' or
-    'arr_0', and optionally labels as 'labels', 'y', 'targets' or 'arr_1': integers [N] or [N, 1], or one-hot [N, K].
-    Arrays named x_train, y_train, x_test and so on are splits.
+    uint8 is used as it is; the range of other numbers is that of ``array_scale``. A .npz file contains images as
+    'images', 'x', 'data' or 'arr_0', and optionally labels as 'labels', 'y', 'targets' or 'arr_1': integers [N] or
+    [N, 1], or one-hot [N, K]. Arrays named x_train, y_train, x_test and so on are splits.
 
     Raises:
         DataError: if the file is broken, or its arrays do not have this form.
@@ -120,7 +121,9 @@ def numpy_source(path: Path, split: str) -> Source:
         ) from error
     parts = [(name or path.name, images, labels) for name, (images, labels) in with_splits.items()]
     parts = [(name, _oriented(path, images), _numbers(path, labels, len(images))) for name, images, labels in parts]
-    return joined(f"NumPy {path.name}", [_part(*facts) for facts in parts])
+    kinds = {images.dtype for _, images, _ in parts}
+    scales = {kind: _scale([(name, images) for name, images, _ in parts if images.dtype == kind]) for kind in kinds}
+    return joined(f"NumPy {path.name}", [_part(*facts, scale=scales[facts[1].dtype]) for facts in parts])
 
 
 def _choose_arrays(path: Path, archive: zipfile.ZipFile, split: str) -> dict[str, tuple[Rows, np.ndarray | None]]:
@@ -192,7 +195,7 @@ def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
 def _oriented(path: Path, images: Rows) -> Rows:
     """Return images as [N, H, W] or [N, H, W, C]."""
     n, *one = images.shape or (0,)
-    if images.dtype.kind in "uif" and math.prod(images.shape):
+    if images.dtype.kind in "uifb" and math.prod(images.shape):
         if len(one) == 2:
             return images
         first = len(one) == 3 and one[2] not in (1, 3, 4)
@@ -231,53 +234,46 @@ def _numbers(path: Path, labels: np.ndarray | None, count: int) -> np.ndarray | 
     )
 
 
-def _part(name: str, images: Rows, labels: np.ndarray | None, classes: tuple[str, ...] = ()) -> Source:
+def _part(
+    name: str, images: Rows, labels: np.ndarray | None, classes: tuple[str, ...] = (), *, scale: Scale = _AS_IT_IS
+) -> Source:
     """Return a source of images [N, H, W] or [N, H, W, C] of any number type, with labels [N] if there are any."""
-    scale = _scale(name, images)
     if labels is not None and not classes:
         classes = tuple(str(i) for i in range(int(labels.max()) + 1))
 
     def read(positions: Sequence[int]) -> Iterator[Payload]:
         for row in images.read(positions):
-            yield row if isinstance(row, DataError) else _to_uint8(row, scale)
+            yield row if isinstance(row, DataError) else scale.to_uint8(row)
 
     facts = {"labels": None if labels is None else labels.tolist(), "classes": classes if labels is not None else ()}
+    facts["notes"] = (f"{name}: {scale.note}",) if scale.note else ()
     return numbered(name, len(images), read, alike=image_kind(images.shape[1:]), **facts)
 
 
-def _scale(name: str, images: Rows) -> tuple[float, float]:
-    """Return the offset and factor that scale numbers to 0 ... 255; (0, 1) for uint8."""
-    if images.dtype == np.uint8:
-        return 0.0, 1.0
-    low, high = np.inf, -np.inf
-    for i, row in enumerate(images.read(range(len(images)))):
-        if isinstance(row, DataError):  # reported, or skipped, when its turn comes
-            continue
-        least, most = float(row.min()), float(row.max())
-        if not np.isfinite([least, most]).all():
-            raise DataError(
-                f"{name}: not all pixels are numbers\n"
-                f"  found: NaN or infinity in image {i} (counted from 0)\n"
-                f"  fix:   save the array again without this image"
-            )
-        low, high = min(low, least), max(high, most)
-    whole = images.dtype.kind in "ui"
-    for (bottom, top), scale in {(0, 1): (0.0, 255.0), (-1, 1): (1.0, 127.5), (0, 255): (0.0, 1.0)}.items():
-        if bottom <= low and high <= top and (top == 255 or not whole):
-            return scale
+def _scale(named: Sequence[tuple[str, Rows]]) -> Scale:
+    """Return the range of all arrays, which have one type, so that they keep their brightness to each other."""
+    extent, kind = Extent(), named[0][1].dtype
+    if kind == np.uint8:
+        return Scale()
+    for name, images in named:
+        for i, row in enumerate(images.read(range(len(images)))):
+            if isinstance(row, DataError):  # reported, or skipped, when its turn comes
+                continue
+            extent = extent.with_array(row)
+            if not np.isfinite([extent.low, extent.high]).all():
+                raise DataError(
+                    f"{name}: not all pixels are numbers\n"
+                    f"  found: NaN or infinity in image {i} (counted from 0)\n"
+                    f"  fix:   save the array again without this image"
+                )
+    if scale := array_scale(kind, extent):
+        return scale
     raise DataError(
-        f"{name}: pixels with an unknown range\n"
-        f"  found: {images.dtype} from {low:.8g} to {high:.8g}; expected 0 ... 1, -1 ... 1 or 0 ... 255\n"
+        f"{named[0][0]}: pixels with an unknown range\n"
+        f"  found: {kind} from {extent.low:.8g} to {extent.high:.8g}; expected 0 ... 1, -1 ... 1 or 0 ... 255, "
+        f"or integers of up to 16 bits\n"
         f"  fix:   scale the array to one of these ranges, or save it as uint8"
     )
-
-
-def _to_uint8(pixels: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
-    """Return a copy of an image as uint8, rounded to nearest, ties to even."""
-    if pixels.dtype == np.uint8:
-        return np.array(pixels, order="C", subok=False)
-    offset, factor = scale
-    return np.rint((pixels.astype(np.float64) + offset) * factor).astype(np.uint8)
 
 
 def _head(path: Path) -> bytes:
