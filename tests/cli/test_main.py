@@ -1,5 +1,6 @@
 """The command line as a whole: help, version, and one line for whatever is wrong."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ import torch
 import progan
 from progan import cli
 from progan.cli import COMMANDS, main, nearest
+from progan.data.store import Store
 from progan.errors import ConfigError
+from references.image_files import noise, save
 
 MEMORY = "error: not enough memory; try a smaller --batch (--micro-batch for training) or --device cpu\n"
 
@@ -94,3 +97,17 @@ def test_module_is_the_same_program() -> None:
     result = subprocess.run([sys.executable, "-m", "progan", "nonsense"], capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr.startswith("error: unknown command 'nonsense'")
+
+
+@pytest.mark.parametrize(
+    "variables", [{"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
+)
+def test_no_output_fails_on_the_encoding_of_the_console(variables: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("0.png,\u732b\n1.png,\u72d7\n", encoding="utf-8")
+    for i in range(2):
+        save(tmp_path / "in" / f"{i}.png", noise(8, 8, seed=i))
+    command = [sys.executable, "-m", "progan", "prepare", "in", "store", "--labels", "labels.csv"]
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, **variables}, capture_output=True, check=False)
+    assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+    assert rb"\u732b 1" in done.stdout
+    assert Store.open(tmp_path / "store").classes == ("\u72d7", "\u732b")

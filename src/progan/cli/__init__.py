@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import io
 import re
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     1 means that training blew up.
     """
+    _print_everything()
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help"):
         print("usage: progan COMMAND ...\n\ncommands:")
@@ -55,6 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
             raise
         return _fail("not enough memory; try a smaller --batch (--micro-batch for training) or --device cpu")
+
+
+def _print_everything() -> None:
+    """Let the console show what its encoding lacks as an escape: names of files and classes are in any script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # not in a notebook
+            stream.reconfigure(errors="backslashreplace")
 
 
 def optional(metavar: str, default: str) -> Any:

@@ -125,7 +125,7 @@ class Page:
             raise DataError(f"{self.page}: no such file; expected a page with sections such as docs/results.md")
         folders = [path if path.is_dir() else path.parent for path in self.results]
         measured = [copy_figures(read(folder), folder, self.page.parent) for folder in folders]
-        text = fill(self.page.read_text(), EXPERIMENTS, measured)
+        text = fill(self.page.read_text(encoding="utf-8"), EXPERIMENTS, measured)
         with replacing(self.page) as file:
             file.write(text.encode())
         print(f"{self.page}: {', '.join(dict.fromkeys(results['experiment'] for results in measured))}")

@@ -191,4 +191,4 @@ def _table(crops: Sequence[Crop], problems: Sequence[Picture]) -> bytes:
         numbers = (f"{number:.1f}" for number in (crop.x, crop.y, crop.side))
         rows.writerow([rank, crop.file, f"{crop.score:.4f}", *numbers, ""])
     rows.writerows(["", picture.file, "", "", "", "", picture.problem] for picture in problems)
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="surrogatepass")  # as in names.txt of a store

@@ -96,7 +96,7 @@ def _child(job: Job, sender: Connection) -> None:
 
     torch.set_num_threads(1)
     _output(job).parent.mkdir(parents=True, exist_ok=True)
-    with _output(job).open("a", buffering=1) as file:
+    with _output(job).open("a", buffering=1, encoding="utf-8", errors="backslashreplace") as file:
         sys.stdout = sys.stderr = file
         sender.send(do(job))
 

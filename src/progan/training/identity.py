@@ -44,7 +44,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     file = path / NAME
     try:
-        facts = json.loads(file.read_text())
+        facts = json.loads(file.read_text(encoding="utf-8"))
         ImageSpec.of(facts["data"]["spec"])
         if not all(isinstance(facts["config"][part], dict) for part in ("gan", "schedule")):
             raise ValueError("its settings have no gan or no schedule")

@@ -41,14 +41,14 @@ class RunLog:
 
     def say(self, text: str, details: str = "") -> None:
         """Write a line to the terminal and to log.txt, which also gets the ``details``."""
-        with (self.run / "log.txt").open("a") as file:
+        with (self.run / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n{details}")
         if not self.quiet:
             tqdm.write(text, file=sys.stderr)
 
     def row(self, values: dict[str, Any], file_name: str = STATS) -> None:
         """Write a row to stats.jsonl or metrics.jsonl, and its numbers as TensorBoard scalars."""
-        with (self.run / file_name).open("a") as file:
+        with (self.run / file_name).open("a", encoding="utf-8") as file:
             file.write(f"{_line(values)}\n")
         if self.events is not None:
             for name, value in values.items():
@@ -104,7 +104,7 @@ def read_stats(run: Path, name: str = STATS) -> list[dict[str, Any]]:
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Lines of a file and the rows that they are, up to the first incomplete one."""
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
         try:
             row = json.loads(line)
         except json.JSONDecodeError:
