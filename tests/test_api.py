@@ -403,3 +403,13 @@ def test_images_of_mixed_sizes_train_at_once(tmp_path: Path, capsys) -> None:
     assert "16x16x3, 7 images" in said
     with pytest.raises(DataError, match="smaller than the requested 16x16"):
         progan.train("auto", tmp_path / "mixed", resolution=16, **arguments)
+
+
+def test_data_of_long_names_has_a_run_directory(tmp_path: Path) -> None:
+    name = "\u732b" * 83  # 249 bytes
+    write_images(tmp_path / name)
+    run = progan.train(small_run(), tmp_path / name, out=tmp_path / "runs", device="cpu", dry_run=True)
+    assert run.path.name.startswith("run-\u732b")
+    assert len(run.path.name.encode()) <= 255
+    assert progan.api._name("auto", [tmp_path / name]) != progan.api._name("auto", [tmp_path / (name + "x")])
+    assert progan.api._name("auto", [tmp_path / "photos.zip"]) == "auto-photos"

@@ -14,6 +14,7 @@ from progan.data.store import Store, cached
 from progan.devices import pick_device
 from progan.errors import ConfigError, DataError
 from progan.evaluation.monitor import MetricMonitor
+from progan.files import short_name
 from progan.presets import AUTO, PRESETS
 from progan.presets.progressive import auto
 from progan.sizes import growable, parse_size
@@ -210,7 +211,7 @@ def _monitor(
 
 def _name(settings: str | RunConfig, data: Sequence[str | Path | Store]) -> str:
     places = [Path(one.path if isinstance(one, Store) else one).resolve().name.split(".")[0] for one in data]
-    return "-".join([settings if isinstance(settings, str) else "run", *places])
+    return short_name("-".join([settings if isinstance(settings, str) else "run", *places]))
 
 
 def _about(settings: str | RunConfig, data: Sequence[str | Path | Store]) -> dict[str, str]:

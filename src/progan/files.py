@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ try:
 except ImportError:  # Windows, where filelock knows another way
     fcntl = None
 
+LONGEST_NAME = 255
+"""Longest name of a file or folder on the usual file systems [bytes]."""
 _MOST_TRIES = 1000
 """Attempts to lock a file that is removed again and again meanwhile."""
 
@@ -27,6 +30,27 @@ def cache_path(name: str) -> Path:
     The cache is the folder ``$PROGAN_CACHE``, by default ``~/.cache/progan``.
     """
     return Path(os.environ.get("PROGAN_CACHE") or Path.home() / ".cache" / "progan") / name
+
+
+def short_name(name: str, room: int = 0) -> str:
+    """Return a name that, with ``room`` more bytes, is not too long for a file.
+
+    A name that is cut ends in a hash of the whole, so that different names remain different.
+
+    >>> short_name("photos", room=8), len(short_name("é" * 200, room=8).encode())
+    ('photos', 247)
+    """
+    most = LONGEST_NAME - room
+    if len(_bytes(name)) > most:
+        mark = f"~{hashlib.sha256(_bytes(name)).hexdigest()[:8]}"
+        while len(_bytes(name)) > most - len(mark):
+            name = name[:-1]
+        name += mark
+    return name
+
+
+def _bytes(name: str) -> bytes:
+    return name.encode("utf-8", "surrogatepass")
 
 
 @contextmanager
@@ -45,7 +69,8 @@ def replacing(path: Path, *, token: str = "", spare: Path | None = None, resume:
         OSError: if the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}{token and '.' + token}.partial")
+    ending = f"{token and '.' + token}.partial"
+    partial = path.with_name(short_name(path.name, room=len(ending)) + ending)
     try:
         with partial.open("ab" if resume else "wb") as file:
             yield file

@@ -330,3 +330,34 @@ def test_cached_opens_a_store_that_is_large_enough(tmp_path: Path, pets: dict) -
             cached(tmp_path / "store", PrepareOptions(resolution=resolution))
     with pytest.raises(DataError, match="is already a store"):
         prepare(tmp_path / "store", tmp_path / "store2")
+
+
+@pytest.mark.parametrize("name", ["n" * 255, "\u732b" * 85, "n" * 230])
+def test_names_of_the_longest_files_are_stores_too(tmp_path: Path, name: str) -> None:
+    for i in range(2):
+        save(tmp_path / name / f"{i}.png", noise(8, 8, seed=i))
+    store = prepare(tmp_path / name, tmp_path / "out" / name, workers=0)
+    assert (store.path.name, len(list((tmp_path / "out").iterdir()))) == (name, 1)
+    others = [tmp_path / name, tmp_path / (name[:-1] + "x")]
+    others[0].rename(others[1])
+    others[0].mkdir()
+    save(others[0] / "a.png", noise(8, 8, seed=5))
+    found = [cached(folder, cache_dir=tmp_path / "cache", workers=0) for folder in (others[0], *others)]
+    assert [store.count for store in found] == [1, 1, 2]
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_work_on_long_names_is_resumed_and_removed(tmp_path: Path, pets: dict, monkeypatch) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    name = "n" * 255
+    with monkeypatch.context() as patch:
+        patch.setattr(writer.PartialStore, "commit", stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(tmp_path / "pets", tmp_path / name, workers=0)
+    (left,) = leftovers(tmp_path)
+    assert len(left) <= 255
+    monkeypatch.setattr(pipeline, "make_chunk", stop)  # all images are there
+    assert prepare(tmp_path / "pets", tmp_path / name, workers=0).count == len(pets)
+    assert not leftovers(tmp_path)

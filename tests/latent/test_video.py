@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from progan.errors import ConfigError, DataError
 from progan.latent.video import check_film, save_film
@@ -144,3 +144,20 @@ def test_an_error_in_the_frames_is_not_swallowed_and_leaves_nothing(tmp_path: Pa
     with pytest.raises(DataError, match=r"^a snapshot is damaged$"):
         save_film(broken(), tmp_path / "film.mp4", fps=25)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["walk-2026-11-28T08:39.mp4", "film:walk.gif", "file:film.mp4", "a%d.mp4", "n" * 251 + ".gif"]
+)
+def test_every_name_is_a_name(name: str, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_film(film(3), Path(name), fps=25)
+    assert [path.name for path in Path().iterdir()] == [name]
+    assert len(decoded(Path(name).rename("film"))) == 3
+
+
+@pytest.mark.parametrize("fps", [25, 30, 7])
+def test_a_gif_takes_as_long_as_its_frames(fps: int, tmp_path: Path) -> None:
+    save_film(film(fps), tmp_path / "film.gif", fps=fps)
+    with Image.open(tmp_path / "film.gif") as image:
+        assert sum(frame.info["duration"] for frame in ImageSequence.Iterator(image)) == 1000

@@ -32,7 +32,7 @@ from progan.data.sources.labels import label_files
 from progan.data.unfinished import remove_abandoned, sayer
 from progan.data.writer import PartialStore
 from progan.errors import DataError
-from progan.files import cache_path
+from progan.files import cache_path, short_name
 from progan.sizes import growable, parse_size
 
 _FIRST_OPTIONS = ("resolution", "crop", "fit", "filter", "upscale", "channels", "labels", "on_error", "split")
@@ -246,7 +246,7 @@ def cached(
         _check_resolution(store, options.resolution)
         return store
     mark = _mark(path, options)
-    name, place = path.resolve().name, Path(cache_dir or cache_path("stores"))
+    name, place = short_name(path.resolve().name, room=17), Path(cache_dir or cache_path("stores"))
     keys = [hashlib.sha256(repr((mark, _told(options), version)).encode()).hexdigest() for version in (1, VERSION)]
     folder, beside = (place / f"{name}-{key[:16]}" for key in keys)  # the former is as the first version named it
     if (old := _open_same(folder, options, mark, oldest=1)) is not None:

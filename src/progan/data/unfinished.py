@@ -15,9 +15,10 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from progan.files import hold, sync_folder
+from progan.files import hold, short_name, sync_folder
 
 _LOG, _OLD = "progress.jsonl", "old"
+_ROOM = 40  # bytes for a key and what surrounds it in the name of a folder
 _GOES_ON = os.name == "posix"  # Windows cannot move folders of open files, so interrupted work starts over there
 
 
@@ -119,12 +120,17 @@ def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
 
 
 def _folder(target: Path, key: str) -> Path:
-    return target.with_name(f"{target.name}.{key or secrets.token_hex(8)}.partial")
+    return target.with_name(_name(target) + f".{key or secrets.token_hex(8)}.partial")
+
+
+def _name(target: Path) -> str:
+    """The name of a target, short enough for what follows it."""
+    return short_name(target.name, room=_ROOM)
 
 
 def _folders(target: Path, *, but: Path | None) -> list[Path]:
     """Return the folders of work on a target, except ``but``."""
-    name = re.compile(re.escape(target.name) + r"\.[0-9a-f]+\.partial")
+    name = re.compile(re.escape(_name(target)) + r"\.[0-9a-f]+\.partial")
     return [p for p in sorted(target.parent.iterdir()) if name.fullmatch(p.name) and p != but and p.is_dir()]
 
 

@@ -79,7 +79,8 @@ def save_film(frames: Iterable[np.ndarray], path: Path, *, fps: int, crf: int = 
                 save_png(Image.fromarray(frame), path / f"{i:06d}.png")
         else:
             with replacing(path) as file:
-                write(iter(frames), file.name, fps, crf)  # by name: FFmpeg then tells why a disk refuses
+                # By name, so that FFmpeg says why a disk refuses, behind the protocol, because names may contain colons.
+                write(iter(frames), f"file:{Path(file.name).absolute()}", fps, crf)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
 
