@@ -79,7 +79,7 @@ def save_film(frames: Iterable[np.ndarray], path: Path, *, fps: int, crf: int = 
                 save_png(Image.fromarray(frame), path / f"{i:06d}.png")
         else:
             with replacing(path) as file:
-                # By name, so that FFmpeg says why a disk refuses, behind the protocol, because names may contain colons.
+                # By name, so that FFmpeg says why a disk refuses; with its protocol, because names may contain colons.
                 write(iter(frames), f"file:{Path(file.name).absolute()}", fps, crf)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
