@@ -9,8 +9,10 @@ import pytest
 import scipy.io
 
 from progan.data.options import PrepareOptions
+from progan.data.records import Choice
 from progan.data.sources import open_source
 from progan.data.sources.mats import mat_matrices
+from progan.data.sources.tables import numpy_source
 from progan.data.store import prepare
 from progan.errors import DataError
 from references.image_files import make_zip, noise
@@ -46,7 +48,7 @@ def test_svhn_has_splits_and_ten_means_zero(svhn: Path, tmp_path: Path) -> None:
 def test_bad_mat_files_are_named(svhn: Path, monkeypatch) -> None:
     (svhn / "test_32x32.mat").unlink()
     with pytest.raises(
-        DataError, match=r"incomplete SVHN, test_32x32.mat missing\n  found: extra_32x32.mat, train_32x32.mat\n"
+        DataError, match=r"svhn: no images of the split 'test'\n  found: train\n  fix:   use --split train"
     ):
         open_source(svhn, split="test")
     file = svhn / "train_32x32.mat"
@@ -149,7 +151,7 @@ def test_some_rows_of_a_compressed_array(tmp_path: Path) -> None:
     [
         ({"shape": (1, 60000, 60000)}, "one row unpacks to 3600000000 bytes"),
         ({"shape": (7, 8, 8)}, "differs from its header"),
-        ({"descr": "|O"}, "it contains objects, which could run code"),
+        ({"descr": "|O"}, "images contains objects, which could run code"),
     ],
 )
 def test_headers_of_packed_arrays_are_not_believed(tmp_path: Path, header: dict, message: str, monkeypatch) -> None:
@@ -221,7 +223,7 @@ def test_npz_with_splits(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(pixels(tmp_path / "a.npz", "test"), RGB[3:])
     assert open_source(tmp_path / "a.npz", split="all").labels == [0, 1, 2, 2, 1]
     np.savez(tmp_path / "a.npz", x_train=RGB)
-    with pytest.raises(DataError, match=r"no array for test\n  found: x_train;"):
+    with pytest.raises(DataError, match=r"no images of the split 'test'\n  found: train\n"):
         open_source(tmp_path / "a.npz", split="test")
 
 
@@ -259,11 +261,66 @@ def test_objects_and_broken_files_are_refused(tmp_path: Path) -> None:
                 open_source(tmp_path / name)
 
 
-@pytest.mark.parametrize("labels", [[0, 1], [0, 1, 2, 3, -1], [0.5] * 5, np.zeros((5, 3)), ["a"] * 5])
+@pytest.mark.parametrize("labels", [np.array([0, 1]), np.zeros((5, 2, 2)), np.zeros(6)])
 def test_npz_labels_that_do_not_fit_are_named(tmp_path: Path, labels) -> None:
     np.savez(tmp_path / "a.npz", x=RGB, y=np.array(labels))
-    with pytest.raises(DataError, match="the labels do not match the images"):
+    with pytest.raises(
+        DataError, match=r"the labels do not match the images\n  found: y .*; expected \[5\] or \[5, K\]"
+    ):
         open_source(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("labels", "wanted"),
+    [
+        ([1, 2, 3, 26, 1], ([0, 1, 2, 3, 0], ("1", "2", "3", "26"), {})),
+        ([0.0, 1.0, 1.0, 0.0, 2.0], ([0, 1, 1, 0, 2], ("0", "1", "2"), {})),
+        ([0.5, 1, 1, 0, 2], (None, (), {"y": [0.5, 1, 1, 0, 2]})),
+        ([True, False, True, True, False], ([1, 0, 1, 1, 0], ("False", "True"), {})),
+        (["b", "a", "b", "a", "10"], ([2, 1, 2, 1, 0], ("10", "a", "b"), {})),
+        ([b"b", b"a", b"b", b"a", b"b"], ([1, 0, 1, 0, 1], ("a", "b"), {})),
+        (np.arange(10).reshape(5, 2), (None, (), {"y": [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]})),
+        (np.eye(5)[[4, 4, 0, 1, 1]], ([2, 2, 0, 1, 1], ("0", "1", "4"), {})),
+    ],
+)
+def test_npz_labels_of_every_type(tmp_path: Path, labels, wanted: tuple) -> None:
+    np.savez(tmp_path / "a.npz", x=RGB, y=np.array(labels))
+    source = open_source(tmp_path / "a.npz")
+    columns = {column.name: column.values.tolist() for column in source.columns}
+    assert (source.labels, source.classes, columns) == wanted
+
+
+def test_npz_with_several_arrays_of_images_and_columns(tmp_path: Path) -> None:
+    more = {"age": np.arange(5), "box": np.ones((5, 4), np.float32), "names": np.array(list("aabba"))}
+    arrays = {"masks": RGB[::-1], "images": RGB, "mean": np.zeros(3), **more}
+    np.savez(tmp_path / "a.npz", **arrays)
+    source = open_source(tmp_path / "a.npz")
+    np.testing.assert_array_equal(np.stack([record.data for record in source]), RGB)
+    assert source.notes == (
+        "images from array 'images'; 'masks' is left out (--column masks takes it)",
+        "arrays that are no attributes of the images are left out: mean float64 [3]",
+    )
+    assert {column.name: (column.values.shape, column.classes) for column in source.columns} == {
+        "age": ((5,), ()),
+        "box": ((5, 4), ()),
+        "names": ((5,), ("a", "b")),
+    }
+    other = numpy_source(tmp_path / "a.npz", Choice(column="masks"))
+    np.testing.assert_array_equal(np.stack([record.data for record in other]), RGB[::-1])
+    with pytest.raises(DataError, match=r"array 'age' contains no images\n  found: images in masks, images\n"):
+        numpy_source(tmp_path / "a.npz", Choice(column="age"))
+
+
+def test_npz_of_medmnist_has_three_splits(tmp_path: Path) -> None:
+    rows = {"train": slice(0, 2), "val": slice(2, 3), "test": slice(3, 5)}
+    arrays = {f"{part}_images": RGB[..., 0][at] for part, at in rows.items()}
+    arrays |= {f"{part}_labels": np.arange(5)[:, None][at] for part, at in rows.items()}
+    np.savez(tmp_path / "a.npz", **arrays)
+    for part, at in {**rows, "all": slice(0, 5)}.items():
+        source = numpy_source(tmp_path / "a.npz", Choice(split=part))
+        np.testing.assert_array_equal(np.stack([record.data for record in source]), RGB[..., 0][at])
+        assert [source.classes[label] for label in source.labels] == [str(i) for i in np.arange(5)[at]]
+        assert source.heeds == {"split", "column"}
 
 
 def test_other_zip_files_and_folders_with_arrays_are_read_as_before(tmp_path: Path) -> None:

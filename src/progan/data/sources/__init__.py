@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from tarfile import is_tarfile
 
 from progan.data.printing import printable
-from progan.data.records import Source, Table, categories
+from progan.data.records import Choice, Source, Table, categories
 from progan.data.sources.archives import (
     TAR_SUFFIXES,
     as_bytes,
@@ -89,7 +89,7 @@ def _open(path: Path, split: str) -> Source:
     if files := mat_files(path):
         return mat_source(path, files, split)
     if numpy_files(path):
-        return numpy_source(path, split)
+        return numpy_source(path, Choice(split=split))
     if files := parquet_files(path):
         return parquet_source(path, files, split)
     if saved := saved_files(path):

@@ -7,24 +7,25 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from progan.data.ranges import Extent, Scale, array_scale
-from progan.data.records import Payload, Source, image_kind, joined, numbered
+from progan.data.printing import printable
+from progan.data.records import Choice, Source, joined
+from progan.data.sources.array_files import Stored, arrays_source
+from progan.data.sources.fields import pick_split
 from progan.data.sources.mats import MAT_HEAD, mat_matrices
+from progan.data.sources.meaning import labelled
 from progan.data.sources.rows import WHOLE_BYTES, Readable, Rows, array_rows, stream_rows
+from progan.data.sources.stacks import oriented, stack_sources
 from progan.errors import DataError
 
 _BROKEN = (ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError)  # what numpy says to a damaged header
-
 _NPY_HEAD = b"\x93NUMPY"
-_PARTS = {"train": ("train",), "test": ("test",), "all": ("train", "test")}
-_IMAGES = ("images", "image", "imgs", "x", "data", "arr_0")
-_AS_IT_IS = Scale()
-_LABELS = ("labels", "label", "y", "targets", "arr_1")
+_DIGITS = tuple("0123456789")
 
 
 def mat_files(path: Path) -> list[Path]:
@@ -45,15 +46,16 @@ def mat_source(path: Path, files: Sequence[Path], split: str) -> Source:
     Raises:
         DataError: if the split is missing, or a file is broken or does not contain these two arrays.
     """
-    wanted = [path / f"{part}_32x32.mat" for part in _PARTS[split]] if path.is_dir() else list(files)
-    if lacking := [file.name for file in wanted if not file.is_file()]:
-        raise DataError(
-            f"{path}: incomplete SVHN, {', '.join(lacking)} missing\n"
-            f"  found: {', '.join(file.name for file in files)}\n"
-            f"  fix:   download it from http://ufldl.stanford.edu/housenumbers, or use another --split or a single file"
-        )
-    parts = [_part(file.name, *_read_mat(file), tuple("0123456789")) for file in wanted]
-    return joined(f"SVHN {path.resolve().name}", parts)
+    chosen, notes, heeds = list(files), (), frozenset()
+    if path.is_dir():
+        parts = {file.name: [file] for file in reversed(files) if not file.name.startswith("extra")}
+        if not parts:
+            raise DataError(f"{path}: incomplete SVHN\n  found: {files[0].name}\n  fix:   pass this file itself")
+        chosen, notes, heeds = pick_split(parts, split, where=str(path))
+    read = [(file.name, *_read_mat(file)) for file in chosen]
+    source = joined(f"SVHN {path.resolve().name}", stack_sources([(name, pixels) for name, pixels, _ in read]))
+    source = replace(source, notes=notes, heeds=heeds)
+    return labelled(source, np.concatenate([digits for _, _, digits in read]), declared=_DIGITS)
 
 
 def _read_mat(file: Path) -> tuple[Rows, np.ndarray]:
@@ -95,63 +97,58 @@ def numpy_files(path: Path) -> list[Path]:
     return [path] if names and all(name.endswith(".npy") for name in names) else []
 
 
-def numpy_source(path: Path, split: str) -> Source:
+def numpy_source(path: Path, choice: Choice) -> Source:
     """Return the images of a .npy file, which stays on disk, or of a .npz file, which is unpacked while it is read.
 
     Images are [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1, 3 or 4; if both orders are possible, C is last.
-    uint8 is used as it is; the range of other numbers is that of ``array_scale``. A .npz file contains images as
-    'images', 'x', 'data' or 'arr_0', and optionally labels as 'labels', 'y', 'targets' or 'arr_1': integers [N] or
-    [N, 1], or one-hot [N, K]. Arrays named x_train, y_train, x_test and so on are splits.
+    uint8 is used as it is; the range of other numbers is that of ``array_scale``. Which arrays of a .npz file are
+    images, labels and columns is decided by ``arrays_source``.
 
     Raises:
         DataError: if the file is broken, or its arrays do not have this form.
     """
-    with_splits: dict[str, tuple[Rows, np.ndarray | None]] = {}
     try:
         if _head(path).startswith(_NPY_HEAD):
-            with_splits[""] = array_rows(np.load(path, mmap_mode="r", allow_pickle=False)), None
-        else:
-            with zipfile.ZipFile(path) as archive:
-                with_splits = _choose_arrays(path, archive, split)
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            (source,) = stack_sources([(path.name, oriented(str(path), array_rows(array)))])
+            return joined(f"NumPy {path.name}", [source])
+        with zipfile.ZipFile(path) as archive:
+            arrays, objects = _members(path, archive)
+        if objects and not any(stored.is_images for stored in arrays.values()):
+            raise ValueError(f"{objects[0]} contains objects, which could run code")
+        source = arrays_source(path, f"NumPy {path.name}", arrays, choice)
     except (*_BROKEN, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise DataError(
             f"{path}: not a readable array file ({error})\n"
             f"  found: {path.stat().st_size} bytes\n"
             f"  fix:   save it again with numpy.save or numpy.savez, without objects"
         ) from error
-    parts = [(name or path.name, images, labels) for name, (images, labels) in with_splits.items()]
-    parts = [(name, _oriented(path, images), _numbers(path, labels, len(images))) for name, images, labels in parts]
-    kinds = {images.dtype for _, images, _ in parts}
-    scales = {kind: _scale([(name, images) for name, images, _ in parts if images.dtype == kind]) for kind in kinds}
-    return joined(f"NumPy {path.name}", [_part(*facts, scale=scales[facts[1].dtype]) for facts in parts])
+    told = f"arrays of Python objects are left out, because they could run code: {', '.join(objects[:5])}"
+    return replace(source, notes=(*source.notes, told)) if objects else source
 
 
-def _choose_arrays(path: Path, archive: zipfile.ZipFile, split: str) -> dict[str, tuple[Rows, np.ndarray | None]]:
-    """Return the images and labels of each part of a split, or of the whole file if it has no splits."""
-    members = [name.removesuffix(".npy") for name in archive.namelist()]
-    names = {name.lower(): f"{name}.npy" for name in members}
+def _members(path: Path, archive: zipfile.ZipFile) -> tuple[dict[str, Stored], list[str]]:
+    """Return the arrays of a .npz file by name, and the names of those that contain objects."""
+    arrays: dict[str, Stored] = {}
+    objects = []
+    for member in archive.namelist():
+        name = member.removesuffix(".npy")
+        with archive.open(member) as file:
+            shape, _, dtype = _npy_header(file)
+        if dtype.hasobject:
+            objects.append(printable(name))
+            continue
 
-    def find(part: str, roles: Sequence[str]) -> str | None:
-        wanted = [word for role in roles for word in (f"{role}_{part}", f"{part}_{role}")] if part else roles
-        return next((names[word] for word in wanted if word in names), None)
+        def rows(member: str = member) -> Rows:
+            with zipfile.ZipFile(path) as again:
+                return _member_rows(path, again, member)
 
-    has_splits = any(find(part, _IMAGES) for part in ("train", "test"))
-    parts = {part: find(part, _IMAGES) for part in (_PARTS[split] if has_splits else ("",))}
-    if lacking := [part or "images" for part, name in parts.items() if name is None]:
-        raise DataError(
-            f"{path}: no array for {', '.join(lacking)}\n"
-            f"  found: {', '.join(members)}; expected images, x, data or arr_0, or x_train, x_test, ...\n"
-            f"  fix:   save it with numpy.savez(FILE, images=..., labels=...), or use another --split"
-        )
-    labels = {part: find(part, _LABELS) for part in parts}
-    return {
-        name.removesuffix(".npy"): (
-            _member_rows(path, archive, name),
-            None if (label := labels[part]) is None else _load(archive, label),
-        )
-        for part, name in parts.items()
-        if name
-    }
+        def load(member: str = member) -> np.ndarray:
+            with zipfile.ZipFile(path) as again:
+                return _load(again, member)
+
+        arrays[name] = Stored(shape=shape, dtype=dtype, rows=rows, load=load)
+    return arrays, objects
 
 
 def _member_rows(path: Path, archive: zipfile.ZipFile, name: str) -> Rows:
@@ -170,7 +167,7 @@ def _member_rows(path: Path, archive: zipfile.ZipFile, name: str) -> Rows:
             file.read(start)
             yield file
 
-    return stream_rows(opened, shape, dtype) if shape else Rows(shape=(), dtype=dtype, read=lambda _: iter(()))
+    return stream_rows(opened, shape, dtype)
 
 
 def _load(archive: zipfile.ZipFile, name: str) -> np.ndarray:
@@ -187,93 +184,7 @@ def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     if read is None:
         raise ValueError(f"version {version} of the .npy format")
     shape, fortran, dtype = read(file)
-    if dtype.hasobject:
-        raise ValueError("it contains objects, which could run code")
     return shape, fortran and len(shape) > 1, dtype
-
-
-def _oriented(path: Path, images: Rows) -> Rows:
-    """Return images as [N, H, W] or [N, H, W, C]."""
-    n, *one = images.shape or (0,)
-    if images.dtype.kind in "uifb" and math.prod(images.shape):
-        if len(one) == 2:
-            return images
-        first = len(one) == 3 and one[2] not in (1, 3, 4)
-        height, width, channels = (*one[1:], one[0]) if first else one if len(one) == 3 else (0, 0, 0)
-        if channels in (1, 3, 4):
-
-            def turned(row: np.ndarray | DataError) -> np.ndarray | DataError:
-                if isinstance(row, DataError):
-                    return row
-                row = row.transpose(1, 2, 0) if first else row
-                return row[..., 0] if channels == 1 else row
-
-            shape = (n, height, width) if channels == 1 else (n, height, width, channels)
-            return Rows(shape=shape, dtype=images.dtype, read=lambda positions: map(turned, images.read(positions)))
-    raise DataError(
-        f"{path}: not an array of images\n"
-        f"  found: {images.dtype} of shape {list(images.shape)}\n"
-        f"  fix:   save an array of shape [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1, 3 or 4"
-    )
-
-
-def _numbers(path: Path, labels: np.ndarray | None, count: int) -> np.ndarray | None:
-    """Convert integers [N] or [N, 1], or one-hot rows, to labels int64 [N]."""
-    if labels is None:
-        return None
-    flat = labels.reshape(count, -1) if labels.ndim in (1, 2) and len(labels) == count else np.empty((0, 0))
-    one_hot = flat.shape[1] > 1 and flat.dtype.kind in "biuf" and ((flat != 0).sum(1) == 1).all()
-    if one_hot and (flat.max(1) == 1).all():
-        return flat.argmax(1)
-    if flat.shape == (count, 1) and flat.dtype.kind in "biu" and flat.min() >= 0 and flat.max() < 1 << 20:
-        return flat[:, 0].astype(np.int64)
-    raise DataError(
-        f"{path}: the labels do not match the images\n"
-        f"  found: {labels.dtype} of shape {list(labels.shape)}; expected integers from 0 up, [{count}], or one-hot\n"
-        f"  fix:   correct the labels, or save the file without them"
-    )
-
-
-def _part(
-    name: str, images: Rows, labels: np.ndarray | None, classes: tuple[str, ...] = (), *, scale: Scale = _AS_IT_IS
-) -> Source:
-    """Return a source of images [N, H, W] or [N, H, W, C] of any number type, with labels [N] if there are any."""
-    if labels is not None and not classes:
-        classes = tuple(str(i) for i in range(int(labels.max()) + 1))
-
-    def read(positions: Sequence[int]) -> Iterator[Payload]:
-        for row in images.read(positions):
-            yield row if isinstance(row, DataError) else scale.to_uint8(row)
-
-    facts = {"labels": None if labels is None else labels.tolist(), "classes": classes if labels is not None else ()}
-    facts["notes"] = (f"{name}: {scale.note}",) if scale.note else ()
-    return numbered(name, len(images), read, alike=image_kind(images.shape[1:]), **facts)
-
-
-def _scale(named: Sequence[tuple[str, Rows]]) -> Scale:
-    """Return the range of all arrays, which have one type, so that they keep their brightness to each other."""
-    extent, kind = Extent(), named[0][1].dtype
-    if kind == np.uint8:
-        return Scale()
-    for name, images in named:
-        for i, row in enumerate(images.read(range(len(images)))):
-            if isinstance(row, DataError):  # reported, or skipped, when its turn comes
-                continue
-            extent = extent.with_array(row)
-            if not np.isfinite([extent.low, extent.high]).all():
-                raise DataError(
-                    f"{name}: not all pixels are numbers\n"
-                    f"  found: NaN or infinity in image {i} (counted from 0)\n"
-                    f"  fix:   save the array again without this image"
-                )
-    if scale := array_scale(kind, extent):
-        return scale
-    raise DataError(
-        f"{named[0][0]}: pixels with an unknown range\n"
-        f"  found: {kind} from {extent.low:.8g} to {extent.high:.8g}; expected 0 ... 1, -1 ... 1 or 0 ... 255, "
-        f"or integers of up to 16 bits\n"
-        f"  fix:   scale the array to one of these ranges, or save it as uint8"
-    )
 
 
 def _head(path: Path) -> bytes:
