@@ -196,14 +196,18 @@ def _monitor(
     labels = None
     if config.label_columns:
         labels = Loader(stores[0], seed=config.seed, mirror=False, columns=config.label_columns).labels
+    real = stores[-1]
+    if count > real.count:
+        print(f"metrics: {real.count} images per set, as many as the data has, instead of {count}")
     return MetricMonitor(
-        stores[-1],
+        real,
         names,
         kimg=kimg,
         seed=config.seed,
+        size=real.level(config.schedule.resolution).shape[1:3],
         inputs=stores[0],
         labels=labels,
-        count=min(count, stores[-1].count),
+        count=min(count, real.count),
         mirror=config.mirror,
         device=device,
     )

@@ -19,7 +19,7 @@ from progan.presets import PRESETS
 from progan.snapshot import Snapshot
 from progan.training import checkpoint
 from progan.training.log import read_stats
-from small import quick_plan
+from small import quick_plan, write_images
 
 NETWORKS = ["--gan.fmap-base", "64", "--gan.fmap-max", "8", "--gan.latent-size", "8", "--schedule.batch", "8"]
 TIMES = ["--schedule.hold-kimg", "0.1", "--schedule.fade-kimg", "0.1", "--schedule.total-kimg", "0.5"]
@@ -499,11 +499,31 @@ def test_metrics_are_measured_while_training(store: Store, tmp_path: Path) -> No
 
 
 def test_metric_that_lacks_its_weights_is_refused_before_training(store: Store, tmp_path: Path) -> None:
-    assert "progan metric digits" in one_line("demo", store.path, "--out", tmp_path, *TINY, "--metrics", "modes")
+    large = prepare(write_images(tmp_path / "images", size=(32, 32)), tmp_path / "store", workers=0).path
+    sized = ["--resolution", "32", "--metrics", "modes"]
+    assert "progan metric digits" in one_line("demo", large, "--out", tmp_path, *TINY, *sized)
     assert "unknown metric 'fidd'" in one_line("demo", store.path, "--out", tmp_path, *TINY, "--metrics", "fidd")
     assert "metric_kimg must be positive" in one_line(
         "demo", store.path, "--out", tmp_path, *TINY, "--metrics", "swd", "--metric-kimg", "0"
     )
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            ["--resolution", "8", "--metrics", "ms_ssim", "swd"],
+            "swd is not defined below 16 pixels: the final stage of",
+        ),
+        (["--metrics", "modes"], "mode count reads three digits from RGB images of 28x28 or 32x32, got 3 x 16 x 16"),
+        (["--metrics", "ms_ssim", "--metric-count", "3"], "ms_ssim requires at least 4 images of each set, got 3"),
+    ],
+)
+def test_metric_that_cannot_be_measured_is_refused_before_training(
+    asked: list[str], message: str, store: Store, tmp_path: Path
+) -> None:
+    assert message in one_line("demo", store.path, "--out", tmp_path / "runs", *TINY, *asked)
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(("preset", "start"), [("table1_a", 64), ("table1_b", 4)])

@@ -33,14 +33,15 @@ def check_names(names: Sequence[str], *, real: bool) -> None:
         raise ConfigError(f"no metric given; choose from {', '.join(METRICS)}")
 
 
-def check_size(name: str, height: int, width: int, images: str) -> None:
-    """Raise ConfigError if a metric is not defined for images of this size; ``images`` is their name in messages."""
+def check_size(name: str, setup: Setup, images: str) -> None:
+    """Raise ConfigError if a metric is not defined for images of this shape; ``images`` is their name in messages."""
     smallest = METRICS[name].smallest
-    if min(height, width) < smallest:
+    if min(setup.height, setup.width) < smallest:
         raise ConfigError(
-            f"{name} is not defined below {smallest} pixels: {images} has {height}x{width}; "
-            f"omit {name}, or measure larger images"
+            f"{name} is not defined below {smallest} pixels: {images} has {setup.height}x{setup.width}; "
+            f"omit {name}, or use images of at least {smallest} pixels"
         )
+    METRICS[name].statistic(setup)  # raises what else it requires
 
 
 def extractors_of(names: Sequence[str], weights: Path | None, device: torch.device | str) -> dict[str, Extractor]:
@@ -93,6 +94,9 @@ class Measurement:
         check_names(names, real=real is not None)
         if count is not None and count < 2:
             raise ConfigError(f"count must be at least 2, got {count}")
+        for name in names:
+            if count is not None and count < METRICS[name].least:
+                raise ConfigError(f"{name} requires at least {METRICS[name].least} images of each set, got {count}")
         draws.check_seed(seed)
         self.names, self.count, self.seed, self.mirror, self.floor = tuple(names), count, seed, mirror, floor
         self.real = real.mirrored(seed) if real is not None and mirror else real
@@ -107,7 +111,7 @@ class Measurement:
             check_sizes(fake, self.real)
         fake = fake.with_classes_of(self.real)
         for name in self.names:
-            check_size(name, fake.height, fake.width, fake.name)
+            check_size(name, self._setup(fake, "fake"), fake.name)
         counts = {name: self._count(fake, name) for name in self.names}
         fakes = self._gather(fake, counts, "fake", 0)
         results = [self._result(name, fakes[name], counts[name]) for name in self.names]

@@ -7,9 +7,11 @@ from typing import Any
 from torch import Tensor
 
 from progan.data.store import Store
-from progan.evaluation.measure import Measurement
+from progan.errors import ConfigError
+from progan.evaluation.measure import Measurement, check_names, check_size
 from progan.evaluation.sets import of_snapshot, of_store
 from progan.metrics import METRICS
+from progan.metrics.base import Setup
 from progan.snapshot import Snapshot
 
 Row = dict[str, Any]
@@ -29,6 +31,7 @@ class MetricMonitor:
         names: metrics; the first one decides which snapshot is the best.
         kimg: thousands of real images between two measurements.
         seed: seed of every random choice.
+        size: height and width of the final images of the run [pixels]; by default, those of the store.
         inputs: images for a network that translates images; by default, those of the store.
         labels: (first, count) -> labels of the generated images; by default, classes as frequent as in the store.
         settings: further arguments of Measurement.
@@ -44,12 +47,16 @@ class MetricMonitor:
         *,
         kimg: float,
         seed: int,
+        size: tuple[int, int] | None = None,
         inputs: Store | None = None,
         labels: Callable[[int, int], Tensor | None] | None = None,
         **settings: Any,
     ) -> None:
         self.store, self.names, self.kimg, self.seed, self.settings = store, tuple(names), kimg, seed, settings
-        self.inputs, self.labels, self.size = inputs or store, labels, (store.height, store.width)
+        self.inputs, self.labels, self.size = inputs or store, labels, size or (store.height, store.width)
+        check_names(names, real=True)
+        for name in names:
+            check_size(name, self._setup(self.size), "the final stage of the run")
         self.measurement: Measurement | None = self._make(self.size)
 
     def __call__(self, snapshot: Snapshot) -> Row:
@@ -87,11 +94,21 @@ class MetricMonitor:
         return [warning for warning in (_similarity(now, alike), _distance(now, alike)) if warning]
 
     def _make(self, size: tuple[int, int]) -> Measurement | None:
-        names = [name for name in self.names if name not in METRICS or METRICS[name].smallest <= min(size)]
+        names = [name for name in self.names if self._defined(name, size)]
         if not names:
             return None
         real = of_store(self.store, resolution=f"{size[0]}x{size[1]}", seed=self.seed)
         return Measurement(real, names, seed=self.seed, **self.settings)
+
+    def _setup(self, size: tuple[int, int]) -> Setup:
+        return Setup(height=size[0], width=size[1], channels=min(self.store.channels, 3))
+
+    def _defined(self, name: str, size: tuple[int, int]) -> bool:
+        try:
+            check_size(name, self._setup(size), "")
+        except ConfigError:
+            return False
+        return True
 
 
 def _alike(row: Row, rows: Sequence[Row]) -> list[Row]:

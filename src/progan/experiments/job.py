@@ -171,8 +171,7 @@ def unfit(job: Job) -> dict[str, str]:
     height, width = (pixels * side // shorter for pixels in (store.height, store.width))
     for name in job.experiment.metrics:
         try:
-            check_size(name, height, width, store.path.name)
-            METRICS[name].statistic(Setup(height=height, width=width, channels=store.channels))
+            check_size(name, Setup(height=height, width=width, channels=store.channels), store.path.name)
         except ConfigError as error:
             found[name] = _reason(error)
     return found
