@@ -2,6 +2,8 @@
 
 import functools
 import io
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -10,45 +12,91 @@ from progan.errors import DataError
 
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 """Pillow's grayscale modes."""
+ORIENTATION = 0x0112
+"""Number of the tag in EXIF data."""
 _SAME_COLOR = 2  # profiles of sRGB differ by this much in rounding [of 255]
+_CHANNELS = {"L": 1, "RGB": 3, "CMYK": 4}
 
 
-_BITS, _PHOTOMETRIC, _MAXIMUM = 258, 262, 281  # numbers of TIFF's tags
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Numbers of an image file as they are stored, for what Pillow does not convert, or not exactly."""
+
+    pixels: np.ndarray
+    """Color channels, then alpha if there is any; uint8 or uint16 [H, W, C]."""
+    mode: str = "L"
+    """Pillow's mode of the colors: L, RGB or CMYK."""
+    white: int | None = None
+    """Number of full intensity, or None if the file does not say which part of 16 bits it uses."""
+    top: int = 65535
+    """Number of full intensity where neither the file nor the set says it."""
+    alpha: Literal["", "straight", "premultiplied"] = ""
+    """Kind of the last channel, if that is alpha."""
+    inverted: bool = False
+    """Whether 0 is white."""
+    icc: bytes | None = None
+    """Color profile."""
+    orientation: int = 1
+    """Orientation as in EXIF data."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width [pixels]."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def largest(self) -> int:
+        """Largest number of the colors."""
+        return int(self.pixels[..., : _CHANNELS[self.mode]].max(initial=0))
+
+    def image(self, white: int | None = None) -> Image.Image:
+        """Return an image of 8 bits per channel, with its profile and orientation.
+
+        Numbers are scaled to the nearest of 0 ... 255, and what exceeds white becomes white; 16-bit colors, and
+        16-bit gray with alpha, lose their lower byte.
+
+        Args:
+            white: number of full intensity if the file does not say; by default ``top``.
+        """
+        most = self.white or white or self.top
+        pixels = self.pixels
+        if self.alpha == "premultiplied":
+            alpha = pixels[..., -1:].astype(np.float64)
+            straight = pixels[..., :-1] * (most / np.maximum(alpha, 1))
+            pixels = np.concatenate([np.rint(straight), alpha], 2).clip(0, most).astype(np.uint16)
+        if pixels.shape[2] > 1 and most == 65535:
+            eight = (pixels >> 8).astype(np.uint8)
+        else:
+            eight = scaled_to_8_bits(pixels, most)
+        if self.inverted:
+            eight[..., : _CHANNELS[self.mode]] ^= 255
+        mode = {"L": "LA", "RGB": "RGBA"}[self.mode] if self.alpha else self.mode
+        height, width, channels = eight.shape
+        image = Image.frombytes(mode, (width, height), eight[..., : channels or None].tobytes())
+        if self.icc:
+            image.info["icc_profile"] = self.icc
+        if self.orientation != 1:
+            image.getexif()[ORIENTATION] = self.orientation
+        return image
 
 
-def grey_range(image: Image.Image) -> tuple[int, int]:
-    """Return the black and white levels of an opened grayscale image of more than 8 bits.
-
-    They are 0 and 65535 unless TIFF tags say otherwise. White is the maximum of BitsPerSample, or MaxSampleValue if
-    that is 2^k - 1 for fewer bits k, as written by cameras of 10 to 14 bits; other maxima are mere statistics. Black
-    and white are swapped if zero means white.
-
-    Raises:
-        DataError: if a color image uses fewer bits than its samples have, because only their upper bytes are read.
-    """
-    tags = getattr(image, "tag_v2", {})
-    bits, maximum = (min(np.ravel(tags[tag]).tolist()) if tags.get(tag) else 16 for tag in (_BITS, _MAXIMUM))
-    white = (1 << min(bits, 16)) - 1
-    if 255 <= maximum < white and maximum & (maximum + 1) == 0:
-        white = maximum
-        if bits > 8 and image.mode not in GREY_MODES:
-            raise DataError(f"{bits}-bit colors with a maximum of only {maximum}; save it with 8 or 16 bits")
-    return (white, 0) if tags.get(_PHOTOMETRIC) == 0 else (0, white)
+def scaled_to_8_bits(pixels: np.ndarray, white: int) -> np.ndarray:
+    """Scale whole numbers to the nearest of 0 ... 255; numbers beyond white become white."""
+    if white == 255:
+        return np.minimum(pixels, 255).astype(np.uint8)
+    table = ((np.arange(white + 1, dtype=np.uint32) * 255 + white // 2) // white).astype(np.uint8)
+    return table[np.minimum(pixels, white)]
 
 
-def to_srgb(image: Image.Image, ends: tuple[int, int] = (0, 65535)) -> Image.Image:
-    """Convert an image to mode L, LA, RGB or RGBA with 8 bits per channel, in the colors of sRGB.
-
-    Args:
-        image: loaded image of any mode.
-        ends: black and white levels of a grayscale image of more than 8 bits.
+def to_srgb(image: Image.Image) -> Image.Image:
+    """Convert an image of 8 bits per channel to mode L, LA, RGB or RGBA, in the colors of sRGB.
 
     Raises:
         DataError: if the range of the pixels is not defined.
     """
     profile = image.info.get("icc_profile")
     if image.mode != "CMYK":
-        image = _to_simple_mode(image, ends)
+        image = _to_simple_mode(image)
     if profile:
         alpha = image.getchannel("A") if image.mode == "LA" else None
         color = image.convert("L") if alpha else image
@@ -56,7 +104,7 @@ def to_srgb(image: Image.Image, ends: tuple[int, int] = (0, 65535)) -> Image.Ima
             color = transform.apply(color)
             color = color.getchannel("G") if alpha or image.mode == "L" else color  # red, green and blue are equal
             return Image.merge("LA", (color, alpha)) if alpha else color
-    return _to_simple_mode(image, ends)
+    return _to_simple_mode(image)
 
 
 @functools.lru_cache(maxsize=16)  # the pictures of one camera or program share their profile
@@ -80,7 +128,7 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     return transform if np.abs(change).max() > _SAME_COLOR else None
 
 
-def _to_simple_mode(image: Image.Image, ends: tuple[int, int]) -> Image.Image:
+def _to_simple_mode(image: Image.Image) -> Image.Image:
     transparent = "transparency" in image.info
     if image.mode in ("P", "PA"):
         return image.convert("RGBA" if transparent or image.mode == "PA" else "RGB")
@@ -92,18 +140,6 @@ def _to_simple_mode(image: Image.Image, ends: tuple[int, int]) -> Image.Image:
         return image
     if image.mode in ("La", "RGBa"):
         return image.convert(image.mode.upper())
-    if image.mode.startswith("I"):
-        return _to_8_bit(image, *ends)
     if image.mode == "F":
         raise DataError("floating-point pixels, whose range is not defined; save it with 8 or 16 bits")
     return image.convert("RGB")
-
-
-def _to_8_bit(image: Image.Image, black: int, white: int) -> Image.Image:
-    """Scale grayscale of more than 8 bits to the nearest of 0 ... 255; values beyond white become white."""
-    pixels = np.asarray(image).astype(np.int64)
-    if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 65535:
-        raise DataError("pixels of more than 16 bits, whose range is not defined; save it with 8 or 16 bits")
-    most = max(black, white)
-    pixels = pixels.clip(max=most) if white else most - pixels.clip(max=most)
-    return Image.fromarray(((pixels * 255 + most // 2) // most).astype(np.uint8))

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from progan.data.pixels import Plan, peek
+from progan.data.decoding import peek
+from progan.data.pixels import Plan
 from progan.data.records import Record, Source
 from progan.errors import ConfigError, DataError
 from progan.sizes import parse_size
@@ -54,16 +55,28 @@ class PrepareOptions:
     """Number of channels: 1 (grayscale), 3 (RGB) or 4 (RGBA).
     'auto' is 1 if every image is grayscale, otherwise 3."""
     labels: str = "auto"
-    """Where labels come from: 'auto' (dataset.json or .cls files if
-    present, otherwise subfolders, if any), 'folder' (subfolders, which are
-    then required), 'none' (no labels), or a file: a CSV of file,label,
-    a dataset.json, or FILE:COLUMN, such as list_attr_celeba.txt:Male."""
+    """Where labels come from: 'auto' (label files or columns in the source if
+    there are any, otherwise subfolders, if any), 'folder' (subfolders, which
+    are then required), 'none' (no labels), a FILE (CSV, JSON lines or
+    dataset.json), FILE:COLUMN, such as list_attr_celeba.txt:Male, or a COLUMN
+    of the source. Whole numbers and text are classes, other numbers are
+    values; ':class' or ':number' behind any of these decides otherwise."""
     on_error: Literal["fail", "skip"] = "fail"
     """What to do about images that cannot be used: 'fail' stops at the
     first one, 'skip' omits and lists them."""
-    split: Literal["train", "test", "all"] = "train"
-    """Split to use of a source that has splits, such as MNIST, CIFAR-10,
-    parquet and LSUN."""
+    split: Literal["train", "val", "test", "all"] = "train"
+    """Split to use of a source that has splits: folders or files named train,
+    val and test, MNIST, CIFAR-10, data sets of the hub and so on."""
+    column: str = ""
+    """Column or array that contains the images, of a table or file with several.
+    By default it is chosen by its name, and the summary tells which."""
+    member: str = ""
+    """Picture to use where a sample has several, such as 'seg.png' of a.jpg and
+    a.seg.png, 'mask' of a.png and a_mask.png, a folder such as 'masks' beside
+    'images', or '64' of several sizes. By default it is chosen by its name."""
+    exclude: tuple[str, ...] = ()
+    """Images to leave out: names of files or folders, or patterns, such as
+    '*_mask.png' or 'cat/old'."""
 
     def __post_init__(self) -> None:
         if self.resolution != "auto":
@@ -74,7 +87,12 @@ class PrepareOptions:
         _one_of("fit", self.fit, ("auto", "crop", "pad", "stretch"))
         _one_of("filter", self.filter, ("lanczos", "box"))
         _one_of("on_error", self.on_error, ("fail", "skip"))
-        _one_of("split", self.split, ("train", "test", "all"))
+        _one_of("split", self.split, ("train", "val", "test", "all"))
+
+    def reading(self) -> dict[str, Any]:
+        """Return the arguments of ``open_source`` that these settings contain."""
+        names = ("split", "column", "member", "exclude", "labels")
+        return {name: getattr(self, name) for name in names} | {"skip": self.on_error == "skip"}
 
 
 def _one_of(setting: str, value: str, allowed: tuple[str, ...]) -> None:

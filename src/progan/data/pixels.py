@@ -1,27 +1,22 @@
-"""Conversion of an encoded image to the uint8 pixels of every level, which the worker processes of 'prepare' run.
+"""Conversion of decoded images to the uint8 pixels of every level, which the worker processes of 'prepare' run.
 
 It must not import torch, or every worker would take seconds to start.
 """
 
-import io
-import struct
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-from progan.data.colors import GREY_MODES, grey_range, to_srgb
+from progan.data.decoding import AS_THEY_ARE, Ranges, decode
+from progan.data.decoding import peek as peek
 from progan.data.levels import box_levels
-from progan.data.records import Payload, Record, image_kind
+from progan.data.records import Record
 from progan.errors import DataError
 from progan.transparency import over_white
 
 _FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM")  # others could start programs, like EPS
-_ORIENTATION = 0x0112  # number of the tag in EXIF data
 
 
 class ImageError(DataError):
@@ -45,6 +40,10 @@ class Plan:
     filter: str
     """Resize filter: 'lanczos' or 'box'."""
     upscale: bool
+    ranges: Ranges = AS_THEY_ARE
+    """What is white, if that follows from the whole set."""
+    notes: tuple[str, ...] = ()
+    """What was decided about the pixels, a sentence each, for the summary."""
 
 
 @dataclass
@@ -77,7 +76,7 @@ def make_chunk(records: Sequence[Record], plan: Plan, skip: bool) -> Chunk:
     top = np.empty((len(records), plan.height, plan.width, plan.channels), np.uint8)
     for i, record in enumerate(records):
         try:
-            image = decode(record.data)
+            image = decode(record.data, plan.ranges)
             top[len(chunk.labels)] = to_pixels(image, plan)
         except DataError as error:
             if not skip:
@@ -89,67 +88,6 @@ def make_chunk(records: Sequence[Record], plan: Plan, skip: bool) -> Chunk:
         chunk.sizes.append((image.height, image.width))
     chunk.levels = box_levels(top[: len(chunk.labels)])
     return chunk
-
-
-def peek(data: Payload) -> tuple[bool, tuple[int, int]]:
-    """Return whether an image is grayscale, and its height and width [pixels], from its header alone.
-
-    Palette images count as color.
-
-    Raises:
-        DataError: if it cannot be read.
-    """
-    if isinstance(data, np.ndarray):
-        return image_kind(data.shape)
-    with _open(data) as image:
-        return image.mode in GREY_MODES, (image.height, image.width)
-
-
-def decode(data: Payload) -> Image.Image:
-    """Decode an image, upright, to mode L, LA, RGB or RGBA with 8 bits per channel in the colors of sRGB.
-
-    Only the first of several pages or frames is used.
-
-    Raises:
-        DataError: if the image cannot be read completely.
-    """
-    with _open(data) as image:
-        try:
-            image.load()
-            return to_srgb(_upright(image), grey_range(image))
-        except DataError:
-            raise
-        except Exception as error:  # a broken file makes Pillow raise almost anything
-            raise DataError(f"broken image ({error})") from None
-
-
-def _open(data: Payload) -> Image.Image:
-    if isinstance(data, DataError):
-        raise data
-    if isinstance(data, np.ndarray):
-        return Image.fromarray(data)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return Image.open(data if isinstance(data, Path) else io.BytesIO(data), formats=_FORMATS)
-    except UnidentifiedImageError:
-        empty = not (data.stat().st_size if isinstance(data, Path) else len(data))
-        known = ", ".join(_FORMATS)
-        raise DataError("an empty file" if empty else f"not an image in a supported format ({known})") from None
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise DataError(f"too large to be opened: {error} Reduce its number of pixels") from None
-    except PermissionError:
-        raise DataError("permission denied; run chmod u+r on it, or ask its owner") from None
-    except Exception as error:  # a broken header makes Pillow raise almost anything
-        raise DataError(f"cannot be opened ({error})") from None
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Rotate an image according to its EXIF data; unreadable metadata is ignored."""
-    try:
-        return ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError, IndexError, struct.error):
-        return image
 
 
 def to_pixels(image: Image.Image, plan: Plan) -> np.ndarray:
