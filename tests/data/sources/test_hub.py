@@ -12,6 +12,7 @@ import pytest
 
 from progan.data.options import PrepareOptions
 from progan.data.recipes import is_known, open_recipe, prepare_recipe
+from progan.data.records import Choice
 from progan.data.sources import open_source
 from progan.data.sources.hub import arrow_source, hub_source
 from progan.errors import DataError
@@ -95,11 +96,12 @@ def test_files_that_images_point_at_are_read_in_the_cache_alone(tmp_path: Path) 
 
 SCRIPT = """
 import json, sys
+from progan.data.records import Choice
 from progan.data.sources.hub import hub_source
 from progan.errors import DataError
 for name in sys.argv[1:]:
     try:
-        path, source = hub_source(name, "train")
+        path, source = hub_source(name, Choice())
         print(json.dumps([source.description, len(source), source.labels, list(source.classes)]))
         assert all(not isinstance(record.data, DataError) for record in source) and path.is_dir()
     except DataError as error:
@@ -162,12 +164,18 @@ def hub(saved: Path, monkeypatch) -> dict:
 
 
 def test_splits_of_the_hub(hub: dict) -> None:
-    assert [len(hub_source("hf:a/b", split)[1]) for split in ("train", "test", "all")] == [6, 3, 9]
-    hub["validation"] = hub.pop("test")
-    with pytest.raises(DataError, match=r"hf:a/b: no split 'test'\n  found: train, validation\n"):
-        hub_source("hf:a/b", "test")
-    hub["full"] = hub.pop("train")
-    assert len(hub_source("hf:a/b", "train")[1]) == 9  # no split is called train or test
+    assert [len(hub_source("hf:a/b", Choice(split=split))[1]) for split in ("train", "test", "all")] == [6, 3, 9]
+    hub["unsupervised"] = hub.pop("test")
+    with pytest.raises(DataError, match=r"hf:a/b: no images of the split 'test'\n  found: train\n"):
+        hub_source("hf:a/b", Choice(split="test"))
+    assert [len(hub_source("hf:a/b", Choice(split=split))[1]) for split in ("train", "all")] == [6, 9]
+    hub["validation"] = hub.pop("unsupervised")
+    (_, source) = hub_source("hf:a/b", Choice(split="test"))
+    assert (len(source), source.notes[-1]) == (3, "split: the part for validation, because there is none for tests")
+    assert source.heeds == {"split", "column"}
+    hub["full"], hub["rest"] = hub.pop("train"), hub.pop("validation")
+    (_, source) = hub_source("hf:a/b", Choice())
+    assert (len(source), source.heeds) == (9, {"column"})  # no split is called train, validation or test
 
 
 def test_stores_of_the_hub_take_other_labels(hub: dict, tmp_path: Path) -> None:
@@ -183,11 +191,11 @@ def test_stores_of_the_hub_take_other_labels(hub: dict, tmp_path: Path) -> None:
 def test_mistakes_about_the_hub(tmp_path: Path, monkeypatch) -> None:
     for name in ("hf:", "hf:a/b/c", "hf:/etc", "hf:../x y", "hf:a/b:"):
         with pytest.raises(DataError, match="not the name of a data set on the Hugging Face Hub"):
-            hub_source(name, "train")
+            hub_source(name, Choice())
     monkeypatch.chdir(tmp_path)
     Path("a/b").mkdir(parents=True)
     with pytest.raises(DataError, match="hf:a/b: the local folder a/b has the same name"):
-        hub_source("hf:a/b", "train")
+        hub_source("hf:a/b", Choice())
 
     def unreachable(*args: object, **options: object) -> None:
         raise ConnectionError("Couldn't reach 'c/d'\non the Hub " + "x" * 500)
@@ -196,12 +204,12 @@ def test_mistakes_about_the_hub(tmp_path: Path, monkeypatch) -> None:
     with pytest.raises(
         DataError, match=r"Couldn't reach 'c/d' on the Hub x{100,190}\.\.\.\n .*run this again when https:"
     ):
-        hub_source("hf:c/d", "train")
+        hub_source("hf:c/d", Choice())
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(
         DataError, match=r"hf:c/d: reading it requires another package\n  fix:   pip install 'progan\[hf\]'"
     ):
-        hub_source("hf:c/d", "train")
+        hub_source("hf:c/d", Choice())
 
 
 def test_parquet_and_arrow_give_equal_images(saved: Path, tmp_path: Path) -> None:

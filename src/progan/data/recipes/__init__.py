@@ -10,7 +10,7 @@ from typing import Any
 
 from progan.data.options import PrepareOptions
 from progan.data.recipes.mnist_rgb import mnist_rgb_source
-from progan.data.records import Source
+from progan.data.records import Choice, Source
 from progan.data.sources import open_source
 from progan.data.sources.hub import hub_source, is_hub_name
 from progan.data.sources.labels import KEYWORDS, label
@@ -159,7 +159,7 @@ def open_recipe(
     """
     skip = options.on_error == "skip"
     if is_hub_name(name):
-        path, source = hub_source(name, options.split)
+        path, source = hub_source(name, Choice(split=options.split))
         return Opened(path=path, options=options, source=label(source, options.labels, skip=skip))
     recipe = RECIPES[name]
     plain = PrepareOptions()

@@ -5,66 +5,105 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from tarfile import is_tarfile
 
+import numpy as np
+
 from progan.data.printing import printable
-from progan.data.records import Choice, Source, Table, categories
-from progan.data.sources.archives import (
-    TAR_SUFFIXES,
-    as_bytes,
-    list_tar,
-    read_tar,
-    shards_source,
-    tar_source,
-    zip_source,
-)
+from progan.data.records import Choice, Payload, Source, as_bytes, categories, joined, within
+from progan.data.sources.archives import TAR_SUFFIXES, list_tar, read_tar, shards_source, tar_source, zip_source
 from progan.data.sources.arrays import cifar_source, idx_files, idx_source, is_cifar, is_idx
+from progan.data.sources.files import Files, files_source
 from progan.data.sources.hub import saved_files, saved_source
-from progan.data.sources.label_files import dataset_json
 from progan.data.sources.labels import label
 from progan.data.sources.lmdbs import lmdb_categories, lmdb_files, lmdb_source
-from progan.data.sources.names import IMAGE_SUFFIXES, folder_labels, is_hidden, pick_images
+from progan.data.sources.names import IMAGE_SUFFIXES, is_hidden, matches, suffix_of
 from progan.data.sources.parquets import parquet_files, parquet_source
+from progan.data.sources.splits import SPLITS, chosen_split, split_of
 from progan.data.sources.tables import mat_files, mat_source, numpy_files, numpy_source
 from progan.data.sources.tfrecords import tfrecord_files, tfrecord_source
 from progan.errors import DataError
 
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _KINDS = "a folder, zip, tar, TFRecords, LMDB, .mat, .npy, .npz, parquet, idx files or a CIFAR archive"
-SPLITS = ("train", "test", "all")
 
 
-def open_source(path: str | Path, *, split: str = "train", labels: str = "auto", skip: bool = False) -> Source:
+def open_source(
+    path: str | Path,
+    *,
+    split: str = "train",
+    column: str = "",
+    member: str = "",
+    exclude: Sequence[str] = (),
+    labels: str = "auto",
+    skip: bool = False,
+) -> Source:
     """Return the images of a source of any kind (see docs/data.md) in a fixed order, with labels if there are any.
-
-    The labels of a folder or archive are its first level of subfolders, if every image is in one and there are at
-    least two of them; a single folder around everything in an archive does not count.
 
     Args:
         path: folder or file of a supported kind.
-        split: 'train', 'test' or 'all' of MNIST, CIFAR, SVHN, parquet and .npz; other sources have no splits.
+        split: 'train', 'val', 'test' or 'all' of a source that has splits.
+        column: column or array that contains the images, of a source with several.
+        member: picture to use of each sample, of a source with several for one sample.
+        exclude: patterns of the names of images to leave out.
         labels: where the labels come from, as for ``labels.label``.
         skip: whether to skip images without a label, as for ``labels.label``.
 
     Raises:
-        DataError: if the source does not exist, is empty or broken, or is of an unknown kind.
+        DataError: if the source does not exist, is empty or broken, or is of an unknown kind, or if a choice has no
+            effect on it.
     """
     path = Path(path)
     if split not in SPLITS:
         raise DataError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
     if not path.exists():
         raise missing(path)
+    choice = Choice(split=split, column=column, member=member, exclude=tuple(exclude))
     try:
-        source = _open(path, split)
+        source = _open(path, choice)
         check_not_empty(source, path)
-        return label(source, labels, skip=skip)
+        return label(chosen(source, choice), labels, skip=skip)
     except (OSError, DataError) as error:
         cause = error if isinstance(error, OSError) else error.__cause__
         if isinstance(cause, PermissionError):
             fix = "run chmod u+r on it (u+rx on folders), or ask its owner"
             raise DataError(f"{cause.filename or path}: permission denied\n  fix:   {fix}") from cause
         raise
+
+
+def chosen(source: Source, choice: Choice) -> Source:
+    """Return the source without excluded images.
+
+    Raises:
+        DataError: if a choice has no effect on the source.
+    """
+    idle = {
+        "split": choice.split in ("val", "test") and "this source has no splits",
+        "column": choice.column and "this source has no columns of images",
+        "member": choice.member and "no sample of this source has several pictures",
+    }
+    for name, why in idle.items():
+        if why and name not in source.heeds and (name != "split" or "exclude" in source.heeds):  # XXX until all heed
+            raise DataError(
+                f"--{name} {getattr(choice, name)}: no effect, because {why}\n"
+                f"  found: {printable(source.description, 200)}, {len(source)} images such as "
+                f"{printable(source.names[0])}\n"
+                f"  fix:   remove --{name}"
+            )
+    if not choice.exclude or "exclude" in source.heeds:
+        return source
+    rows = [i for i, name in enumerate(source.names) if not matches(name, choice.exclude)]
+    if len(rows) in (0, len(source)):
+        what = "every image has such a name" if not rows else "no image has such a name"
+        raise DataError(
+            f"--exclude {' '.join(choice.exclude)}: {what}\n"
+            f"  found: {len(source)} images such as {printable(source.names[0])}\n"
+            f"  fix:   use a part of the path between slashes, or a pattern such as '*_mask.png'"
+        )
+    note = f"{len(source) - len(rows)} images left out by --exclude"
+    return replace(source.only(np.array(rows)), notes=(*source.notes, note))
 
 
 def check_not_empty(source: Source, path: Path) -> None:
@@ -78,76 +117,86 @@ def check_not_empty(source: Source, path: Path) -> None:
         raise DataError(f"{path}: contains no images\n  found: {found}, 0 images\n  fix:   use {_KINDS}")
 
 
-def _open(path: Path, split: str) -> Source:
+def _open(path: Path, choice: Choice) -> Source:
     if files := tfrecord_files(path):
         return tfrecord_source(path, files)
     if files := lmdb_files(path):
         return lmdb_source(path, files)
-    if folders := lmdb_categories(path, split):
+    if folders := lmdb_categories(path, choice.split):
         parts = [(folder.name, name, lmdb_source(folder, lmdb_files(folder))) for name, folder in folders]
         return categories(f"LMDBs {path.resolve().name}", parts)
     if files := mat_files(path):
-        return mat_source(path, files, split)
+        return mat_source(path, files, choice.split)
     if numpy_files(path):
-        return numpy_source(path, Choice(split=split))
+        return numpy_source(path, choice)
     if files := parquet_files(path):
-        return parquet_source(path, files, split)
+        return parquet_source(path, files, choice)
     if saved := saved_files(path):
-        return saved_source(path, saved, split)
-    return _open_folder(path, split) if path.is_dir() else _open_file(path, split)
+        return saved_source(path, saved, choice)
+    return _open_folder(path, choice) if path.is_dir() else _open_file(path, choice)
 
 
-def _open_folder(path: Path, split: str) -> Source:
+def _open_folder(path: Path, choice: Choice) -> Source:
     if (path / "manifest.json").is_file() and list(path.glob("*x*.npy")):
         raise DataError(
             f"{path}: expected images, but this is already a store\n  fix:   pass it directly to 'progan train'"
         )
     if files := idx_files(path):
-        return idx_source(path, files, split)
+        return idx_source(path, files, choice.split)
     for folder in (path, path / "cifar-10-batches-py", path / "cifar-100-python"):
         files = folder.iterdir() if folder.is_dir() else ()
         batches = {file.name: file.read_bytes for file in files if file.is_file()}
         if is_cifar(list(batches)):
-            return cifar_source(folder, batches, split)
-    files = [name for name in walk(path) if not is_hidden(name)]
-    if not any(PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES for name in files):
-        if tars := [name for name in files if name.lower().endswith(TAR_SUFFIXES)]:
-            return shards_source(path, tars)
-        if zips := [name for name in files if name.lower().endswith(".zip")]:
-            parts = [(name, PurePosixPath(name).stem, zip_source(path / name)) for name in zips]
-            return categories(f"zips {path.resolve().name}", parts)
-    names = pick_images(path, files)
-    labels, classes = folder_labels(names)
+            return cifar_source(folder, batches, choice.split)
+    special: list[str] = []
+    files = list(walk(path, special))
+    visible = [name for name in files if not is_hidden(name)]
+    if not any(suffix_of(name) in IMAGE_SUFFIXES for name in visible):
+        if tars := [name for name in visible if name.lower().endswith(TAR_SUFFIXES)]:
+            return shards_source(path, tars, choice)
+        if zips := [name for name in visible if name.lower().endswith(".zip")]:
+            return _zips(path, zips, choice)
+    note = (
+        f"{len(special)} left out that are no files but pipes, sockets or devices: {printable(', '.join(special[:3]))}"
+    )
 
-    def read(positions: Sequence[int]) -> Iterator[Path]:
-        return (path / names[i] for i in positions)
+    def read(names: Sequence[str]) -> Iterator[Payload]:
+        return (path / name for name in names)
 
-    def own() -> Table | None:
-        file = path / "dataset.json"
-        try:
-            return dataset_json(file.read_bytes(), where=str(file)) if file.is_file() else None
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file}: cannot be read ({error})\n  fix:   repair it, or use --labels folder") from error
-
-    facts = {"names": names, "labels": labels, "classes": classes, "own_labels": own}
-    return Source(description=f"folder {path.resolve().name}", read=read, **facts)
+    found = Files(path=path, names=files, read=read, notes=(note,) if special else ())
+    return files_source(f"folder {path.resolve().name}", found, choice)
 
 
-def _open_file(path: Path, split: str) -> Source:
+def _zips(path: Path, zips: Sequence[str], choice: Choice) -> Source:
+    """Return the images of several zips, each of which is a split or a class."""
+    splits = {name: split_of(PurePosixPath(name).stem) for name in zips}
+    if all(splits.values()) and len(zips) > 1:
+        parts = {part: [name for name in zips if splits[name] == part] for part in splits.values() if part}
+        names, note = chosen_split(parts, choice.split, where=str(path))
+        inside = replace(choice, split="all")
+        whole = joined(f"zips {path.resolve().name}", [within(name, zip_source(path / name, inside)) for name in names])
+        return replace(whole, notes=(*whole.notes, note), heeds=whole.heeds | {"split"})
+    parts = [(name, PurePosixPath(name).stem, zip_source(path / name, choice)) for name in zips]
+    return categories(f"zips {path.resolve().name}", parts)
+
+
+def _open_file(path: Path, choice: Choice) -> Source:
     name = path.name.lower()
     if is_idx(path):
-        return idx_source(path, [path], split)
+        return idx_source(path, [path], choice.split)
     if name.endswith(".zip") or (not name.endswith(_TAR_SUFFIXES) and zipfile.is_zipfile(path)):
-        return zip_source(path)
+        return zip_source(path, choice)
     if name.endswith(_TAR_SUFFIXES) or is_tarfile(path):
         members = list_tar(path)
-        inside = {PurePosixPath(member).name: info for member, info in members.items() if not is_hidden(member)}
+        inside = {PurePosixPath(member.name).name: member for member in members if not is_hidden(member.name)}
         if is_cifar(list(inside)):
             readers = {base: lambda info=info: as_bytes(next(read_tar(path, [info]))) for base, info in inside.items()}
-            return cifar_source(path, readers, split)
-        return tar_source(path, members)
+            return cifar_source(path, readers, choice.split)
+        return tar_source(path, members, choice)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise DataError(f"{path}: not a data source\n  found: a single image\n  fix:   use its folder, {path.parent}")
+    if not path.is_file():
+        raise DataError(f"{path}: not a data source\n  found: a pipe, socket or device\n  fix:   use {_KINDS}")
     raise DataError(
         f"{path}: not a data source\n"
         f"  found: a file of {path.stat().st_size} bytes of an unknown kind\n"
@@ -155,8 +204,11 @@ def _open_file(path: Path, split: str) -> Source:
     )
 
 
-def walk(folder: Path) -> Iterator[str]:
-    """Yield all files below a folder, as sorted relative names with forward slashes; links to folders are followed."""
+def walk(folder: Path, special: list[str] | None = None) -> Iterator[str]:
+    """Yield all files below a folder, as sorted relative names with forward slashes; links to folders are followed.
+
+    Pipes, sockets and devices, which could block whoever reads them, are appended to ``special`` instead.
+    """
     seen: set[str] = set()
     for parent, children, files in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(parent)
@@ -165,7 +217,13 @@ def walk(folder: Path) -> Iterator[str]:
             continue
         seen.add(real)
         children.sort()
-        yield from (Path(parent, file).relative_to(folder).as_posix() for file in sorted(files))
+        for file in sorted(files):
+            place = Path(parent, file)
+            name = place.relative_to(folder).as_posix()
+            if place.is_file() or not place.exists():  # a dangling link is reported when its turn comes
+                yield name
+            elif special is not None:
+                special.append(name)
 
 
 def _refuse(error: OSError) -> None:

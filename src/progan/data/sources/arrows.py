@@ -1,120 +1,172 @@
-"""Columns of Arrow tables: images, labels, and further attributes."""
+"""Tables of Arrow, from parquet files and others: their images, labels, and further attributes."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from progan.data.columns import Column
+from progan.data.pixels import peek
+from progan.data.printing import printable
+from progan.data.records import Payload, Source, joined
+from progan.data.sources.arrow_images import Place, features, image_place, is_list, is_text, same_place
 from progan.data.sources.columns import column, is_text_of_its_own
+from progan.data.sources.fields import LABELS
+from progan.data.sources.meaning import labelled
+from progan.data.sources.rows import Rows
+from progan.data.sources.stacks import common_scale
 from progan.errors import DataError
 
-_LABEL_NAMES = ("label", "labels", "fine_label", "class", "y")
-Parts = Sequence[tuple[Path, Callable[[str], Any]]]
-"""Files, each with a function that reads a column by its name."""
+_TRIED = 8  # images looked at before a table is refused
 
 
-def image_columns(file: Path, schema: Any) -> tuple[str, str | None, tuple[str, ...]]:
-    """Find the column of the images, the column of the labels or None, and the names of the classes.
+@dataclass(frozen=True, kw_only=True)
+class TableFile:
+    """A file that contains a table, or a part of one."""
 
-    The column of the images has a dot in its name if it is inside a struct.
-
-    Args:
-        file: file name for messages.
-        schema: Arrow schema, with or without the metadata of the Hugging Face Hub.
-
-    Raises:
-        DataError: if there is no column of images.
-    """
-    import pyarrow.types as types
-
-    def is_binary(kind: Any) -> bool:
-        return types.is_binary(kind) or types.is_large_binary(kind)
-
-    images = {}
-    for field in schema:
-        if is_binary(field.type):
-            images[field.name] = field.name
-        elif types.is_struct(field.type) and "bytes" in [part.name for part in field.type]:
-            images[field.name] = f"{field.name}.bytes"
-    features = _features(schema)
-    marked = [name for name, kind in features.items() if kind.get("_type") == "Image" and name in images]
-    if not images:
-        raise DataError(
-            f"{file}: no column of encoded images\n"
-            f"  found: {', '.join(f'{field.name} {field.type}' for field in schema)[:300]}\n"
-            f"  fix:   use a file with a column of type struct<bytes, path> or binary"
-        )
-    numbers = [field.name for field in schema if types.is_integer(field.type)]
-    usual = [name for name in _LABEL_NAMES if name in numbers]
-    known = [name for name, kind in features.items() if kind.get("_type") == "ClassLabel" and name in numbers]
-    label = next(iter(known or usual), None)
-    names = features.get(label, {}).get("names") if label else None
-    classes = tuple(map(str, names)) if isinstance(names, list) else ()
-    return images[next(iter(marked or images))], label, classes
+    file: Path
+    schema: Any
+    """Arrow schema, with or without the metadata of the Hugging Face Hub."""
+    count: int
+    """Number of rows."""
+    column: Callable[[str], Any]
+    """Reads a column by its name."""
+    images: Callable[[Place], Sequence[Source]]
+    """Returns the images at a place, in the order of the rows."""
 
 
-def labels_of(parts: Parts, column: str | None, classes: tuple[str, ...]) -> tuple[list[int] | None, tuple[str, ...]]:
-    """Read the labels and classes; there are none if all labels are -1 or missing, as in test sets with secret labels.
+def table_source(description: str, tables: Sequence[TableFile], asked: str) -> Source:
+    """Return the images of a table, with its labels and further columns.
+
+    Labels are the column that the Hub's metadata calls a ClassLabel, or the one with a usual name. The other columns
+    of numbers, text and lists of numbers are attributes of the images.
 
     Args:
-        parts: all files.
-        column: name of the column of labels, or None if there is none.
-        classes: names of the classes, if they are known.
+        description: kind and name of the source.
+        tables: its files.
+        asked: column of the images that the user chose; '' chooses one by its name.
 
     Raises:
-        DataError: if some labels are missing or above the number of classes, or a file is broken.
+        DataError: if there are no images, a file is broken, or the labels cannot be understood.
     """
-    if column is None:
-        return None, ()
-    arrays = []
-    for file, read in parts:
+    place, notes = image_place(tables[0].file, tables[0].schema, asked)
+    places = [same_place(table.file, table.schema, place) for table in tables]
+    parts = [part for table, at in zip(tables, places, strict=True) for part in table.images(at)]
+    whole = joined(description, parts)
+    if place.kind == "pixels":
+        whole = _scaled(whole, np.dtype(place.dtype))
+    _check(tables[0].file, whole, place)
+    name = _label_name(tables, place)
+    columns = _other_columns(tables, len(whole), (place.path[0], name))
+    notes = (*notes, *whole.notes)
+    if is_list(tables[0].schema.field(tables[0].schema.get_field_index(place.path[0])).type) and place.kind != "pixels":
+        notes = (*notes, f"lists of images in column {printable(place.name)!r}: the first of each is used")
+    whole = replace(whole, columns=columns, notes=notes, heeds=frozenset({"column"}))
+    return whole if name is None else _with_labels(whole, tables, name)
+
+
+def _scaled(source: Source, dtype: np.dtype) -> Source:
+    """Scale pixels in lists, which are numbers of any type, to 0 ... 255."""
+    rows = Rows(shape=(len(source),), dtype=dtype, read=source.read)  # type: ignore[arg-type]
+    scale = common_scale([(source.description, rows)])
+
+    def read(positions: Sequence[int]) -> Iterator[Payload]:
+        for data in source.read(positions):
+            yield scale.to_uint8(data) if isinstance(data, np.ndarray) else data
+
+    return replace(source, read=read, notes=(scale.note,) if scale.note else ())
+
+
+def _check(file: Path, source: Source, place: Place) -> None:
+    """Reject a column of something else before all rows are tried."""
+    found = ""
+    for record in source.records(range(min(len(source), _TRIED))):
+        if isinstance(record.data, DataError) and place.kind == "bytes":
+            continue
         try:
-            arrays += [
-                chunk.cast("int64").fill_null(-1).to_numpy(zero_copy_only=False) for chunk in read(column).chunks
-            ]
-        except (ValueError, KeyError, OSError) as error:  # pyarrow's errors are among these
-            raise _unreadable(file, column, error) from error
-    labels = np.concatenate(arrays).astype(np.int64) if arrays else np.empty(0, np.int64)
-    if (labels < 0).all():
-        return None, ()
-    if (labels < 0).any():
+            peek(record.data)
+            return
+        except DataError as error:
+            found = found or f"{record.name}: {error}"
+    if found:
         raise DataError(
-            f"{parts[0][0]}: some images have no label in {column!r}\n"
-            f"  found: {int((labels < 0).sum())} of {len(labels)}, the first is image {int((labels < 0).argmax())}\n"
-            f"  fix:   use another --split, pass only the labeled files, or use --labels none"
+            f"{file}: no images in the column {printable(place.name)!r} of type {place.type}\n"
+            f"  found: {found}\n"
+            f"  fix:   choose another column with --column, or save encoded images (PNG, JPEG)"
         )
-    classes = classes or tuple(str(i) for i in range(int(labels.max()) + 1))
-    if labels.max() >= len(classes):
-        raise DataError(
-            f"{parts[0][0]}: label {labels.max()} in column {column!r}, but only {len(classes)} classes\n"
-            f"  fix:   download it again"
-        )
-    return labels.tolist(), classes
 
 
-def other_columns(parts: Parts, schema: Any, count: int, but: Sequence[str | None]) -> tuple[Column, ...]:
-    """Read the further columns of numbers, text and lists of numbers; columns of other types are ignored.
+def _fields(tables: Sequence[TableFile]) -> dict[str, Any]:
+    """Return the Arrow fields of all files by name, those of the first file that has them."""
+    return {field.name: field for table in reversed(tables) for field in table.schema}
 
-    Args:
-        parts: all files.
-        schema: Arrow schema of the first file.
-        count: number of images in all files.
-        but: names of columns to ignore.
 
-    Raises:
-        DataError: if a file is broken.
-    """
-    features, found = _features(schema), []
-    for field in schema:
+def _names(table: TableFile, name: str) -> tuple[str, ...]:
+    """Return the names of classes that the Hub's metadata declares for a column of numbers or of lists of numbers."""
+    feature = features(table.schema).get(name, {})
+    inner = feature.get("feature")
+    names = (inner if isinstance(inner, dict) else feature).get("names")
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def _label_name(tables: Sequence[TableFile], place: Place) -> str | None:
+    usable = [name for name, field in _fields(tables).items() if _kind(field.type) and name != place.path[0]]
+    known = [name for name in usable if any(_names(table, name) for table in tables)]
+    usual = {name.lower(): name for name in reversed(known or usable)}
+    return next((usual[name] for name in LABELS if name in usual), known[0] if known else None)
+
+
+def _with_labels(source: Source, tables: Sequence[TableFile], name: str) -> Source:
+    declared = next((names for table in tables if (names := _names(table, name))), ())
+    parts = [_label_cells(table, name) for table in tables]
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return labelled(source, np.concatenate(parts), name=name, declared=declared)
+    cells = [cell for part in parts for cell in (part.tolist() if isinstance(part, np.ndarray) else part)]
+    if declared and any(isinstance(cell, list) for cell in cells):
+        cells = [[_named(one, declared) for one in cell] if isinstance(cell, list) else cell for cell in cells]
+    texts = {cell for cell in cells if isinstance(cell, str)}
+    if is_text_of_its_own(len(texts), len(cells)):
+        told = f"the texts in column {printable(name)!r} are no classes, because nearly all of them are different"
+        return replace(source, notes=(*source.notes, told))
+    return labelled(source, cells, name=name, declared=declared)
+
+
+def _named(number: Any, names: Sequence[str]) -> Any:
+    return names[number] if isinstance(number, int) and 0 <= number < len(names) else number
+
+
+def _label_cells(table: TableFile, name: str) -> list[Any] | np.ndarray:
+    """Read the labels of a file: an array if all are numbers; None where they are missing."""
+    if name not in table.schema.names:
+        return [None] * table.count
+    chunks = _read(table, name).chunks
+    if all(_kind(chunk.type) == "number" and not chunk.null_count for chunk in chunks):
+        return np.concatenate([_array(chunk) for chunk in chunks]) if chunks else np.empty(0, np.int64)
+    same: dict[Any, Any] = {}
+    cells = [cell for chunk in chunks for cell in chunk.to_pylist()]
+    return [same.setdefault(cell, cell) if isinstance(cell, str) else cell for cell in cells]
+
+
+def _read(table: TableFile, name: str) -> Any:
+    try:
+        return table.column(name)
+    except (ValueError, KeyError, OSError) as error:  # pyarrow's errors are among these
+        what = f"{table.file}: column {printable(name)!r} cannot be read ({first_line(error)})"
+        raise DataError(f"{what}\n  fix:   download it again") from error
+
+
+def _other_columns(tables: Sequence[TableFile], count: int, but: Sequence[str | None]) -> tuple[Column, ...]:
+    """Read the further columns of numbers, text and lists of numbers; columns of other types are ignored."""
+    found = []
+    for field in tables[0].schema:
         if field.name in but or not field.name:
             continue
-        one = column(field.name, cells) if (cells := _cells(parts, field, count)) is not None else None
-        names = features.get(field.name, {}).get("names")
-        if one and isinstance(names, list) and one.values.ndim == 1 and one.values.dtype == np.int64:
-            one = Column(one.name, one.values, tuple(map(str, names))) if _are_classes(one.values, len(names)) else one
+        one = column(field.name, cells) if (cells := _cells(tables, field, count)) is not None else None
+        names = _names(tables[0], field.name)
+        if one and names and one.values.ndim == 1 and one.values.dtype == np.int64:
+            one = Column(one.name, one.values, names) if _are_classes(one.values, len(names)) else one
         found += [one] if one else []
     return tuple(found)
 
@@ -123,9 +175,9 @@ def _are_classes(values: np.ndarray, count: int) -> bool:
     return bool(values.min() >= 0 and values.max() < count)
 
 
-def _cells(parts: Parts, field: Any, count: int) -> Sequence[Any] | np.ndarray | None:
+def _cells(tables: Sequence[TableFile], field: Any, count: int) -> Sequence[Any] | np.ndarray | None:
     """Read a column of all files; None if its type is not supported or differs between files."""
-    chunks = _chunks(parts, field)
+    chunks = _chunks(tables, field)
     if (kind := _kind(field.type)) == "text":
         return _texts(chunks, count)
     if kind == "list":
@@ -136,29 +188,22 @@ def _cells(parts: Parts, field: Any, count: int) -> Sequence[Any] | np.ndarray |
 
 
 def _kind(of: Any) -> str:
-    """Return 'number', 'text', 'list' (of numbers), or '' for an unsupported type."""
+    """Return 'number', 'text', 'list' (of numbers), 'texts' (lists of text), or '' for an unsupported type."""
     import pyarrow.types as types
 
     if types.is_boolean(of) or types.is_integer(of) or types.is_floating(of):
         return "number"
-    text = of.value_type if types.is_dictionary(of) else of
-    if types.is_string(text) or types.is_large_string(text):
+    if is_text(of.value_type if types.is_dictionary(of) else of):
         return "text"
-    is_list = types.is_list(of) or types.is_large_list(of) or types.is_fixed_size_list(of)
-    return "list" if is_list and _kind(of.value_type) == "number" else ""
+    inner = _kind(of.value_type) if is_list(of) else ""
+    return {"number": "list", "text": "texts"}.get(inner, "")
 
 
-def _chunks(parts: Parts, field: Any) -> Iterator[Any]:
+def _chunks(tables: Sequence[TableFile], field: Any) -> Iterator[Any]:
     """Yield the arrays of a column, file by file; None for a file in which it is missing or has a different type."""
-    for file, read in parts:
-        try:
-            data = read(field.name)
-        except KeyError:
-            yield None
-            continue
-        except (ValueError, OSError) as error:  # pyarrow's errors are among these
-            raise _unreadable(file, field.name, error) from error
-        yield from data.chunks if _kind(data.type) == _kind(field.type) else (None,)
+    for table in tables:
+        data = _read(table, field.name) if field.name in table.schema.names else None
+        yield from data.chunks if data is not None and _kind(data.type) == _kind(field.type) else (None,)
 
 
 def _array(chunk: Any) -> np.ndarray:
@@ -203,19 +248,6 @@ def _lists(chunks: Iterator[Any]) -> np.ndarray | None:
     return whole
 
 
-def _unreadable(file: Path, column: str, error: Exception) -> DataError:
-    return DataError(f"{file}: column {column!r} cannot be read ({first_line(error)})\n  fix:   download it again")
-
-
 def first_line(error: BaseException) -> str:
     """Return the first line of the message of an exception."""
     return str(error).partition("\n")[0]
-
-
-def _features(schema: Any) -> dict[str, dict]:
-    """Return the hub's metadata about the columns; empty if there is none or it is not valid."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return {name: kind for name, kind in features.items() if isinstance(kind, dict)}
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
-        return {}

@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from progan.data.records import Payload, Reader, Source, joined, numbered
-from progan.data.sources.arrows import first_line, image_columns, labels_of, other_columns
+from progan.data.records import Choice, Payload, Source, numbered
+from progan.data.sources.arrow_images import Place, image_of
+from progan.data.sources.arrows import TableFile, first_line, table_source
+from progan.data.sources.fields import pick_split
 from progan.errors import DataError
 
 _NAME = re.compile(r"hf:(?P<repo>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?(?::(?P<config>.+))?")
@@ -25,7 +27,7 @@ def is_hub_name(name: str) -> bool:
     return name.startswith("hf:")
 
 
-def hub_source(name: str, split: str) -> tuple[Path, Source]:
+def hub_source(name: str, choice: Choice) -> tuple[Path, Source]:
     """Return the folder and the images of a data set of the Hub, downloaded into the cache of ``datasets`` if needed.
 
     Splits other than train and test are part of 'all'. No code from the Hub is run, which ``datasets`` has not
@@ -46,9 +48,8 @@ def hub_source(name: str, split: str) -> tuple[Path, Source]:
         )
     loaded = _load(name, match["repo"], match["config"], match["revision"])
     files = {part: [Path(file["filename"]) for file in data.cache_files] for part, data in loaded.items()}
-    chosen = _choose_split(name, files, split)
-    source = arrow_source(f"Hugging Face {name}, {split}", chosen, roots=_cache_roots())
-    return chosen[0].parent, source
+    source = _of_split(name, f"Hugging Face {name}, {choice.split}", files, choice, roots=_cache_roots())
+    return next(file for part in files.values() for file in part).parent, source
 
 
 def _load(name: str, repo: str, config: str | None, revision: str | None) -> Mapping[str, Any]:
@@ -107,66 +108,52 @@ def saved_files(path: Path) -> dict[str, list[Path]]:
         raise DataError(f"{path}: incomplete folder of save_to_disk ({reason})\n  fix:   save it again") from error
 
 
-def saved_source(path: Path, files: Mapping[str, list[Path]], split: str) -> Source:
+def saved_source(path: Path, files: Mapping[str, list[Path]], choice: Choice) -> Source:
     """Return the images of a data set written by ``save_to_disk``.
 
     Raises:
         DataError: if the split is missing, a file is broken, or there is no column of images.
     """
-    return arrow_source(f"Arrow {path.resolve().name}", _choose_split(str(path), files, split))
+    return _of_split(str(path), f"Arrow {path.resolve().name}", files, choice)
 
 
-def _choose_split(name: str, files: Mapping[str, list[Path]], split: str) -> list[Path]:
-    """Return the files of a split, or all files if no split is named train or test."""
-    if split == "all" or not {"train", "test"} & set(files):
-        return [file for part in files.values() for file in part]
-    if chosen := files.get(split):
-        return chosen
-    raise DataError(f"{name}: no split {split!r}\n  found: {', '.join(files)}\n  fix:   use --split train, test or all")
+def _of_split(
+    where: str, description: str, files: Mapping[str, list[Path]], choice: Choice, *, roots: Sequence[Path] = ()
+) -> Source:
+    """Return the images of a split, or of all files if the names of the parts mention no split."""
+    chosen, notes, heeds = pick_split(files, choice.split, where=where)
+    source = arrow_source(description, chosen, column=choice.column, roots=roots)
+    return replace(source, notes=(*source.notes, *notes), heeds=source.heeds | heeds)
 
 
-def arrow_source(description: str, files: Sequence[Path], *, roots: Sequence[Path] = ()) -> Source:
-    """Return the encoded images and labels of Arrow files, which stay on disk.
+def arrow_source(description: str, files: Sequence[Path], *, column: str = "", roots: Sequence[Path] = ()) -> Source:
+    """Return the images and labels of Arrow files, which stay on disk.
 
     Args:
         description: kind and name of the source.
         files: streams of record batches, as written by ``datasets``.
+        column: column of the images; '' chooses one by its name.
         roots: folders that may contain images as separate files; paths to other places are not followed.
 
     Raises:
         DataError: if a file is broken or has no column of images.
     """
-    tables = [(file, _open(file)) for file in files]
-    if not any(len(table) for _, table in tables):
+    tables = [_table(file, _open(file), roots) for file in files]
+    if not any(table.count for table in tables):
         raise DataError(f"{description}: contains no images\n  found: 0 rows\n  fix:   use another --split")
-    schema = tables[0][1].schema
-    column, label, classes = image_columns(files[0], schema)
-    read = [(file, lambda name, table=table: table[name]) for file, table in tables]
-    labels, classes = labels_of(read, label, classes)
-    parts = [numbered(file.name, len(table), _reader(table, column, roots)) for file, table in tables]
-    whole = joined(description, parts)
-    columns = other_columns(read, schema, len(whole), (column.partition(".")[0], label))
-    return replace(whole, labels=labels, classes=classes, columns=columns)
+    return table_source(description, tables, column)
 
 
-def _reader(table: Any, column: str, roots: Sequence[Path]) -> Reader:
-    field, _, inner = column.partition(".")
+def _table(file: Path, table: Any, roots: Sequence[Path]) -> TableFile:
+    def images(place: Place) -> list[Source]:
+        def read(positions: Sequence[int]) -> Iterator[Payload]:
+            values = table[place.path[0]]
+            for row in positions:
+                yield image_of(values[row].as_py(), place, roots)
 
-    def read(positions: Sequence[int]) -> Iterator[Payload]:
-        for row in positions:
-            value = table[field][row].as_py()
-            yield _payload(value or {}, roots) if inner else value or DataError("no image in this row")
+        return [numbered(file.name, len(table), read)]
 
-    return read
-
-
-def _payload(image: Mapping[str, Any], roots: Sequence[Path]) -> Payload:
-    if image.get("bytes"):
-        return image["bytes"]
-    path = Path(image.get("path") or "")
-    if path.name and any(path.resolve().is_relative_to(root) for root in roots):
-        return path
-    return DataError("no image bytes in this row; paths to other files are not followed")
+    return TableFile(file=file, schema=table.schema, count=len(table), column=lambda name: table[name], images=images)
 
 
 def _open(file: Path) -> Any:

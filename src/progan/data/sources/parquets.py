@@ -1,6 +1,8 @@
 """Parquet files with a column of encoded images, such as the data sets of the Hugging Face Hub."""
 
 import functools
+import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,79 +10,106 @@ from typing import Any
 
 import numpy as np
 
-from progan.data.records import Payload, Source, joined, numbered
-from progan.data.sources.arrows import first_line, image_columns, labels_of, other_columns
+from progan.data.records import Choice, Payload, Source, numbered
+from progan.data.sources.arrow_images import Place, image_of
+from progan.data.sources.arrows import TableFile, first_line, table_source
+from progan.data.sources.fields import pick_split
+from progan.data.sources.names import IMAGE_SUFFIXES
+from progan.data.sources.splits import split_in
 from progan.errors import DataError
 
 _MAGIC = b"PAR1"
-_PLACES = ("*.parquet", "data/*.parquet", "train/*.parquet", "test/*.parquet")
 _BATCH = 32  # images decoded from the file at a time
+_DEEPEST = 3  # folders around the files: CONFIGURATION/SPLIT/0000.parquet
+_LOOKED_AT = 100  # entries of a folder; where none of them is parquet it is taken for one of images
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """Return the .parquet files of a folder from the Hub, or the file itself if it is one."""
+    """Return the .parquet files of a folder from the Hub, or the file itself if it is one.
+
+    Files in subfolders count only if there are no images around them, to which they would belong.
+    """
     if path.is_dir():
-        found = sorted(file for place in _PLACES for file in path.glob(place))
-        return [file for file in found if file.is_file() and not file.name.startswith((".", "metadata."))]
+        found, images = _inside(path, _DEEPEST)
+        return sorted(file for file in found if file.parent == path or not images)
     with path.open("rb") as file:
-        return [path] if file.read(4) == _MAGIC or path.suffix == ".parquet" else []
+        return [path] if file.read(4) == _MAGIC or path.suffix.lower() == ".parquet" else []
 
 
-def parquet_source(path: Path, files: Sequence[Path], split: str) -> Source:
-    """Return the encoded images of a column struct<bytes, path> or binary, and integer labels, read in small batches.
+def _inside(folder: Path, deepest: int) -> tuple[list[Path], bool]:
+    """Return the parquet files in a folder and those below it, and whether there are images."""
+    try:
+        with os.scandir(folder) as entries:
+            first = list(itertools.islice(entries, _LOOKED_AT))
+            several = any(entry.name.lower().endswith(".parquet") for entry in first)
+            visible = [entry for entry in [*first, *(entries if several else ())] if not entry.name.startswith(".")]
+            folders = sorted(entry.name for entry in visible if entry.is_dir(follow_symlinks=False))
+            files = [entry.name for entry in visible if entry.is_file()]
+    except OSError:  # told when it is read as a folder of images
+        return [], False
+    found = [folder / name for name in files if name.lower().endswith(".parquet") and not name.startswith("metadata.")]
+    images = any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in files)
+    for name in folders if deepest > 1 and not images else ():
+        more, images = _inside(folder / name, deepest - 1)
+        found += more
+        if images:
+            break
+    return found, images
 
-    If the file has the Hub's metadata, it determines the Image and ClassLabel columns and the names of the classes.
-    Otherwise images are the first column of such a type, and labels are the column with a common name for them. Paths
-    to other files are not followed.
+
+def parquet_source(path: Path, files: Sequence[Path], choice: Choice) -> Source:
+    """Return the images of a column of parquet files, read in small batches, with the labels of another.
+
+    Which column contains the images is decided by ``image_place``. Paths to other files are not followed.
 
     Args:
         path: path that the user passed, for messages.
-        files: all parquet files; if some are named train... and test..., or are in such folders, those are the splits.
-        split: 'train', 'test' or 'all'.
+        files: all parquet files; words such as train and validation in their names, or in those of their folders, are
+            the splits.
+        choice: split and column to use.
 
     Raises:
         DataError: if the split is missing, or a file is broken or has no such column.
     """
-    chosen = list(files) if path.is_file() else _choose_split(path, files, split)
-    opened = [(file, _open(file)) for file in chosen]
-    schema = opened[0][1].schema_arrow
-    column, label, classes = image_columns(chosen[0], schema)
-    read = [(file, lambda name, data=data: data.read([name])[name]) for file, data in opened]
-    labels, classes = labels_of(read, label, classes)
-    parts = [part for file, data in opened for part in _groups(file, data.metadata, column)]
-    whole = joined(f"parquet {path.resolve().name}", parts)
-    columns = other_columns(read, schema, len(whole), (column.partition(".")[0], label))
-    return replace(whole, labels=labels, classes=classes, columns=columns)
+    chosen, notes, heeds = list(files), (), frozenset()
+    if path.is_dir():
+        places = {file.relative_to(path).as_posix(): [file] for file in files}
+        _refuse_several(path, list(places))
+        chosen, notes, heeds = pick_split(places, choice.split, where=str(path))
+    source = table_source(f"parquet {path.resolve().name}", [_table(file) for file in chosen], choice.column)
+    return replace(source, notes=(*source.notes, *notes), heeds=source.heeds | heeds)
 
 
-def _groups(file: Path, metadata: Any, column: str) -> Iterator[Source]:
+def _refuse_several(path: Path, places: Sequence[str]) -> None:
+    """Refuse a folder of several configurations, which are different data sets, each with its own splits."""
+    tops = {place.split("/")[0] for place in places if "/" in place and split_in(place)}
+    found = sorted(top for top in tops if not split_in(top) and top != "data")
+    if len(found) > 1:
+        raise DataError(
+            f"{path}: several data sets in one folder\n"
+            f"  found: {', '.join(found[:8])}, each with parquet files of its own splits\n"
+            f"  fix:   pass one of these folders, such as {path / found[0]}"
+        )
+
+
+def _table(file: Path) -> TableFile:
+    data = _open(file)
+    return TableFile(
+        file=file,
+        schema=data.schema_arrow,
+        count=data.metadata.num_rows,
+        column=lambda name: data.read([name])[name],
+        images=lambda place: list(_groups(file, data.metadata, place)),
+    )
+
+
+def _groups(file: Path, metadata: Any, place: Place) -> Iterator[Source]:
     """Yield the images of every row group of a file."""
     first = 0
     for i in range(metadata.num_row_groups):
         count = metadata.row_group(i).num_rows
-        yield numbered(file.name, count, functools.partial(_read_rows, file, i, column), first=first)
+        yield numbered(file.name, count, functools.partial(_read_rows, file, i, place), first=first)
         first += count
-
-
-def _choose_split(folder: Path, files: Sequence[Path], split: str) -> list[Path]:
-    """Return the files of a split, training files first, or all files if their names contain no splits."""
-    parts: dict[str, list[Path]] = {"train": [], "test": []}
-    for file in files:
-        place = file.relative_to(folder).as_posix().removeprefix("data/")
-        for part in parts:
-            if place.startswith(part):
-                parts[part].append(file)
-    if not any(parts.values()):
-        return list(files)
-    if split == "all":
-        return parts["train"] + [file for file in files if file not in parts["train"]]
-    if chosen := parts[split]:
-        return chosen
-    raise DataError(
-        f"{folder}: no parquet files of the split {split!r}\n"
-        f"  found: {', '.join(file.name for file in files[:8])}\n"
-        f"  fix:   use --split {next(part for part in parts if parts[part])}, or pass one of the files"
-    )
 
 
 def _open(file: Path) -> Any:
@@ -99,17 +128,15 @@ def _open(file: Path) -> Any:
         ) from error
 
 
-def _read_rows(file: Path, group: int, column: str, positions: Sequence[int]) -> Iterator[Payload]:
+def _read_rows(file: Path, group: int, place: Place, positions: Sequence[int]) -> Iterator[Payload]:
     """Yield the images of ascending rows of a group."""
     data, rows, start, done = _open(file), np.asarray(positions, np.int64), 0, 0
     try:
-        for batch in data.iter_batches(_BATCH, row_groups=[group], columns=[column], use_threads=False):
+        for batch in data.iter_batches(_BATCH, row_groups=[group], columns=[place.leaf], use_threads=False):
             stop = int(rows.searchsorted(start + len(batch)))
-            values = batch.column(0)
-            values = values.field("bytes") if "." in column and hasattr(values, "field") else values
+            values = batch.column(batch.schema.get_field_index(place.path[0]))
             for row in rows[done:stop]:
-                value = values[int(row) - start].as_py()
-                yield value or DataError("no image bytes in this row; paths to other files are not followed")
+                yield image_of(values[int(row) - start].as_py(), place)
             start, done = start + len(batch), stop
             if done == len(rows):
                 break
