@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from progan.data import bitmaps, formats, pngs, tiffs
+from progan.data import bitmaps, formats, pngs, salvage, tiffs
 from progan.data.colors import GREY_MODES, ORIENTATION, Samples, to_srgb
 from progan.data.records import Payload, image_kind
 from progan.errors import DataError
@@ -192,7 +192,7 @@ def _loaded(image: ImageFile, data: Path | bytes, raw: str, full: bool) -> Image
 def _salvaged(data: Path | bytes, use: Callable[[Opened], T]) -> T | None:
     """Return what becomes of an image without its metadata, which may be what is broken; None if it is the pixels."""
     whole = data.read_bytes() if isinstance(data, Path) else data
-    for clean, profile in pngs.cleaned(whole):
+    for clean, profile in salvage.cleaned(whole):
         try:
             image = _pillow(clean, formats.COMMON)
             image.load()
@@ -211,7 +211,7 @@ def _open_other(data: Path | bytes) -> Opened:
     if not size:
         raise DataError("an empty file")
     start = len(head) - len(head.lstrip(b"\0\t\n\r \xef\xbb\xbf"))
-    if start and head[start:].startswith(pngs.HEADS):  # some programs write line ends before the file
+    if start and head[start:].startswith(salvage.HEADS):  # some programs write line ends before the file
         return _open(_bytes(data)[start:])
     if head.startswith(tiffs.HEADS):
         return _guarded(lambda: _open_tiff(_bytes(data)))

@@ -3,13 +3,19 @@
 It must not import torch, because the worker processes of 'prepare' load it.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
+from progan.data.decoding import AS_THEY_ARE, Ranges, measure
+from progan.data.records import Record, Source
+from progan.errors import DataError
+
 WHITES = (255, 1023, 4095, 16383)
 """White of 8, 10, 12 and 14 bits, which many programs store in 16 bits without scaling them."""
 _OVERSHOOT = 0.1  # share of the range by which a filter such as Lanczos exceeds it
+_FIRST = 16  # images that tell whether the others have to be looked at
 _DARK = 25  # largest number of a set from 0 to 255 that is nearly black [of 255]
 
 
@@ -120,3 +126,60 @@ def fitting_white(most: float, top: int = 65535) -> int:
 def white_note(white: int, where: str) -> str:
     """Return the sentence that tells the white of a set; empty for 16 bits."""
     return "" if white >= 32767 else f"{white.bit_length()}-bit values in {where}: {white} becomes 255"
+
+
+def find_ranges(source: Source) -> tuple[Ranges, tuple[str, ...]]:
+    """Return the ranges of the images of a source, and what was decided, a sentence each.
+
+    The first images tell which ranges are possible; usually none is, and the others are not decoded. 16-bit images
+    whose largest value in the whole set fits 14 bits or fewer have the white of these bits, and other images with no
+    values but 0 and 1 are masks.
+    """
+    survey, records = _Survey(), iter(source)
+    for record in itertools.islice(records, _FIRST):
+        survey.add(record)
+        if not survey.is_open and isinstance(record.data, np.ndarray):
+            return AS_THEY_ARE, ()
+    survey.begun = True
+    while survey.is_open and (record := next(records, None)) is not None:
+        survey.add(record)
+    return survey.result() if survey.is_open else (AS_THEY_ARE, ())
+
+
+class _Survey:
+    """Largest values of the images so far; images that cannot be read are reported when their turn comes."""
+
+    def __init__(self) -> None:
+        self.deep = self.other = -1  # largest value of 16-bit images, and of others; -1 if there are none
+        self.begun = False  # whether the first images are done, after which kinds that were not among them are left out
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether 16-bit images may use fewer bits."""
+        return (0 if self.begun else -1) <= self.deep <= WHITES[-1]
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether other images may be masks."""
+        return (0 if self.begun else -1) <= self.other <= 1
+
+    @property
+    def is_open(self) -> bool:
+        return self.is_deep or self.is_mask
+
+    def add(self, record: Record) -> None:
+        try:
+            found = measure(record.data, deep_only=not self.is_mask) if self.is_open else None
+        except DataError:
+            return
+        if found and found[0]:
+            self.deep = max(self.deep, found[1])
+        elif found:
+            self.other = max(self.other, found[1])
+
+    def result(self) -> tuple[Ranges, tuple[str, ...]]:
+        white = (1 if self.deep == 1 else fitting_white(self.deep)) if self.is_deep and self.deep > 0 else None
+        notes = [white_note(white, "16-bit images")] if white else []
+        mask = self.is_mask and self.other == 1
+        notes += ["the images contain only the values 0 and 1, so 1 becomes 255"] if mask else []
+        return Ranges(white=white, mask=mask), tuple(notes)
