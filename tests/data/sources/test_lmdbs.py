@@ -9,7 +9,9 @@ from PIL import Image
 
 from progan.data.options import PrepareOptions
 from progan.data.pixels import decode
+from progan.data.records import Choice
 from progan.data.sources import fingerprint, open_source
+from progan.data.sources.lmdbs import lmdb_categories, lmdb_files, lmdb_folders, lmdb_source
 from progan.data.store import prepare
 from progan.errors import DataError
 from references.image_files import encoded, make_zip, noise
@@ -117,7 +119,8 @@ def test_damaged_pages_are_named(lsun: Path) -> None:
 
 def test_foreign_and_empty_databases_are_named(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"expected an LMDB of encoded images.*\n  found: .* of 2 keys, 'a': not an image"
+        DataError,
+        match=r"expected an LMDB of encoded images.*\n  found: under 'a', the first of 1 such keys: not an im",
     ):
         open_source(write(tmp_path / "caffe", {b"a": b"\x08\x03\x10", b"b": b"x"}))
     with pytest.raises(DataError, match="an empty LMDB"):
@@ -151,7 +154,7 @@ def test_categories_in_one_folder_are_classes(tmp_path: Path, values: dict) -> N
     both = open_source(tmp_path / "lsun", split="all")
     assert (both.classes, both.labels) == (("bridge", "tower"), [0] * 6 + [1] * 3)
     shutil.rmtree(tmp_path / "lsun" / "bridge_val_lmdb")
-    with pytest.raises(DataError, match=r"no LMDB of the split 'test'\n  found: bridge_train_lmdb, tower_train_lmdb"):
+    with pytest.raises(DataError, match=r"lsun: no images of the split 'test'\n  found: train\n"):
         open_source(tmp_path / "lsun", split="test")
 
 
@@ -161,6 +164,115 @@ def test_folders_of_any_name_belong_to_every_split(tmp_path: Path, values: dict)
         write(tmp_path / "lsun" / name, values)
     for split in ("train", "test", "all"):
         assert open_source(tmp_path / "lsun", split=split).classes == ("cat", "dog")
+
+
+def values_of(source) -> list:
+    return [record.data for record in source]
+
+
+PNGS = [encoded(noise(8, 8, seed=i)) for i in range(6)]
+
+
+def sized(order: str, sizes: tuple[int, ...] = (32, 64, 128)) -> dict[bytes, bytes]:
+    """Pictures in several sizes, as a widely used port of StyleGAN2 stores them, or with the numbers reversed."""
+    every = [(size, i) for i in range(4) for size in sizes]
+    return {order.format(size=s, i=i).encode(): encoded(noise(s, s, seed=i)) for s, i in every} | {b"length": b"4"}
+
+
+@pytest.mark.parametrize("order", ["{size}-{i:05d}", "{i:05d}_{size}", "face-{i:05d}-{size}px"])
+def test_one_picture_of_each_size_is_used(tmp_path: Path, order: str) -> None:
+    values = sized(order)
+    folder = write(tmp_path / "db", values)
+    for member, size in (("", 128), ("32", 32)):
+        source = lmdb_source(folder, lmdb_files(folder), Choice(member=member))
+        wanted = sorted(order.format(size=size, i=i) for i in range(4))
+        assert list(source.names) == wanted
+        assert values_of(source) == [values[name.encode()] for name in wanted]
+        assert source.heeds == {"member"}
+    assert source.notes == (
+        "each picture is there in 3 sizes: 4 of 32 pixels used, 4 of 64, 4 of 128 left out "
+        "(--member 128 takes another size)",
+        "1 values that are no pictures are left out: 'length' (1)",
+    )
+    with pytest.raises(DataError, match=r"--member 256: there are no such pictures\n  found: 4 pictures of"):
+        lmdb_source(folder, lmdb_files(folder), Choice(member="256"))
+
+
+def test_a_size_that_few_pictures_have_is_not_used(tmp_path: Path) -> None:
+    values = sized("{size}-{i:05d}", (32, 64))
+    del values[b"64-00001"]
+    assert list(open_source(write(tmp_path / "db", values)).names) == [f"32-0000{i}" for i in range(4)]
+
+
+def test_numbers_that_are_no_sizes_are_not_taken_for_them(tmp_path: Path) -> None:
+    values = {f"{scene}-{frame:03d}".encode(): PNGS[frame] for scene in (1, 2) for frame in range(3)}
+    source = open_source(write(tmp_path / "db", values))
+    assert (len(source), source.notes, source.heeds) == (6, (), frozenset())
+
+
+KINDS = {
+    "text": ("image-{:09d}", {"label-{:09d}": b"hello"}, "num-samples", ([0] * 4, ("hello",))),
+    "numbers as text": ("{}", {"label-{}": [b"10", b"9", b"9", b"1"]}, "n", ([2, 1, 1, 0], ("1", "9", "10"))),
+    "packed numbers": ("img_{}", {"label_{}": [b"\5\0\0\0", b"\1\0\0\0"] * 2}, "n", ([1, 0, 1, 0], ("1", "5"))),
+    "some": ("image-{}", {"label-{}": [b"b", None, b"a", None]}, "n", ([1, -1, 0, -1], ("a", "b"))),
+    "notes": ("{}", {"keys-{}.json": b"[]", "meta": b"{}"}, "dataset_meta", (None, ())),
+}
+
+
+@pytest.mark.parametrize(("image", "others", "more", "wanted"), KINDS.values(), ids=KINDS)
+def test_values_that_are_no_pictures(tmp_path: Path, image: str, others: dict, more: str, wanted: tuple) -> None:
+    values = {image.format(i).encode(): PNGS[i] for i in range(4)} | {more.encode(): b"4"}
+    for name, cells in others.items():
+        for i, cell in enumerate(cells if isinstance(cells, list) else [cells] * 4):
+            values |= {} if cell is None else {name.format(i).encode(): cell}
+    source = open_source(write(tmp_path / "db", values), skip=True)
+    if "some" not in str(wanted):
+        assert values_of(source.only(np.arange(1))) == PNGS[:1]
+    assert (source.labels, source.classes) == wanted
+    assert any(f"'{more}' (1)" in note for note in source.notes)
+
+
+def test_words_under_labels_are_told(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("progan.data.sources.lmdbs.is_text_of_its_own", lambda distinct, count: distinct == count)
+    values = {f"image-{i}".encode(): PNGS[i] for i in range(4)} | {f"label-{i}".encode(): b"%d" % i for i in range(4)}
+    source = open_source(write(tmp_path / "db", values))
+    assert (source.labels, source.notes) == (None, ("4 values that are no pictures are left out: 'label-#' (4)",))
+
+
+def test_masks_beside_pictures_are_left_out(tmp_path: Path) -> None:
+    mask = encoded(np.zeros((8, 8), np.uint8))
+    values = {f"image-{i}".encode(): PNGS[i] for i in range(4)} | {f"mask-{i}".encode(): mask for i in range(3)}
+    folder = write(tmp_path / "db", values)
+    source = open_source(folder)
+    assert values_of(source) == PNGS[:4]
+    assert source.notes == ("pictures under 'image-#' used, 3 under 'mask-#' left out (--member mask takes the other)",)
+    assert values_of(lmdb_source(folder, lmdb_files(folder), Choice(member="mask"))) == [mask] * 3
+    with pytest.raises(
+        DataError, match=r"--member depth: .*\n  found: 4 pictures under image-#, 3 pictures under mask-#"
+    ):
+        lmdb_source(folder, lmdb_files(folder), Choice(member="depth"))
+
+
+def test_raw_pixels_are_refused_with_the_reason(tmp_path: Path) -> None:
+    folder = write(tmp_path / "db", {str(i).encode(): bytes([i + 1]) * (64 * 64 * 3) for i in range(4)})
+    with pytest.raises(DataError, match=r"first of 4 such keys: .*; 12288 bytes, as many as 64x64 raw RGB pixels have"):
+        open_source(folder)
+
+
+def test_keys_that_are_packed_numbers_or_names(tmp_path: Path) -> None:
+    assert len(open_source(write(tmp_path / "a", {i.to_bytes(4, "little"): PNGS[i % 6] for i in range(60)}))) == 60
+    names = {f"a_{'xyzuvw'[i]}.png".encode(): PNGS[i] for i in range(6)}
+    assert values_of(open_source(write(tmp_path / "b", names))) == [names[name] for name in sorted(names)]
+
+
+def test_splits_of_several_lmdbs(tmp_path: Path, values: dict) -> None:
+    for name in ("a_train_lmdb", "a_val_lmdb"):
+        (tmp_path / "lsun").mkdir(exist_ok=True)
+        write(tmp_path / "lsun" / name, values)
+    for split, count in (("train", 6), ("val", 6), ("test", 6), ("all", 12)):
+        source = lmdb_categories(tmp_path / "lsun", lmdb_folders(tmp_path / "lsun"), Choice(split=split))
+        assert (len(source), source.heeds) == (count, {"split"})
+    assert "because there is none for tests" in open_source(tmp_path / "lsun", split="test").notes[-1]
 
 
 def test_lmdb_within_a_zip_is_to_be_unzipped(lsun: Path, tmp_path: Path) -> None:

@@ -3,18 +3,23 @@
 import re
 import weakref
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from progan.data.pixels import peek
-from progan.data.records import Names, Payload, Source
+from progan.data.records import Choice, Names, Payload, Source, categories
+from progan.data.sources.columns import is_text_of_its_own
+from progan.data.sources.fields import LABELS
+from progan.data.sources.lmdb_keys import DIGITS, KNOWN, Keys, Kind, choose_kinds, choose_sizes, look, pattern_of
+from progan.data.sources.meaning import labelled
+from progan.data.sources.splits import chosen_split, split_in
 from progan.errors import DataError
 
 _MAGIC, _MAGIC_AT = b"\xde\xc0\xef\xbe", 16  # behind the header of the first page
-_NOT_IMAGES = frozenset({b"length", b"__len__", b"__keys__", b"num-samples"})
-"""Keys under which some programs store the number of images."""
 _SPLIT = re.compile(r"(_train|_val|_test)?(_lmdb)?$")
+_MOST_KINDS = 1000  # of keys; what comes later is of one kind
+_TRIED = 8  # values of a kind of keys that are looked at
 _OPEN: weakref.WeakValueDictionary[tuple[int, ...], Any] = weakref.WeakValueDictionary()
 
 
@@ -27,61 +32,82 @@ def lmdb_files(path: Path) -> list[Path]:
     return [path] if head.endswith(_MAGIC) or path.suffix == ".mdb" else []
 
 
-def lmdb_categories(path: Path, split: str) -> list[tuple[str, Path]]:
-    """Return the category and folder of each LMDB directly in a folder, such as bedroom for bedroom_train_lmdb.
-
-    Folders named ..._val_lmdb are the split 'test'; folders without a split in their name belong to every split.
-
-    Raises:
-        DataError: if there are LMDBs, but none of that split.
-    """
+def lmdb_folders(path: Path) -> list[Path]:
+    """Return the folders directly in a folder that contain an LMDB."""
     if not path.is_dir():
         return []
-    found = [folder for folder in sorted(path.iterdir()) if (folder / "data.mdb").is_file()]
-    ends = {"train": ("val", "test"), "test": ("train",), "all": ()}[split]
-    chosen = [
-        folder for folder in found if not folder.name.removesuffix("_lmdb").endswith(tuple(f"_{e}" for e in ends))
-    ]
-    if found and not chosen:
-        raise DataError(
-            f"{path}: no LMDB of the split {split!r}\n"
-            f"  found: {', '.join(folder.name for folder in found[:8])}\n"
-            f"  fix:   use another --split"
-        )
-    return [(_SPLIT.sub("", folder.name), folder) for folder in chosen]
+    return [folder for folder in sorted(path.iterdir()) if (folder / "data.mdb").is_file()]
 
 
-def lmdb_source(path: Path, files: Sequence[Path]) -> Source:
+def lmdb_categories(path: Path, folders: Sequence[Path], choice: Choice) -> Source:
+    """Return the images of several LMDBs, each of which is a class, such as bedroom for bedroom_train_lmdb.
+
+    Folders named ..._val_lmdb are of that split; folders without a split in their name belong to every split.
+
+    Raises:
+        DataError: if none is of the split, or one cannot be read.
+    """
+    splits = {folder: split_in(folder.name) for folder in folders}
+    chosen, note = list(folders), ""
+    if parts := {split: [f for f in folders if splits[f] == split] for split in splits.values() if split}:
+        found, note = chosen_split(parts, choice.split, where=str(path))
+        chosen = [folder for folder in folders if folder in found or splits[folder] is None]
+    sources = [(f.name, _SPLIT.sub("", f.name), lmdb_source(f, lmdb_files(f), choice)) for f in chosen]
+    whole = categories(f"LMDBs {path.resolve().name}", sources)
+    heeds = whole.heeds | {"split"} if parts else whole.heeds
+    return replace(whole, notes=(*whole.notes, note) if note else whole.notes, heeds=heeds)
+
+
+def lmdb_source(path: Path, files: Sequence[Path], choice: Choice) -> Source:
     """Return the images of an LMDB in the order of their keys. Only the keys are kept in memory, never the values.
 
+    Keys that differ only in their numbers are of one kind; kinds whose values are no pictures are left out, and so are
+    masks and the like. Of pictures in several sizes, under SIZE-NUMBER or NUMBER-SIZE, the largest size is used. Values
+    under label-NUMBER are the labels of the pictures with these numbers.
+
     Locks are ignored, so that databases on read-only disks can be read; no program may write to it at the same time.
+
+    Args:
+        path: path that the user passed, for messages.
+        files: the data file.
+        choice: size or kind of keys to use (``member``).
 
     Raises:
         DataError: if it cannot be opened, is truncated or contains no images.
     """
-    database = _open(files[0])
-    keys, ends = _keys(files[0], database)
-
-    def key(i: int) -> bytes:
-        return keys[ends[i] : ends[i + 1]]
-
-    def read(positions: Sequence[int]) -> Iterator[Payload]:
-        import lmdb
-
-        for i in positions:
-            try:
-                with database.begin() as view:
-                    yield view.get(key(i)) or DataError("empty value in the LMDB")
-            except lmdb.Error as error:
-                yield DataError(f"damaged in the LMDB ({error})")
-
+    file = files[0]
+    database = _open(file)
+    keys = _keys(file, database)
+    look(file, keys)
+    pictures = [i for i, kind in enumerate(keys.kinds) if not kind.why]
+    rows, notes, several = choose_sizes(file, keys, pictures, choice.member)
+    if not several:
+        rows, notes, several = choose_kinds(file, keys, pictures, choice.member)
     source = Source(
         description=f"LMDB {path.resolve().name}",
-        names=Names(len(ends) - 1, lambda i: key(i).decode("utf-8", "backslashreplace")),
-        read=read,
+        names=Names(len(rows), lambda i: keys[rows[i]].decode("utf-8", "backslashreplace")),
+        read=lambda positions: keys.read(keys[rows[i]] for i in positions),
+        heeds=frozenset({"member"}) if several else frozenset(),
     )
-    _check(files[0], source)
-    return source
+    labels = next((kind for kind in keys.kinds if kind.why and kind.name.lower() in LABELS), None)
+    others = [kind for kind in keys.kinds if kind.why]
+    if labels and (found := _with_labels(source, database, keys, rows, labels)):
+        source, others = found, [kind for kind in others if kind is not labels]
+    if others:
+        listed = ", ".join(f"{kind.text!r} ({kind.count})" for kind in others[:5])
+        notes = (*notes, f"{sum(kind.count for kind in others)} values that are no pictures are left out: {listed}")
+    return replace(source, notes=(*notes, *source.notes))
+
+
+def _read(database: Any, keys: Iterable[bytes]) -> Iterator[Payload]:
+    import lmdb
+
+    for key in keys:
+        try:
+            with database.begin() as view:
+                yield view.get(key) or DataError("empty value in the LMDB")
+        except lmdb.Error as error:
+            yield DataError(f"damaged in the LMDB ({error})")
 
 
 def _open(file: Path) -> Any:
@@ -114,36 +140,47 @@ def _open(file: Path) -> Any:
     return database
 
 
-def _keys(file: Path, database: Any) -> tuple[bytes, array]:
-    """Return all keys, concatenated, and where each of them ends (preceded by a 0)."""
+def _keys(file: Path, database: Any) -> Keys:
+    """Read all keys; values are not touched."""
     import lmdb
 
-    keys, ends = bytearray(), array("q", [0])
+    text, ends, number, kinds, kind = bytearray(), array("q", [0]), {}, [], array("H")
     try:
         with database.begin() as view, view.cursor() as cursor:
             for key in cursor.iternext(keys=True, values=False):
-                if key not in _NOT_IMAGES:
-                    keys += key
-                    ends.append(len(keys))
+                pattern = pattern_of(key)
+                if pattern not in number:
+                    pattern = pattern if len(kinds) < _MOST_KINDS or key in KNOWN else b"*"
+                    if number.setdefault(pattern, len(kinds)) == len(kinds):
+                        kinds.append(Kind(pattern))
+                one = kinds[number[pattern]]
+                if len(one.tried) < _TRIED:
+                    one.tried.append(len(kind))
+                one.count += 1
+                kind.append(number[pattern])
+                text += key
+                ends.append(len(text))
     except lmdb.Error as error:
         raise DataError(
             f"{file}: damaged LMDB ({error})\n"
-            f"  found: {len(ends) - 1} keys before the damage\n"
+            f"  found: {len(kind)} keys before the damage\n"
             f"  fix:   download or copy it again"
         ) from error
-    return bytes(keys), ends
+    return Keys(bytes(text), ends, kinds, kind, lambda wanted: _read(database, wanted))
 
 
-def _check(file: Path, source: Source) -> None:
-    """Reject a database of something else before its millions of values are tried."""
-    try:
-        first = next(iter(source))
-        peek(first.data)
-    except StopIteration:
-        raise DataError(f"{file}: contains no images\n  found: an empty LMDB\n  fix:   download it again") from None
-    except DataError as error:
-        raise DataError(
-            f"{file}: expected an LMDB of encoded images, such as those of LSUN\n"
-            f"  found: under the first of {len(source)} keys, {source.names[0]!r}: {error}\n"
-            f"  fix:   export the images to a folder with the program that wrote this LMDB, and pass that folder"
-        ) from error
+def _with_labels(source: Source, database: Any, keys: Keys, rows: Sequence[int], kind: Kind) -> Source | None:
+    """Return the source with the values under keys such as label-NUMBER as its labels, or None if they do not fit."""
+    if kind.pattern.count(b"#") != 1:
+        return None
+    cells: list[bytes | None] = []
+    with database.begin() as view:
+        for i in rows:
+            number = DIGITS.search(keys[i])
+            cells.append(view.get(kind.pattern.replace(b"#", number[0])) if number else None)
+    known = [cell for cell in cells if cell is not None]
+    if not known or is_text_of_its_own(len(set(known)), len(cells)):
+        return None
+    packed = all(len(cell) in (4, 8) and b"\0" in cell for cell in known)  # a whole number, not text
+    read = (lambda cell: int.from_bytes(cell, "little", signed=True)) if packed else lambda cell: cell
+    return labelled(source, [None if cell is None else read(cell) for cell in cells], name=kind.name)
