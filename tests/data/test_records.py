@@ -116,5 +116,5 @@ def test_names_by_number_and_in_folders() -> None:
     assert whole.own_labels() == Table(files=["x/a0", "a0"], labels=[5, "x"], columns={"age": [3, None]})
     parts[3] = replace(inner, own_labels=lambda: Table(files=["a0"]))
     assert (own := joined("", parts).own_labels)
-    assert own() == Table(files=["x/a0", "a0"], columns={"age": [3, None]})
+    assert own() == Table(files=["x/a0", "a0"], labels=[5, None], columns={"age": [3, None]})
     assert joined("", parts[2:3]).own_labels is None

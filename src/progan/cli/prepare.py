@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,21 +11,25 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import tyro
 
 from progan.cli import nearest, optional
 from progan.data.cluster import dask_workers
 from progan.data.columns import LABEL
-from progan.data.inspection import contact_sheet, inspect, store_duplicates
+from progan.data.contact import SHEET, contact_sheet
+from progan.data.doubts import doubts
+from progan.data.inspection import inspect
 from progan.data.options import PrepareOptions
+from progan.data.overview import store_duplicates, store_facts, store_values
+from progan.data.pixels import Plan
 from progan.data.printing import printable
 from progan.data.recipes import RECIPES, is_known, open_recipe, prepare_recipe
+from progan.data.records import Source
 from progan.data.report import report
 from progan.data.sources import missing, open_source
 from progan.data.store import Store, prepare
 from progan.errors import ConfigError, DataError
-from progan.images import save_png, sheet
+from progan.images import save_png
 
 _MOST_LINES = 100  # of a list on the screen; manifest.json has all of it
 
@@ -66,9 +71,9 @@ class Prepare:
     seed: int = 0
     """Seed of the choice of digits for mnist_rgb."""
     inspect: bool = False
-    """Decode all images, print a report and suggest a command. Nothing is written except --sheet."""
-    sheet: Annotated[Path | None, optional("PATH", "none")] = None
-    """PNG file for a contact sheet of 100 images."""
+    """Decode all images, print a report and suggest a command. Only the contact sheet is written."""
+    sheet: Annotated[Path | None, optional("PATH", "STORE/sheet.png; with --inspect, a temporary file")] = None
+    """PNG file for a contact sheet: some images of each class."""
 
     def run(self) -> int:
         """Prepare the store and print a summary, or only inspect the source."""
@@ -79,11 +84,16 @@ class Prepare:
             raise ConfigError(f"STORE is missing; use progan prepare {self.source} STORE, or add --inspect")
         start = time.perf_counter()
         store = self._prepare(recipe, self.store)
-        exact, near = store_duplicates(store)
+        values, of = store_values(store)
         print(summary(store))
-        print(f"duplicates   {exact} groups of identical and {near} of similar images (--inspect lists them)")
+        print("\n".join(values.lines(of)))
+        found = store_duplicates(store, progress=True)
+        equal, near = len(found.equal), len(found.near)
+        print(f"duplicates   {equal} groups of identical and {near} of similar images (--inspect lists them)")
+        for doubt in doubts(store_facts(store, values, found)):
+            print(f"warning      {doubt}")
+        self._save_sheet(store, self.sheet or store.path / SHEET)
         print(f"time         {time.perf_counter() - start:.1f} s")
-        self._save_sheet(contact_sheet(store))
         print(f"next: progan train PRESET {self.store}     ('progan train --help' lists the presets)")
         return 0
 
@@ -126,17 +136,26 @@ class Prepare:
             path, options, source = opened.path, opened.options, opened.source
         if source is None:
             skip = options.on_error == "skip"
-            source = open_source(path, split=options.split, labels=options.labels, skip=skip)
+            source = open_source(path, options.choice, labels=options.labels, skip=skip)
         found = inspect(source, options, workers=self.workers, progress=True)
         print(report(found, recipe or str(path), given=str(self.files or "")))
         if found.plan is not None:
-            self._save_sheet(contact_sheet(found.source, found.plan))
+            self._save_sheet(found.source, self.sheet, found.plan)
         return 0
 
-    def _save_sheet(self, tiles: np.ndarray) -> None:
-        if self.sheet is not None:
-            save_png(sheet(torch.from_numpy(tiles).permute(0, 3, 1, 2)), self.sheet)
-            print(f"sheet        {self.sheet}, {len(tiles)} images")
+    def _save_sheet(self, images: Store | Source, path: Path | None, plan: Plan | None = None) -> None:
+        """Write the contact sheet; a place that was not asked for may be one that cannot be written."""
+        picture, what = contact_sheet(images, plan)
+        try:
+            if path is None:
+                path = Path(tempfile.mkdtemp(prefix="progan-")) / SHEET
+            save_png(picture, path)
+        except OSError as error:
+            if self.sheet is not None:
+                raise DataError(f"{path}: the contact sheet cannot be written ({error.strerror or error})") from error
+            print(f"sheet        none, because it cannot be written ({error.strerror or error})")
+        else:
+            print(f"sheet        {path}: {what}")
 
 
 def summary(store: Store) -> str:
@@ -144,7 +163,7 @@ def summary(store: Store) -> str:
     sizes, skipped = store.manifest["sizes"], store.manifest["skipped"]
     small, large = ("x".join(map(str, sizes[key])) for key in ("smallest", "largest"))
     originals = small if sizes["distinct"] == 1 else f"{small} to {large}, {sizes['distinct']} sizes"
-    files = [file for file in store.path.iterdir() if file.is_file()]
+    files = [file for file in store.path.iterdir() if file.is_file() and file.name != SHEET]
     kind = {1: "grayscale", 3: "RGB", 4: "RGBA"}[store.channels]
     further = [str(store.column(name)) for name in store.columns if name != LABEL or store.labels() is None]
     lines = [
@@ -158,6 +177,7 @@ def summary(store: Store) -> str:
         f"names        {printable(store.names[0])} ... {printable(store.names[-1])}",
         f"levels       {', '.join(str(side) for side in store.resolutions)} (shorter side)",
         f"on disk      {sum(file.stat().st_size for file in files) / 1e6:.1f} MB",
+        *(f"note         {printable(note, 500)}" for note in store.manifest.get("notes", [])),
         f"skipped      {len(skipped)}",
     ]
     lines += [f"  {printable(line, 400)}" for line in skipped[:_MOST_LINES]]

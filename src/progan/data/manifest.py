@@ -137,6 +137,7 @@ def _check_origin(manifest: dict[str, Any]) -> None:
     _need(_text(manifest.get("source", "")), "source")
     _need(_text(manifest.get("fingerprint", "")), "fingerprint")
     _need(_texts(manifest.get("skipped", [])), "skipped")
+    _need(_texts(manifest.get("notes", [])), "notes")
     _record(manifest.get("options", {}), "options")
     if "sizes" in manifest:
         sizes = _record(manifest["sizes"], "sizes")

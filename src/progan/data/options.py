@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from progan.data.decoding import peek
 from progan.data.pixels import Plan
-from progan.data.records import Record, Source
+from progan.data.ranges import find_ranges
+from progan.data.records import Choice, Record, Source
 from progan.errors import ConfigError, DataError
 from progan.sizes import parse_size
 
@@ -89,10 +90,10 @@ class PrepareOptions:
         _one_of("on_error", self.on_error, ("fail", "skip"))
         _one_of("split", self.split, ("train", "val", "test", "all"))
 
-    def reading(self) -> dict[str, Any]:
-        """Return the arguments of ``open_source`` that these settings contain."""
-        names = ("split", "column", "member", "exclude", "labels")
-        return {name: getattr(self, name) for name in names} | {"skip": self.on_error == "skip"}
+    @property
+    def choice(self) -> Choice:
+        """What to use of the source."""
+        return Choice(split=self.split, column=self.column, member=self.member, exclude=self.exclude)
 
 
 def _one_of(setting: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -127,6 +128,7 @@ def make_plan(source: Source, options: PrepareOptions) -> Plan:
         height = width = _auto_side(source, box, round_up=fit == "pad" == source.default_fit)
     else:
         height, width = parse_size(options.resolution)
+    ranges, notes = find_ranges(source)
     return Plan(
         height=height,
         width=width,
@@ -136,6 +138,8 @@ def make_plan(source: Source, options: PrepareOptions) -> Plan:
         fit=fit,
         filter=options.filter,
         upscale=options.upscale,
+        ranges=ranges,
+        notes=notes,
     )
 
 

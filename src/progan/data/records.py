@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from progan.data.columns import Column
+from progan.data.columns import LABEL, Column
 from progan.errors import DataError
 
 Payload = Path | bytes | np.ndarray | DataError
@@ -80,10 +80,12 @@ class Table:
 
     files: Sequence[str]
     """Names of the images, without duplicates."""
-    labels: Sequence[str | int] | None = None
-    """Name or number of the class of each image, or None if the file contains no classes."""
+    labels: Sequence[Any] | None = None
+    """Label of each image, or None if the file contains only further columns."""
+    name: str = LABEL
+    """Name of the column of the labels."""
     classes: tuple[str, ...] = ()
-    """Classes in order, if that is not the order of their names or numbers."""
+    """Names of all classes, if the file declares them."""
     columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     """Further cells of each image, by column: text, numbers, lists of numbers, or None if missing."""
     by_the_way: bool = False
@@ -149,6 +151,15 @@ class Source:
         """Yield at most ``count`` images, evenly spread over the source."""
         positions = np.unique(np.linspace(0, len(self) - 1, count).round().astype(int))
         return self.records(positions.tolist())
+
+
+def as_bytes(data: Payload) -> bytes:
+    """Return the payload of a file as bytes; raise its DataError if it could not be read."""
+    if isinstance(data, Path):
+        return data.read_bytes()
+    if not isinstance(data, bytes):
+        raise data if isinstance(data, DataError) else TypeError(type(data))
+    return data
 
 
 def numbered(file: str, count: int, read: Reader, *, first: int = 0, **facts: Any) -> Source:
@@ -234,17 +245,26 @@ def _joined_labels(parts: Sequence[Source]) -> list[int] | None:
 def _joined_own(parts: Sequence[Source]) -> Table | None:
     """Read the labels stored with the images of all parts; None if there are none."""
     found = [part.own_labels() for part in parts if part.own_labels]
-    tables = [table for table in found if table is not None]
+    return joined_tables([table for table in found if table is not None])
+
+
+def joined_tables(tables: Sequence[Table]) -> Table | None:
+    """Return one table of the files of all tables, or None if there are none."""
     if not tables:
         return None
-    labels = [table.labels for table in tables if table.labels is not None]
+    labels = any(table.labels is not None for table in tables)
     names = dict.fromkeys(name for table in tables for name in table.columns)
     return Table(
         files=[file for table in tables for file in table.files],
-        labels=list(itertools.chain(*labels)) if len(labels) == len(tables) else None,
+        labels=[cell for table in tables for cell in _labels(table)] if labels else None,
+        name=tables[0].name,
         columns={name: [cell for table in tables for cell in _cells(table, name)] for name in names},
         by_the_way=any(table.by_the_way for table in tables),
     )
+
+
+def _labels(table: Table) -> Sequence[Any]:
+    return [None] * len(table.files) if table.labels is None else table.labels
 
 
 def _cells(table: Table, name: str) -> Sequence[Any]:

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import json
 from collections.abc import Generator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -197,7 +198,7 @@ def prepare(
         say(f"{store_path}: an older version wrote these images without names and columns; preparing them again")
     skip = options.on_error == "skip"
     if source is None:
-        source = open_source(source_path, split=options.split, labels=options.labels, skip=skip)
+        source = open_source(source_path, options.choice, labels=options.labels, skip=skip)
     check_not_empty(source, source_path)
     plan = make_plan(source, options)
     with_labels = bool(source.classes) and options.labels != "none"
@@ -212,6 +213,7 @@ def prepare(
         chunks = make_chunks(source, plan, start=partial.done, skip=skip, workers=workers, executor=executor)
         facts |= _fill(partial, chunks, source_path, skip=skip, progress=progress)
         facts |= {"options": dataclasses.asdict(options), "classes": list(source.classes) if with_labels else []}
+        facts |= {"notes": [*source.notes, *plan.notes]}
         partial.commit(facts, with_labels=with_labels, names=source.names, columns=source.columns)
     return Store.open(store_path)
 
@@ -306,7 +308,8 @@ def _open_same(path: Path, options: PrepareOptions, mark: str, *, oldest: int = 
     except DataError:
         return None
     defaults = dataclasses.asdict(PrepareOptions())  # of options that an older version did not have
-    same = defaults | store.manifest.get("options", {}) == dataclasses.asdict(options)
+    wanted = json.loads(json.dumps(dataclasses.asdict(options)))  # lists instead of tuples, as in the file
+    same = json.loads(json.dumps(defaults)) | store.manifest.get("options", {}) == wanted
     same = same and store.manifest.get("fingerprint") == mark
     return store if same and store.manifest["version"] >= oldest and counts_alpha(store.manifest) else None
 

@@ -117,7 +117,7 @@ def test_a_table_without_classes_leaves_those_of_folders(tmp_path: Path, pets: d
     assert (source.labels, source.classes) == ([0, 0, 0, 1, 1, 1], ("cat", "dog"))
     assert [plain(c) for c in source.columns] == [("int64", [*range(6)], ()), ("float32", [0.5] * 6, ())]
     (tmp_path / "a.csv").write_text("file\ncat\n")
-    with pytest.raises(DataError, match="no column ''"):
+    with pytest.raises(DataError, match="no column 'label'"):
         open_source(tmp_path / "pets", labels=str(tmp_path / "a.csv"))
 
 
@@ -178,10 +178,20 @@ def test_lists_without_classes_in_dataset_json_need_not_fit(images: Path, tmp_pa
     assert found(images) == {"mood": ("int64", [1, 2, 0], ("", "x", "y"))}
 
 
-@pytest.mark.parametrize("labels", [3, [None], [["a.png"]], [["a.png", None], ["b.png", 3]], [["a.png", {}]]])
-def test_what_is_no_list_of_labels_in_dataset_json_is_named(images: Path, labels: object) -> None:
+@pytest.mark.parametrize(
+    ("labels", "named"),
+    [
+        (3, "invalid entry in its labels"),
+        ([None], "invalid entry in its labels"),
+        ([["a.png"]], "invalid entry in its labels"),
+        ([["a.png", 1, 0]], "invalid entry in its labels"),
+        ([["a.png", None], ["b.png", 3], ["c.png", 3]], "1 of 3 images have no label\n  found: a.png"),
+        ([["a.png", {}], ["b.png", 1], ["c.png", 1]], "found: '{}'; expected numbers, text, or lists of these"),
+    ],
+)
+def test_what_is_no_list_of_labels_in_dataset_json_is_named(images: Path, labels: object, named: str) -> None:
     (images / "dataset.json").write_text(json.dumps({"labels": labels}))
-    with pytest.raises(DataError, match="invalid entry in its labels"):
+    with pytest.raises(DataError, match=named):
         open_source(images)
 
 

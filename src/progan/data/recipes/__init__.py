@@ -10,10 +10,10 @@ from typing import Any
 
 from progan.data.options import PrepareOptions
 from progan.data.recipes.mnist_rgb import mnist_rgb_source
-from progan.data.records import Choice, Source
-from progan.data.sources import open_source
+from progan.data.records import Source
+from progan.data.sources import chosen, open_source
 from progan.data.sources.hub import hub_source, is_hub_name
-from progan.data.sources.labels import KEYWORDS, label
+from progan.data.sources.labels import label, split_labels
 from progan.data.store import Store, prepare
 from progan.download import fetch_any
 from progan.errors import DataError
@@ -159,7 +159,8 @@ def open_recipe(
     """
     skip = options.on_error == "skip"
     if is_hub_name(name):
-        path, source = hub_source(name, Choice(split=options.split))
+        path, source = hub_source(name, options.choice)
+        source = chosen(source, options.choice)
         return Opened(path=path, options=options, source=label(source, options.labels, skip=skip))
     recipe = RECIPES[name]
     plain = PrepareOptions()
@@ -170,9 +171,10 @@ def open_recipe(
         options = replace(options, labels=_attribute(path, recipe.attributes, options.labels))
     source = None
     if name == "mnist_rgb":
-        source = label(mnist_rgb_source(path, options.split, count=count, seed=seed), options.labels, skip=skip)
+        source = chosen(mnist_rgb_source(path, options.split, count=count, seed=seed), options.choice)
+        source = label(source, options.labels, skip=skip)
     elif recipe.most:  # labels first: a file of labels may tell of all images
-        source = open_source(path, split=options.split, labels=options.labels, skip=skip).first(recipe.most)
+        source = open_source(path, options.choice, labels=options.labels, skip=skip).first(recipe.most)
     return Opened(path=path, options=options, source=source)
 
 
@@ -197,7 +199,8 @@ def prepare_recipe(
 
 def _attribute(path: Path, names: Sequence[str], labels: str) -> str:
     """Return FILE:ATTRIBUTE for the name of an attribute, if the attribute file is in one of the usual places."""
-    if labels in KEYWORDS or ":" in labels or Path(labels).exists():
+    wanted = split_labels(labels)
+    if wanted.keyword or wanted.file or ":" in wanted.column:
         return labels
     places = [folder / inner / name for folder in (path, path.parent) for inner in ("", "Anno") for name in names]
     places += [path.parent.parent / "Anno" / name for name in names]  # as in CelebA's own Img and Anno

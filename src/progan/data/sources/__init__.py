@@ -14,11 +14,12 @@ import numpy as np
 from progan.data.printing import printable
 from progan.data.records import Choice, Payload, Source, as_bytes, categories, joined, within
 from progan.data.sources.archives import TAR_SUFFIXES, list_tar, read_tar, shards_source, tar_source, zip_source
-from progan.data.sources.arrays import cifar_source, idx_files, idx_source, is_cifar, is_idx
+from progan.data.sources.arrays import cifar_source, is_cifar
 from progan.data.sources.files import Files, files_source
 from progan.data.sources.hub import saved_files, saved_source
+from progan.data.sources.idx import idx_files, idx_source, is_idx
 from progan.data.sources.labels import label
-from progan.data.sources.lmdbs import lmdb_categories, lmdb_files, lmdb_source
+from progan.data.sources.lmdbs import lmdb_categories, lmdb_files, lmdb_folders, lmdb_source
 from progan.data.sources.names import IMAGE_SUFFIXES, is_hidden, matches, suffix_of
 from progan.data.sources.parquets import parquet_files, parquet_source
 from progan.data.sources.splits import SPLITS, chosen_split, split_of
@@ -31,23 +32,14 @@ _KINDS = "a folder, zip, tar, TFRecords, LMDB, .mat, .npy, .npz, parquet, idx fi
 
 
 def open_source(
-    path: str | Path,
-    *,
-    split: str = "train",
-    column: str = "",
-    member: str = "",
-    exclude: Sequence[str] = (),
-    labels: str = "auto",
-    skip: bool = False,
+    path: str | Path, choice: Choice | None = None, *, split: str = "train", labels: str = "auto", skip: bool = False
 ) -> Source:
     """Return the images of a source of any kind (see docs/data.md) in a fixed order, with labels if there are any.
 
     Args:
         path: folder or file of a supported kind.
-        split: 'train', 'val', 'test' or 'all' of a source that has splits.
-        column: column or array that contains the images, of a source with several.
-        member: picture to use of each sample, of a source with several for one sample.
-        exclude: patterns of the names of images to leave out.
+        choice: what to use of the source.
+        split: 'train', 'val', 'test' or 'all', if there is no ``choice``.
         labels: where the labels come from, as for ``labels.label``.
         skip: whether to skip images without a label, as for ``labels.label``.
 
@@ -55,12 +47,11 @@ def open_source(
         DataError: if the source does not exist, is empty or broken, or is of an unknown kind, or if a choice has no
             effect on it.
     """
-    path = Path(path)
-    if split not in SPLITS:
-        raise DataError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
+    path, choice = Path(path), choice or Choice(split=split)
+    if choice.split not in SPLITS:
+        raise DataError(f"split must be one of {', '.join(SPLITS)}; got {choice.split!r}")
     if not path.exists():
         raise missing(path)
-    choice = Choice(split=split, column=column, member=member, exclude=tuple(exclude))
     try:
         source = _open(path, choice)
         check_not_empty(source, path)
@@ -121,10 +112,9 @@ def _open(path: Path, choice: Choice) -> Source:
     if files := tfrecord_files(path):
         return tfrecord_source(path, files)
     if files := lmdb_files(path):
-        return lmdb_source(path, files)
-    if folders := lmdb_categories(path, choice.split):
-        parts = [(folder.name, name, lmdb_source(folder, lmdb_files(folder))) for name, folder in folders]
-        return categories(f"LMDBs {path.resolve().name}", parts)
+        return lmdb_source(path, files, choice)
+    if folders := lmdb_folders(path):
+        return lmdb_categories(path, folders, choice)
     if files := mat_files(path):
         return mat_source(path, files, choice.split)
     if numpy_files(path):
@@ -142,12 +132,12 @@ def _open_folder(path: Path, choice: Choice) -> Source:
             f"{path}: expected images, but this is already a store\n  fix:   pass it directly to 'progan train'"
         )
     if files := idx_files(path):
-        return idx_source(path, files, choice.split)
+        return idx_source(path, files, choice)
     for folder in (path, path / "cifar-10-batches-py", path / "cifar-100-python"):
         files = folder.iterdir() if folder.is_dir() else ()
         batches = {file.name: file.read_bytes for file in files if file.is_file()}
         if is_cifar(list(batches)):
-            return cifar_source(folder, batches, choice.split)
+            return cifar_source(folder, batches, choice)
     special: list[str] = []
     files = list(walk(path, special))
     visible = [name for name in files if not is_hidden(name)]
@@ -183,7 +173,7 @@ def _zips(path: Path, zips: Sequence[str], choice: Choice) -> Source:
 def _open_file(path: Path, choice: Choice) -> Source:
     name = path.name.lower()
     if is_idx(path):
-        return idx_source(path, [path], choice.split)
+        return idx_source(path, [path], choice)
     if name.endswith(".zip") or (not name.endswith(_TAR_SUFFIXES) and zipfile.is_zipfile(path)):
         return zip_source(path, choice)
     if name.endswith(_TAR_SUFFIXES) or is_tarfile(path):
@@ -191,7 +181,7 @@ def _open_file(path: Path, choice: Choice) -> Source:
         inside = {PurePosixPath(member.name).name: member for member in members if not is_hidden(member.name)}
         if is_cifar(list(inside)):
             readers = {base: lambda info=info: as_bytes(next(read_tar(path, [info]))) for base, info in inside.items()}
-            return cifar_source(path, readers, choice.split)
+            return cifar_source(path, readers, choice)
         return tar_source(path, members, choice)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise DataError(f"{path}: not a data source\n  found: a single image\n  fix:   use its folder, {path.parent}")

@@ -1,22 +1,27 @@
 """Images in zip and tar files and WebDataset shards, read in place: nothing is extracted to disk."""
 
+import contextlib
 import itertools
-import json
 import lzma
 import re
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Self, TypeVar
 
-from progan.data.records import Payload, Source, Table, joined, within
-from progan.data.sources.label_files import dataset_json
-from progan.data.sources.names import folder_labels, is_hidden, pick_images, strip_wrapper
+from progan.data.printing import printable
+from progan.data.records import Choice, Payload, Source
+from progan.data.sources.files import Files, files_source
+from progan.data.sources.splits import chosen_split, split_in
 from progan.errors import DataError
+
+_T = TypeVar("_T")
+open_zip = zipfile.ZipFile
+_ENCRYPTED, _UTF8 = 0x1, 0x800  # flags of a member of a zip
 
 HELD_BYTES = 2 << 30
 """Maximum memory for members of a compressed tar that are read before their turn [bytes]."""
@@ -32,48 +37,76 @@ _BROKEN_TAR = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, 
 _BROKEN_ZIP = (zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError, NotImplementedError)
 
 
-def zip_source(path: Path) -> Source:
+def zip_source(path: Path, choice: Choice = Choice()) -> Source:  # noqa: B008, it is frozen
     """Return the images of a zip file.
 
     Raises:
         DataError: if it is broken, contains no images, or has a name that points outside the archive.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             everything = [info for info in archive.infolist() if not info.is_dir()]
-            members = {info.filename: info for info in everything if not stat.S_ISLNK(info.external_attr >> 16)}
     except _BROKEN_ZIP as error:
         raise _broken(path, "zip", error) from error
-    _refuse_escapes(path, members)
+    regular = [info for info in everything if not stat.S_ISLNK(info.external_attr >> 16)]
+    members, notes = _by_name(path, [(_zip_name(info), info) for info in regular])
     if databases := [name for name in members if PurePosixPath(name).name == "data.mdb"]:
         raise DataError(
             f"{path}: an LMDB cannot be read inside a zip\n"
             f"  found: {databases[0]}, {members[databases[0]].file_size / 1e9:.1f} GB unpacked\n"
             f"  fix:   unzip {path.name}, then pass the folder {PurePosixPath(databases[0]).parent}"
         )
-    names = pick_images(path, members)
+    if members and all(info.flag_bits & _ENCRYPTED for info in members.values()):
+        raise DataError(
+            f"{path}: protected by a password\n"
+            f"  found: {len(members)} encrypted files, such as {printable(next(iter(members)))}\n"
+            f"  fix:   unpack it with its password, then pass the folder"
+        )
 
-    def read_names(wanted: Iterable[str]) -> Iterator[Payload]:
-        with zipfile.ZipFile(path) as archive:
+    def read(wanted: Sequence[str]) -> Iterator[Payload]:
+        with open_zip(path) as archive:
             for name in wanted:
-                try:
-                    yield _too_large(members[name].file_size) or archive.read(members[name])
-                except _BROKEN_ZIP as error:
-                    yield DataError(f"cannot be unpacked: {error}")
+                yield _zip_bytes(archive, members[name])
 
-    def read(positions: Sequence[int]) -> Iterator[Payload]:
-        return read_names(names[i] for i in positions)
-
-    def own() -> Table | None:
-        return _own_labels(path, names, members, read_names)
-
-    labels, classes = folder_labels(strip_wrapper(names))
-    facts = {"names": names, "labels": labels, "classes": classes, "own_labels": own}
-    return Source(description=f"zip {path.name}", read=read, **facts)
+    files = Files(path=path, names=list(members), read=read, notes=notes)
+    return files_source(f"zip {path.name}", files, choice)
 
 
-def list_tar(path: Path) -> dict[str, tarfile.TarInfo]:
-    """Return the files of a tar, compressed or not, by name.
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Return the name of a member with forward slashes; names in UTF-8 that are not marked as such count as UTF-8."""
+    name = info.orig_filename if hasattr(info, "orig_filename") else info.filename
+    if not info.flag_bits & _UTF8:
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/")
+
+
+def _zip_bytes(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | DataError:
+    if info.flag_bits & _ENCRYPTED:
+        return DataError("protected by a password; unpack the zip with its password, then pass the folder")
+    try:
+        return _too_large(info.file_size) or archive.read(info)
+    except NotImplementedError as error:
+        return DataError(f"cannot be unpacked: compression method {info.compress_type} ({error})")
+    except _BROKEN_ZIP as error:
+        return DataError(f"cannot be unpacked: {error}")
+
+
+def _by_name(path: Path, found: Sequence[tuple[str, _T]]) -> tuple[dict[str, _T], tuple[str, ...]]:
+    """Return the members of an archive by their names in one form, the last one of each name, and a note about those.
+
+    Raises:
+        DataError: if a name points outside the archive.
+    """
+    _refuse_escapes(path, [name for name, _ in found])
+    members = {str(PurePosixPath(name)): member for name, member in found}
+    replaced = len(found) - len(members)
+    note = f"{replaced} files are in the archive again later under the same name, and the later ones are used"
+    return members, (note,) if replaced else ()
+
+
+def list_tar(path: Path) -> list[tarfile.TarInfo]:
+    """Return the files of a tar, compressed or not, in their order.
 
     Raises:
         DataError: if the archive is broken, or has a name that points outside the archive.
@@ -88,7 +121,7 @@ def list_tar(path: Path) -> dict[str, tarfile.TarInfo]:
     except _BROKEN_TAR as error:
         raise _broken(path, "tar", error, [member.name for member in everything if member.isreg()]) from error
     _refuse_escapes(path, [member.name for member in everything])
-    return {str(PurePosixPath(member.name)): member for member in everything if member.isreg() or member.islnk()}
+    return [member for member in everything if member.isreg() or member.islnk()]
 
 
 class _Member(tarfile.TarInfo):
@@ -109,97 +142,46 @@ class _Member(tarfile.TarInfo):
         return member
 
 
-def tar_source(path: Path, members: dict[str, tarfile.TarInfo]) -> Source:
-    """Return the images of a tar whose files are already listed, with labels from files next to them (WebDataset)."""
-    names = pick_images(path, members)
-
-    def read(positions: Sequence[int]) -> Iterator[Payload]:
-        return read_tar(path, [members[names[i]] for i in positions])
-
-    def own() -> Table | None:
-        return _own_labels(path, names, members, lambda wanted: read_tar(path, [members[name] for name in wanted]))
-
-    labels, classes = folder_labels(strip_wrapper(names))
-    facts = {"names": names, "labels": labels, "classes": classes, "own_labels": own}
-    return Source(description=f"tar {path.name}", read=read, **facts)
+def tar_source(path: Path, members: Sequence[tarfile.TarInfo], choice: Choice) -> Source:
+    """Return the images of a tar whose files are already listed."""
+    return files_source(f"tar {path.name}", _tar_files(path, members), choice)
 
 
-def shards_source(folder: Path, files: Sequence[str]) -> Source:
-    """Return the images of several tars, one after the other; each name begins with that of its tar."""
-    shards = [(file, tar_source(folder / file, list_tar(folder / file))) for file in sorted(files)]
-    labels, classes = folder_labels([name for _, shard in shards for name in shard.names])
-    whole = joined(f"shards {folder.resolve().name}", [within(file, shard) for file, shard in shards])
-    return replace(whole, labels=labels, classes=classes)
+def shards_source(folder: Path, files: Sequence[str], choice: Choice) -> Source:
+    """Return the images of several tars, one after the other; each name begins with that of its tar.
+
+    If the names of the tars tell splits, those of the requested one are used.
+    """
+    splits = {file: split_in(PurePosixPath(file).name) for file in sorted(files)}
+    has_splits = all(splits.values()) and len(set(splits.values())) > 1
+    chosen, note = list(splits), ""
+    if has_splits:
+        parts = {part: [file for file in splits if splits[file] == part] for part in set(splits.values()) if part}
+        chosen, note = chosen_split(parts, choice.split, where=str(folder))
+    shards = {file: _tar_files(folder / file, list_tar(folder / file)) for file in sorted(chosen)}
+    shard_of = {f"{file}/{name}": file for file, shard in shards.items() for name in shard.names}
+
+    def inner(name: str) -> str:
+        return name[len(shard_of[name]) + 1 :]
+
+    def read(wanted: Sequence[str]) -> Iterator[Payload]:
+        for file, group in itertools.groupby(wanted, key=lambda name: shard_of[name]):
+            yield from shards[file].read([inner(name) for name in group])
+
+    notes = dict.fromkeys(note for shard in shards.values() for note in shard.notes)
+    whole = Files(path=folder, names=list(shard_of), read=read, inner=inner, notes=tuple(notes))
+    source = files_source(f"shards {folder.resolve().name}", whole, choice)
+    heeds = source.heeds | ({"split"} if has_splits else set())
+    return replace(source, notes=(*source.notes, *([note] if note else [])), heeds=frozenset(heeds))
 
 
-def _own_labels(
-    path: Path, names: list[str], members: Iterable[str], read: Callable[[Sequence[str]], Iterator[Payload]]
-) -> Table | None:
-    """Read labels from dataset.json at the top, else from KEY.cls or KEY.json next to the images; None without any."""
-    files = [name for name in members if not is_hidden(name)]
-    inside = sorted((name for name in files if PurePosixPath(name).name == "dataset.json"), key=len)
-    try:
-        if inside:
-            top = PurePosixPath(inside[0]).parent
-            table = dataset_json(as_bytes(next(read(inside[:1]))))
-            return table and replace(table, files=[str(top / name) for name in table.files])
-        for suffix, parse in ((".cls", _from_cls), (".json", _from_json)):
-            beside = {_key(name): name for name in files if name.endswith(suffix)}
-            pairs = [(name, beside[_key(name)]) for name in names if _key(name) in beside]
-            first = next(read([pairs[0][1]])) if pairs else None
-            if first is not None and parse(as_bytes(first))[0] is not None:
-                wanted = sorted({side for _, side in pairs})
-                found = {side: parse(as_bytes(data)) for side, data in zip(wanted, read(wanted), strict=True)}
-                return _beside([(name, *found[side]) for name, side in pairs])
-    except (ValueError, DataError) as error:
-        fix = "use --labels none, or --labels FILE with other labels"
-        raise DataError(f"{path}: the labels in it cannot be read ({error})\n  fix:   {fix}") from error
-    return None
+def _tar_files(path: Path, everything: Sequence[tarfile.TarInfo]) -> Files:
+    members, notes = _by_name(path, [(member.name, member) for member in everything])
 
+    def read(wanted: Sequence[str]) -> Iterator[Payload]:
+        return read_tar(path, [members[name] for name in wanted])
 
-def _key(name: str) -> str:
-    """Path of a sample up to the first dot of its base name, as WebDataset defines it."""
-    file = PurePosixPath(name)
-    return str(file.with_name(file.name.split(".", 1)[0] or file.name))
-
-
-def as_bytes(data: Payload) -> bytes:
-    """Return the payload of a file as bytes; raise its DataError if it could not be read."""
-    if not isinstance(data, bytes):
-        raise data if isinstance(data, DataError) else TypeError(type(data))
-    return data
-
-
-_Facts = tuple[str | int | None, dict[str, Any]]
-"""Class of an image, and its further attributes."""
-
-
-def _from_cls(data: bytes) -> _Facts:
-    return data.decode("utf-8").strip() or None, {}
-
-
-def _from_json(data: bytes) -> _Facts:
-    try:
-        content = json.loads(data)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if not isinstance(content, dict):
-        return None, {}
-    key = "label" if "label" in content else "cls"
-    value = content.pop(key, None)
-    return (value, content) if isinstance(value, str | int) else (None, {})
-
-
-def _beside(facts: Sequence[tuple[str, str | int | None, dict[str, Any]]]) -> Table:
-    """Table of the labels next to the images, for the images that have a class."""
-    files, labels, more = [], [], []
-    for file, label, others in facts:
-        if label is not None:
-            files.append(file)
-            labels.append(label)
-            more.append(others)
-    names = dict.fromkeys(itertools.chain.from_iterable(more))
-    return Table(files=files, labels=labels, columns={name: [others.get(name) for others in more] for name in names})
+    return Files(path=path, names=list(members), read=read, notes=notes)
 
 
 def read_tar(path: Path, wanted: Sequence[tarfile.TarInfo]) -> Iterator[Payload]:

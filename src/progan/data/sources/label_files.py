@@ -1,6 +1,7 @@
 """Label files: text tables, the attributes of CelebA, and the dataset.json of StyleGAN."""
 
 import csv
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -10,16 +11,26 @@ from typing import Any
 
 from progan.data.columns import LABEL
 from progan.data.records import Table
-from progan.data.sources.columns import column as column_of
 from progan.data.sources.names import IMAGE_SUFFIXES
 from progan.errors import DataError
 
+_FILE_NAME = re.compile(r"(?:file|image|img|photo|picture)?[ _-]?(?:file|name|path|id|image|img)", re.IGNORECASE)
+_LOOKED_AT = 100  # rows
+LABEL_NAMES = (LABEL, "labels", "cls", "class", "category", "target")
+"""Usual names of the label in a table or in JSON."""
 
-def read_labels(path: Path, column: str = "") -> Table:
-    """Read a label file.
 
-    The first column of a table is the file name. The classes are the column named ``column``, the only other one, or
-    the one named 'label', if there is one.
+def read_labels(path: Path, column: str = "", *, signs: bool = True) -> Table:
+    """Read a label file: a text table, lines of JSON (.jsonl), or a dataset.json.
+
+    The names of the images are in the column whose cells end like those of images, in the one that is named so, or in
+    the first one. The labels are the column named ``column``, the only other one, or the one named 'label', if there
+    is one.
+
+    Args:
+        path: label file.
+        column: name of the column of the labels.
+        signs: whether a column of -1 and 1 that was asked for is two classes, as in CelebA: not NAME, and NAME.
 
     Raises:
         DataError: if the file cannot be read or has no such column.
@@ -31,7 +42,7 @@ def read_labels(path: Path, column: str = "") -> Table:
             if table is None or not table.files:
                 raise no_labels(path)
             return table
-        return _from_text(path, data.decode("utf-8-sig"), column)
+        return table_of(data, column, where=str(path), signs=signs, lines=path.suffix.lower() == ".jsonl")
     except (OSError, ValueError, csv.Error) as error:
         fix = "repair it, or save it again as UTF-8 text"
         raise DataError(f"{path}: not a readable label file ({error})\n  fix:   {fix}") from error
@@ -50,9 +61,9 @@ def normal(name: str) -> str:
 def dataset_json(data: bytes, *, where: str = "dataset.json") -> Table | None:
     """Parse the dataset.json of StyleGAN; return no files if "labels" is empty, None if the format is different.
 
-    It contains ["path", class] or ["path", [numbers]] for each image under "labels". Lists of the same form under
-    other keys are further columns; they may cover only some of the images, and other files. ``where`` is the name of
-    the file in messages.
+    It contains ["path", label] for each image under "labels", or a dictionary from path to label. Lists of the same
+    form under other keys are further columns; they may cover only some of the images, and other files. ``where`` is
+    the name of the file in messages.
 
     Raises:
         DataError: if the labels have neither form.
@@ -65,6 +76,8 @@ def dataset_json(data: bytes, *, where: str = "dataset.json") -> Table | None:
     if not isinstance(content, dict) or "labels" not in content:
         return None
     entries = content.pop("labels") or []
+    if isinstance(entries, dict):
+        entries = [[name, value] for name, value in entries.items()]
     if not isinstance(entries, list):
         raise _not_labels(where, entries)
     for entry in entries:
@@ -78,14 +91,7 @@ def dataset_json(data: bytes, *, where: str = "dataset.json") -> Table | None:
     }
     files = files or list(dict.fromkeys(name for cells in more.values() for name in cells))
     columns = {key: [cells.get(normal(file)) for file in files] for key, cells in more.items()}
-    strange = next((entry for entry in entries if not isinstance(entry[1], int | str)), None)
-    if strange is None and entries:
-        return _table(where, files, values, columns)
-    if not entries:
-        return replace(_table(where, files, None, columns), by_the_way=True)
-    if None in values or column_of("labels", values) is None:
-        raise _not_labels(where, strange)
-    return _table(where, files, None, {"labels": values, **columns})
+    return replace(_table(where, files, values if entries else None, columns), name="labels", by_the_way=not entries)
 
 
 def _is_pair(entry: object) -> bool:
@@ -100,11 +106,7 @@ def _not_labels(where: str, found: object) -> DataError:
 
 
 def _table(
-    where: str,
-    names: Sequence[str],
-    labels: Sequence[str | int] | None,
-    columns: Mapping[str, Sequence[Any]],
-    classes: tuple[str, ...] = (),
+    where: str, names: Sequence[str], labels: Sequence[Any] | None, columns: Mapping[str, Sequence[Any]]
 ) -> Table:
     """Return a table of files, of which some may be listed twice."""
     rows: dict[str, int] = {}
@@ -119,49 +121,88 @@ def _table(
     return Table(
         files=list(rows),
         labels=None if labels is None else [labels[i] for i in rows.values()],
-        classes=classes,
         columns={name: [cells[i] for i in rows.values()] for name, cells in columns.items()},
     )
 
 
-def _from_text(path: Path, text: str, column: str) -> Table:
-    header, rows = _split(path, text)
-    places = header[1:]
-    wanted = column or (places[0] if len(places) == 1 else LABEL)
-    position = places.index(wanted) + 1 if wanted in places else None
-    if position is None and (column or not places):
-        raise DataError(
-            f"{path}: no column {column!r}\n"
-            f"  found: {', '.join(places[:8])}{', ...' if len(places) > 8 else ''}\n"
-            f"  fix:   use --labels {path}:COLUMN with one of these columns"
-        )
+def table_of(
+    data: bytes, column: str = "", *, where: str, signs: bool = True, lines: bool = False, alone: bool = True
+) -> Table:
+    """Parse a text table, or lines of JSON; the other arguments are those of ``read_labels``.
+
+    Args:
+        data: contents of the file.
+        column: name of the column of the labels.
+        where: name of the file, for messages.
+        signs: as for ``read_labels``.
+        lines: whether it consists of lines of JSON.
+        alone: whether the only column besides the names is the label, whatever its name.
+
+    Raises:
+        DataError: if there is no such column.
+        ValueError: if the text cannot be read.
+        csv.Error: if the table cannot be read.
+    """
+    text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    header, rows = _of_lines(text) if lines else _split(where, text)
     if short := next((row for row in rows if len(row) != len(header)), None):
+        fix = "repair this row"
+        raise DataError(f"{where}: expected {len(header)} cells in each row\n  found: {short[:9]}\n  fix:   {fix}")
+    rows = [[cell.strip() if isinstance(cell, str) else cell for cell in row] for row in rows]
+    at = _place_of_names(header, rows)
+    places = [name for i, name in enumerate(header) if i != at and name]
+    usual = next((name for name in places if name.lower() in LABEL_NAMES), LABEL)
+    wanted = column or (places[0] if alone and len(places) == 1 else usual)
+    if wanted not in places and (column or (alone and not places)):
         raise DataError(
-            f"{path}: expected {len(header)} cells in each row\n  found: {short[:9]}\n  fix:   repair this row"
+            f"{where}: no column {column or wanted!r}\n"
+            f"  found: {', '.join(places[:8]) or 'only names of images'}{', ...' if len(places) > 8 else ''}\n"
+            f"  fix:   use --labels {where}:COLUMN with one of these columns"
         )
-    rows = [[cell.strip() for cell in row] for row in rows if position is None or row[position].strip()]
-    columns: dict[str, Sequence[str]] = {}
-    for i, name in enumerate(places, start=1):  # of two of one name the first counts
-        if name and (position is None or name != wanted):
-            columns.setdefault(name, [row[i] for row in rows])
-    files, labels = [row[0] for row in rows], None if position is None else [row[position] for row in rows]
-    if column and labels is not None and set(labels) <= {"-1", "1"}:
-        names = {"-1": f"not {column}", "1": column}
-        return _table(str(path), files, [names[label] for label in labels], columns, tuple(names.values()))
-    return _table(str(path), files, labels, columns)
+    cells = {name: [row[header.index(name)] for row in rows] for name in places}  # of two of one name the first counts
+    labels = cells.pop(wanted, None)
+    if column and signs and labels and set(labels) <= {"-1", "1"}:
+        labels = [column if label == "1" else f"not {column}" for label in labels]
+        return replace(
+            _table(where, [row[at] for row in rows], labels, cells), name=wanted, classes=(f"not {column}", column)
+        )
+    return replace(_table(where, [str(row[at]) for row in rows], labels, cells), name=wanted)
 
 
-def _split(path: Path, text: str) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the rows of a table."""
+def _place_of_names(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
+    """Return the number of the column that contains the names of the images."""
+    for at in range(len(header)):
+        named = sum(PurePosixPath(str(row[at])).suffix.lower() in IMAGE_SUFFIXES for row in rows[:_LOOKED_AT])
+        if rows and 2 * named > len(rows[:_LOOKED_AT]):
+            return at
+    return next((at for at, name in enumerate(header) if _FILE_NAME.fullmatch(name)), 0)
+
+
+def _of_lines(text: str) -> tuple[list[str], list[list[Any]]]:
+    """Return the keys of all lines of JSON, and their values."""
+    try:
+        found = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if strange := next((one for one in found if not isinstance(one, dict)), None):
+        raise ValueError(f"a line that is no JSON object: {str(strange)[:80]}")
+    header = list(dict.fromkeys(key for one in found for key in one))
+    return header, [[one.get(key) for key in header] for one in found]
+
+
+def _split(where: str, text: str) -> tuple[list[str], list[list[Any]]]:
+    """Return the header and the rows of a text table."""
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].strip().isdigit():  # CelebA: how many, names of the attributes, rows
         return ["file", *lines[1].split()], [line.split() for line in lines[2:]]
     mark = next((mark for mark in ("\t", ",", ";") if lines and mark in lines[0]), "")
-    rows = list(csv.reader(lines, delimiter=mark)) if mark else [line.split() for line in lines]
+    cells = csv.reader(io.StringIO(text, newline=""), delimiter=mark) if mark else map(str.split, lines)
+    rows = [row for row in cells if any(map(str.strip, row))]
     if not rows:
         raise DataError(
-            f"{path}: contains no labels\n  found: an empty file\n  fix:   write one line 'file,label' per image"
+            f"{where}: contains no labels\n  found: an empty file\n  fix:   write one line 'file,label' per image"
         )
-    first = rows[0][0].strip()
-    named = PurePosixPath(first).suffix.lower() not in IMAGE_SUFFIXES and not re.search(r"\d", first)
+    first = rows[0]
+    named = not any(PurePosixPath(cell.strip()).suffix.lower() in IMAGE_SUFFIXES for cell in first)
+    named = named and not re.search(r"\d", first[0])
     return [cell.strip() for cell in rows.pop(0)] if named else ["file", LABEL], rows

@@ -1,114 +1,169 @@
 """Labels of images, from a file that the user chooses or from the source itself."""
 
 import dataclasses
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from progan.data.columns import LABEL, Column
+from progan.data.printing import printable
 from progan.data.records import Payload, Source, Table
 from progan.data.sources.columns import column, without_clashes
 from progan.data.sources.label_files import no_labels, normal, read_labels
+from progan.data.sources.meaning import Kind, labelled
 from progan.data.sources.names import strip_wrapper
 from progan.errors import DataError
 
-_WHOLE = re.compile(r"-?[0-9]+")
-
 KEYWORDS = ("auto", "folder", "none")
+_KINDS: dict[str, Kind] = {"class": "class", "number": "number"}
+
+
+class Wanted(NamedTuple):
+    """A value of --labels, taken apart: KEYWORD, FILE, FILE:COLUMN or COLUMN, each perhaps with :class or :number."""
+
+    keyword: str
+    file: Path | None
+    column: str
+    kind: Kind
 
 
 def label(source: Source, labels: str = "auto", *, skip: bool = False) -> Source:
     """Return the source with the requested labels and further columns.
 
-    Files are matched by their path inside the source, with or without the folders that all images have in common,
-    otherwise by their base name if only one image has it. Classes are numbered in the order of their names, or by
-    value if all of them are whole numbers. A file without a column of classes leaves the classes of the source as
-    they are.
+    What the labels mean is decided by ``meaning``. Files are matched by their path inside the source, with or without
+    the folders that all images have in common, otherwise by their base name if only one image has it. A file without
+    a column of labels leaves the classes of the source as they are.
 
     Args:
         source: images with the labels of their folders or arrays.
         labels: 'auto' (labels of a label file inside the source if there is one, else those of the source), 'folder'
-            (labels of the source, which must exist), 'none', or a CSV or JSON file as FILE or FILE:COLUMN.
+            (labels of the source, which must exist), 'none', a label file as FILE or FILE:COLUMN, or a COLUMN of the
+            source. With ':class' or ':number' behind any of these, every value is a class, or must be a number.
         skip: whether to ignore labels of missing files and skip images without a label, instead of failing.
 
     Raises:
         DataError: if the labels cannot be read, or images and labels do not match.
     """
-    if labels == "none":
+    wanted = split_labels(labels)
+    if wanted.keyword == "none":
         return dataclasses.replace(source, labels=None, classes=(), columns=())
-    if labels == "folder" and not source.classes:
+    if wanted.file:
+        source = _from_file(source, wanted.file, wanted.column, wanted.kind, skip=skip)
+    else:
+        own = source.own_labels() if wanted.keyword != "folder" and source.own_labels else None
+        if own is not None:
+            if own.labels is not None or not own.files:  # folders are then not classes
+                source = dataclasses.replace(source, labels=None, classes=())
+            if own.files:
+                source = _attach(source, own, f"labels in {source.description}", "auto", skip=skip)
+        if wanted.column or wanted.kind != "auto":
+            source = _again(source, wanted.column or LABEL, wanted.kind)
+    if wanted.keyword == "folder" and not source.classes:
         raise DataError(
             f"{source.description}: no labels, but --labels folder requires them\n"
             f"  found: {len(source)} images such as {source.names[0]}\n"
             f"  fix:   put every image into a subfolder named after its class, with at least two classes"
         )
-    if labels not in KEYWORDS:
-        path, name = split_column(labels)
-        known, table = source.columns, read_labels(path, name)
-        source = _attach(source, table, str(path), skip=skip)
-        if table.by_the_way and source.columns == known:
-            raise no_labels(path)
-    elif labels == "auto" and source.own_labels and (table := source.own_labels()) is not None:
-        source = dataclasses.replace(source, labels=None, classes=())  # folders are then not classes
-        if table.files:
-            source = _attach(source, table, f"labels in {source.description}", skip=skip)
+    source = _without_unlabelled(source, skip=skip)
     taken = () if source.labels is None else (LABEL,)
     return dataclasses.replace(source, columns=without_clashes(source.columns, taken))
 
 
 def label_files(labels: str) -> tuple[Path, ...]:
     """Return the file given by --labels, if it is a file."""
-    return () if labels in KEYWORDS else (split_column(labels)[0],)
+    file = split_labels(labels).file
+    return (file,) if file else ()
 
 
-def split_column(labels: str) -> tuple[Path, str]:
-    """Split FILE:COLUMN into file and column; the column is empty if there is none.
-
-    Raises:
-        DataError: if there is no such file.
-    """
+def split_labels(labels: str) -> Wanted:
+    """Take a value of --labels apart. What is no file is a column of the source."""
+    before, _, after = labels.rpartition(":")
+    kind = _KINDS.get(after, "auto") if before and not Path(labels).is_file() else "auto"
+    labels = labels if kind == "auto" else before
+    if labels in KEYWORDS:
+        return Wanted(labels, None, "", kind)
     before, _, after = labels.rpartition(":")
     for path, name in ((Path(labels), ""), (Path(before or labels), after)):
         if path.is_file():
-            return path, name
-    raise DataError(
-        f"labels {labels!r}: no such file\n"
-        f"  found: neither an existing file nor one of {', '.join(KEYWORDS)}\n"
-        f"  fix:   use --labels FILE or --labels FILE:COLUMN, with a CSV file of 'file,label' or a dataset.json"
-    )
+            return Wanted("", path, name, kind)
+    return Wanted("", None, labels, kind)
 
 
-def _attach(source: Source, table: Table, origin: str, *, skip: bool) -> Source:
+def _from_file(source: Source, path: Path, name: str, kind: Kind, *, skip: bool) -> Source:
+    known, table = source.columns, read_labels(path, name, signs=kind != "number")
+    source = _attach(source, table, str(path), kind, skip=skip)
+    if table.by_the_way and source.columns == known:
+        raise no_labels(path)
+    return source
+
+
+def _again(source: Source, name: str, kind: Kind) -> Source:
+    """Return the source with one of its columns as the label."""
+    cells: Sequence[Any] | np.ndarray
+    if name == LABEL and source.labels is not None:
+        cells = [None if number < 0 else source.classes[number] for number in source.labels]
+    elif one := next((one for one in source.columns if one.name == name), None):
+        cells = _names(one) if one.classes and one.values.ndim == 1 else one.values
+    else:
+        found = ", ".join(printable(one.name) for one in source.columns) or "no columns"
+        found = f"no such file, and the source has {found}" if name != LABEL else found
+        raise DataError(
+            f"labels {name!r}: neither a file nor a column of the source\n"
+            f"  found: {found}\n"
+            f"  fix:   use --labels FILE, FILE:COLUMN or COLUMN, perhaps with :class or :number behind it, or one of "
+            f"{', '.join(KEYWORDS)}"
+        )
+    others = tuple(one for one in source.columns if one.name != name)
+    bare = dataclasses.replace(source, labels=None, classes=(), columns=others)
+    return labelled(bare, cells, name=name, kind=kind)
+
+
+def _names(one: Column) -> list[str]:
+    return [one.classes[i] for i in one.values.tolist()]
+
+
+def _attach(source: Source, table: Table, origin: str, kind: Kind, *, skip: bool) -> Source:
+    """Return the source with the labels and columns of a table."""
     rows, unused = _match(source.names, table)
-    if table.by_the_way:
-        return _with_columns(source, _columns(table, rows, missing=True))
-    unlabelled = [i for i, row in enumerate(rows) if row is None]
-    if unused and not skip:
+    if unused and not skip and not table.by_the_way:
         fix = "correct the file names, or ignore these labels with --on-error skip"
         what = f"{len(unused)} of {len(table.files)} labels are for files that do not exist"
         raise DataError(f"{origin}: {what}\n  found: {unused[0]}\n  fix:   {fix}")
-    if unlabelled and (not skip or len(unlabelled) == len(rows)):
-        first = source.names[unlabelled[0]]
-        fix = "add the missing labels, or omit these images with --on-error skip"
-        what = f"{len(unlabelled)} of {len(rows)} images have no label"
-        raise DataError(f"{origin}: {what}\n  found: {first}\n  fix:   {fix}")
-    missing, inner = set(unlabelled), source.read
+    missing = [i for i, row in enumerate(rows) if row is None]
+    if missing and not table.by_the_way and (not skip or len(missing) == len(rows)):
+        raise _unlabelled(origin, len(missing), len(rows), source.names[missing[0]])
+    source = _with_columns(source, _columns(table, rows))
+    if table.labels is None:
+        return source
+    cells = [None if row is None else table.labels[row] for row in rows]
+    bare = dataclasses.replace(source, labels=None, classes=(), description=origin)
+    found = labelled(bare, cells, name=table.name, declared=table.classes, kind=kind)
+    return dataclasses.replace(found, description=source.description)
+
+
+def _without_unlabelled(source: Source, *, skip: bool) -> Source:
+    """Refuse images that have no class although others have one, or replace them by the reason to skip them."""
+    missing = set() if source.labels is None else set(np.flatnonzero(np.asarray(source.labels) < 0).tolist())
+    if not missing:
+        return source
+    if not skip or len(missing) == len(source):
+        raise _unlabelled(source.description, len(missing), len(source), source.names[min(missing)])
+    inner = source.read
 
     def read(positions: Sequence[int]) -> Iterator[Payload]:
         for i, data in zip(positions, inner(positions), strict=True):
-            yield DataError(f"no label in {origin}") if i in missing else data
+            yield DataError(f"no label in {source.description}") if i in missing else data
 
-    source = dataclasses.replace(_with_columns(source, _columns(table, rows)), read=read if missing else inner)
-    if table.labels is None:
-        return source
-    values = [None if row is None else table.labels[row] for row in rows]
-    classes = table.classes or _classes([value for value in values if value is not None])
-    number = {name: i for i, name in enumerate(classes)}
-    labels = [-1 if value is None else number[_text(value)] for value in values]
-    return dataclasses.replace(source, labels=labels, classes=classes)
+    return dataclasses.replace(source, read=read)
+
+
+def _unlabelled(origin: str, missing: int, count: int, first: str) -> DataError:
+    fix = "add the missing labels, omit these images with --on-error skip, or all labels with --labels none"
+    what = f"{missing} of {count} images have no label"
+    return DataError(f"{origin}: {what}\n  found: {printable(first, 200)}\n  fix:   {fix}")
 
 
 def _with_columns(source: Source, columns: Sequence[Column]) -> Source:
@@ -117,13 +172,13 @@ def _with_columns(source: Source, columns: Sequence[Column]) -> Source:
     return dataclasses.replace(source, columns=(*columns, *others))
 
 
-def _columns(table: Table, rows: Sequence[int | None], *, missing: bool = False) -> list[Column]:
+def _columns(table: Table, rows: Sequence[int | None]) -> list[Column]:
     """Return the columns of a table for every image.
 
-    Images without a row have missing values if ``missing`` is set, else zeros, because they are skipped later.
+    Images without a row have missing values if the table may omit images, else zeros, because they are skipped later.
     """
-    known = np.array([missing or row is not None for row in rows], bool)
-    places = [row for row in rows if missing or row is not None]
+    known = np.array([table.by_the_way or row is not None for row in rows], bool)
+    places = [row for row in rows if table.by_the_way or row is not None]
     found = []
     for name, cells in table.columns.items():
         one = column(name, [None if place is None else cells[place] for place in places])
@@ -155,24 +210,3 @@ def _match(names: Sequence[str], table: Table) -> tuple[list[int | None], list[s
         elif before is None:
             found[i] = row
     return found, unused
-
-
-def _text(value: str | int) -> str:
-    """Return a label as text, with whole numbers in a canonical form.
-
-    >>> _text("007"), _text(7), _text("seven")
-    ('7', '7', 'seven')
-    """
-    text = str(value).strip()
-    return str(int(text)) if _WHOLE.fullmatch(text) else text
-
-
-def _classes(values: Sequence[str | int]) -> tuple[str, ...]:
-    """Return the distinct classes, sorted by value if all are whole numbers, else by name.
-
-    >>> _classes(["10", "9"]), _classes(["10", "b", "9"])
-    (('9', '10'), ('10', '9', 'b'))
-    """
-    names = {_text(value) for value in values}
-    numbers = all(_WHOLE.fullmatch(name) for name in names)
-    return tuple(sorted(names, key=int)) if numbers else tuple(sorted(names))

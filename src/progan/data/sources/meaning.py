@@ -158,7 +158,7 @@ def _of_scalars(values: list[Any], index: np.ndarray, facts: _Facts) -> Meaning:
     texts = [value for value in values if isinstance(value, str)]
     meant = {text: parsed(text) for text in texts}
     numbers = [meant[value] if isinstance(value, str) else value for value in values]
-    known = [number for number in numbers if not _is_missing(number)]
+    known: list[Any] = [number for number in numbers if not _is_missing(number)]
     odd = [value for value in known if isinstance(value, str)]
     if odd or not known:  # a class may be called "none"
         if facts.kind == "number":

@@ -1,38 +1,69 @@
 """Names of files inside a source: which of them are images, and the labels given by their folders."""
 
+import fnmatch
+import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from progan.data.formats import READABLE_SUFFIXES
+from progan.data.printing import printable
+from progan.data.records import in_order
 from progan.errors import DataError
 
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
-)
+IMAGE_SUFFIXES = READABLE_SUFFIXES
 """File name extensions of images."""
 
 
+_SYSTEM = frozenset(
+    {
+        "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "recycler", "system volume information",
+        "lost+found", "network trash folder", "temporary items", "#recycle", "@recycle", "@eadir", "@tmp", "@__thumb",
+        "#snapshot", "__pycache__",
+    }
+)  # fmt: skip
+_CAMERA = re.compile(r"\d{3}[A-Za-z0-9_]{5}")  # a folder of pictures in DCIM (JEITA CP-3461, "DCF")
+
+
 def is_hidden(name: str) -> bool:
-    """Return whether a path inside a source belongs to the operating system rather than to the data."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+    """Return whether a path inside a source belongs to an operating system, a camera or a NAS rather than to the data.
 
-
-def pick_images(path: Path, names: Iterable[str]) -> list[str]:
-    """Return the names of the images among all file names of a source, sorted.
-
-    Raises:
-        DataError: if there are none.
+    >>> is_hidden("__MACOSX/._a.png"), is_hidden("cat/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg"), is_hidden("cat/a.png")
+    (True, True, False)
     """
-    visible = [name for name in names if not is_hidden(name)]
-    images = sorted(name for name in visible if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES)
-    if images:
-        return images
-    seen = Counter(PurePosixPath(name).suffix.lower() or "no extension" for name in visible)
-    found = ", ".join(f"{count} {suffix}" for suffix, count in seen.most_common(8))
-    raise DataError(
+    return any(part.startswith((".", "~$")) or part.lower() in _SYSTEM for part in PurePosixPath(name).parts)
+
+
+def suffix_of(name: str) -> str:
+    """Return the extension of a file in lower case, with its dot; names may end with blanks.
+
+    >>> suffix_of("a/b.PNG "), suffix_of("a.b/c")
+    ('.png', '')
+    """
+    return PurePosixPath(name.strip()).suffix.lower()
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Return whether one of the patterns fits a path, its base name, or any folder on the way to it.
+
+    >>> [matches("cat/masks/1.png", [p]) for p in ("masks", "1.*", "cat/masks", "*/masks/*", "1")]
+    [True, True, True, True, False]
+    """
+    parts = PurePosixPath(name).parts
+    tried = {name, *parts, *("/".join(parts[:i]) for i in range(1, len(parts)))}
+    return any(fnmatch.fnmatchcase(one, pattern.rstrip("/")) for pattern in patterns for one in tried)
+
+
+def no_images(path: Path, names: Iterable[str]) -> DataError:
+    """Return the error for a source whose files are no images."""
+    seen = Counter(suffix_of(name) or "no extension" for name in names)
+    found = ", ".join(f"{count} {printable(suffix)}" for suffix, count in seen.most_common(8))
+    return DataError(
         f"{path}: contains no images\n"
         f"  found: {f'other files ({found})' if found else 'no files at all'}\n"
-        f"  fix:   use a folder, zip or tar with {' '.join(sorted(IMAGE_SUFFIXES))} files, MNIST idx files or CIFAR-10"
+        f"  fix:   use a folder, zip or tar with image files ({' '.join(sorted(IMAGE_SUFFIXES))}), or another kind of "
+        f"source (docs/data.md lists them)"
     )
 
 
@@ -42,28 +73,33 @@ def strip_wrapper(names: list[str]) -> list[str]:
     >>> strip_wrapper(["pets/cat/1.png", "pets/dog/1.png"])
     ['cat/1.png', 'dog/1.png']
     """
-    parents = [PurePosixPath(name).parts[:-1] for name in names]
-    depth = 0
-    while all(len(p) > depth and p[depth] == parents[0][depth] for p in parents):
-        depth += 1
-    return [str(PurePosixPath(*PurePosixPath(name).parts[depth:])) for name in names]
+    if not names:
+        return []
+    first, last = (name.split("/")[:-1] for name in (min(names), max(names)))
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    cut = "".join(f"{folder}/" for folder, _ in same)
+    cut = cut if all(name.startswith(cut) for name in names) else ""
+    return [name[len(cut) :] for name in names]
 
 
-def folder_labels(names: Sequence[str]) -> tuple[list[int] | None, tuple[str, ...]]:
-    """Return labels and classes from the first folder of every name.
+def folder_labels(names: Sequence[str]) -> tuple[list[int] | None, tuple[str, ...], str]:
+    """Return labels and classes from the first folder of every name, and a note about them.
 
-    There are none unless every image is in a folder and at least two folders contain images.
+    There are none unless every image is in a folder and at least two folders contain images. Folders of a camera,
+    such as 100CANON, are no classes.
 
     >>> folder_labels(["cat/1.png", "dog/a/1.png", "dog/2.png"])
-    ([0, 1, 1], ('cat', 'dog'))
-    >>> folder_labels(["cat/1.png", "2.png"]), folder_labels(["cat/1.png", "cat/2.png"])
-    ((None, ()), (None, ()))
+    ([0, 1, 1], ('cat', 'dog'), 'labels: 2 classes from the folders')
+    >>> folder_labels(["10/1.png", "9/1.png"])[:2], folder_labels(["cat/1.png", "cat/2.png"])
+    (([1, 0], ('9', '10')), (None, (), ''))
     """
-    if any("/" not in name for name in names):
-        return None, ()
-    folders = [name.split("/", 1)[0] for name in names]
-    classes = tuple(sorted(set(folders)))
-    if len(classes) < 2:
-        return None, ()
+    folders = [name.split("/", 1)[0] for name in names if "/" in name]
+    classes = in_order(set(folders))
+    if len(classes) < 2 or all(map(_CAMERA.fullmatch, classes)):
+        return None, (), ""
+    if len(folders) < len(names):
+        outside = next(name for name in names if "/" not in name)
+        rest = f"{len(names) - len(folders)} of {len(names)} images are in none of them, such as {printable(outside)}"
+        return None, (), f"labels: none; the folders {printable(', '.join(classes[:4]))} are no classes, because {rest}"
     number = {name: i for i, name in enumerate(classes)}
-    return [number[folder] for folder in folders], classes
+    return [number[folder] for folder in folders], classes, f"labels: {len(classes)} classes from the folders"

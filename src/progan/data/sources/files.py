@@ -1,0 +1,158 @@
+"""Images among the files of a folder, zip or tar: one set of rules, so that the same files give the same images."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from progan.data.decoding import peek
+from progan.data.formats import why_left_out
+from progan.data.printing import printable
+from progan.data.records import Choice, Payload, Source
+from progan.data.sources.beside import SIDE_SUFFIXES, labels_beside
+from progan.data.sources.names import (
+    IMAGE_SUFFIXES,
+    folder_labels,
+    is_hidden,
+    matches,
+    no_images,
+    strip_wrapper,
+    suffix_of,
+)
+from progan.data.sources.samples import pick_members, stems
+from progan.data.sources.splits import chosen_split, split_of
+from progan.errors import DataError
+
+Read = Callable[[Sequence[str]], Iterator[Payload]]
+"""Function that yields the contents of files by their names."""
+_DOMAIN = ("A", "B")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """All files of a folder or archive."""
+
+    path: Path
+    """Path of the folder or archive, for messages."""
+    names: Sequence[str]
+    """Paths inside it, with forward slashes."""
+    read: Read
+    inner: Callable[[str], str] = str
+    """Returns a path without that of the shard that contains the file."""
+    notes: tuple[str, ...] = ()
+
+
+def files_source(description: str, files: Files, choice: Choice) -> Source:
+    """Return the images among some files, with labels from label files beside them or from their folders.
+
+    - Files of operating systems, cameras and NAS are ignored, and those that match ``choice.exclude`` left out.
+    - Folders named like splits (train, val, test) are splits.
+    - Of several pictures of one sample, one is used (``pick_members``).
+    - The first level of folders that differ are classes (``folder_labels``).
+
+    Raises:
+        DataError: if there are no images, or none of the requested ones.
+    """
+    visible = [name for name in files.names if not is_hidden(files.inner(name))]
+    left = [name for name in visible if not (choice.exclude and matches(files.inner(name), choice.exclude))]
+    excluded = len(visible) - len(left)
+    if choice.exclude and not excluded:
+        raise DataError(
+            f"--exclude {' '.join(choice.exclude)}: no file has such a name\n"
+            f"  found: {len(visible)} files, such as {printable(files.inner(visible[0])) if visible else 'none'}\n"
+            f"  fix:   use the name of a file or folder, or a pattern such as '*_mask.png'"
+        )
+    notes = [*files.notes, *([f"{excluded} files left out by --exclude"] if excluded else [])]
+    images = sorted(name for name in left if suffix_of(name) in IMAGE_SUFFIXES) or _without_suffix(left, files.read)
+    if not images:
+        raise no_images(files.path, left)
+    notes += _left_out(set(left) - set(images))
+    rows, inners, of_split = _split(strip_wrapper([files.inner(name) for name in images]), choice.split, description)
+    names = [images[row] for row in rows]
+    sides = stems(name for name in left if suffix_of(name) in SIDE_SUFFIXES)
+    picked = pick_members(names, sides=sides, size=lambda row: _size(names[row], files.read), member=choice.member)
+    names = [names[row] for row in picked.rows]
+    labels, classes, of_labels = folder_labels(strip_wrapper(strip_wrapper([inners[row] for row in picked.rows])))
+    heeds = {"exclude": True, "split": bool(of_split), "member": picked.several}
+    return Source(
+        description=description,
+        names=names,
+        labels=labels,
+        classes=classes,
+        read=lambda positions: files.read([names[i] for i in positions]),
+        own_labels=lambda: labels_beside(files.path, names, left, files.inner, files.read),
+        notes=tuple(note for note in (*notes, of_split, *picked.notes, of_labels) if note),
+        heeds=frozenset(name for name, heeded in heeds.items() if heeded),
+    )
+
+
+def _without_suffix(names: Sequence[str], read: Read) -> list[str]:
+    """Return the files without an extension if the first of them is an image."""
+    bare = sorted(name for name in names if not suffix_of(name))
+    return bare if bare and _size(bare[0], read) else []
+
+
+def _size(name: str, read: Read) -> tuple[int, int] | None:
+    """Return the height and width of an image, or None if it cannot be opened."""
+    try:
+        return peek(next(read([name])))[1]
+    except DataError:
+        return None
+
+
+def _left_out(names: set[str]) -> list[str]:
+    """Return a note about files that are no images, by kind."""
+    kinds = Counter(suffix_of(name) or "without extension" for name in names if suffix_of(name) not in SIDE_SUFFIXES)
+    if not kinds:
+        return []
+    parts = [f"{n} {printable(kind)}{_why(kind)}" for kind, n in kinds.most_common(8)]
+    more = ", ..." if len(kinds) > 8 else ""
+    return [f"{kinds.total()} files left out: {', '.join(parts)}{more}"]
+
+
+def _why(suffix: str) -> str:
+    why = why_left_out(suffix)
+    return f" ({why})" if why else ""
+
+
+def _split(names: list[str], split: str, where: str) -> tuple[list[int], list[str], str]:
+    """Return the images of a split, their names without the folder of the split, and a note.
+
+    Splits are folders at the first level, or at the second, inside those of the classes.
+    """
+    for level in (0, 1):
+        parts = [name.split("/") for name in names]
+        if not all(len(one) > level + 1 for one in parts) and level:
+            break
+        folders = [one[level] if len(one) > level + 1 else "" for one in parts]
+        known = {folder: _split_and_class(folder) for folder in set(folders)}
+        there = {found[0] for found in known.values() if found}
+        if len(there) < 2 or not (all(known.values()) or (level == 0 and "train" in there)):
+            continue
+        places: dict[str, list[int]] = {}
+        for row, folder in enumerate(folders):
+            if found := known[folder]:
+                places.setdefault(found[0], []).append(row)
+        rows, note = chosen_split(places, split, where=where)
+        rows.sort()
+        if others := sum(found is None for found in map(known.get, folders)):
+            note += f"; {others} images are in no split"
+        inners = []
+        for row in rows:
+            found = known[folders[row]]
+            inner = [found[1]] if found and found[1] else []
+            inners.append("/".join([*parts[row][:level], *inner, *parts[row][level + 1 :]]))
+        return rows, inners, note or f"split: {split}"
+    return list(range(len(names))), names, ""
+
+
+def _split_and_class(folder: str) -> tuple[str, str] | None:
+    """Return the split of a folder and the class that its name tells, if any; None if it is no split.
+
+    >>> _split_and_class("Train"), _split_and_class("trainA"), _split_and_class("cat")
+    (('train', ''), ('train', 'A'), None)
+    """
+    if split := split_of(folder):
+        return split, ""
+    split = split_of(folder[:-1].rstrip("_-")) if folder[-1:] in _DOMAIN else None
+    return (split, folder[-1:]) if split else None
