@@ -1,3 +1,4 @@
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,9 +101,71 @@ def test_inspects_without_writing_a_store(tmp_path: Path, photos: Path, capsys) 
     text = capsys.readouterr().out
     assert "images       4 of 4 can be read" in text
     assert f"progan prepare {photos} photos_16 --resolution 16" in text
+    assert f"sheet        {tmp_path / 'sheet.png'}: 4 of 4 images, evenly chosen from all classes" in text
     with Image.open(tmp_path / "sheet.png") as image:
-        assert image.size == (2 * 64 + 2, 2 * 64 + 2)
+        assert image.mode == "RGB"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", "sheet.png"]
+
+
+def test_the_sheet_of_an_inspection_is_a_temporary_file(tmp_path: Path, photos: Path, capsys, monkeypatch) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    assert Prepare(photos, inspect=True, workers=1).run() == 0
+    (path,) = (tmp_path / "temporary").glob("*/sheet.png")
+    assert f"sheet        {path}: 4 of 4 images" in capsys.readouterr().out
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nothing"))
+    assert Prepare(photos, inspect=True, workers=1).run() == 0
+    assert "sheet        none, because it cannot be written (No such file" in capsys.readouterr().out
+
+
+def test_the_sheet_of_a_store_is_in_it_and_changes_nothing_else(tmp_path: Path, photos: Path, capsys) -> None:
+    command = Prepare(photos, photos / "store", PrepareOptions(resolution="16"), workers=0)
+    assert command.run() == 0
+    first, made = capsys.readouterr().out.splitlines(), Store.open(photos / "store")
+    assert f"sheet        {photos / 'store/sheet.png'}: 4 of 4 images, evenly chosen from all classes" in "\n".join(
+        first
+    )
+    assert (photos / "store/sheet.png").is_file()
+    assert command.run() == 0  # the store is inside of its source, and its sheet is no image of it
+    again = capsys.readouterr().out.splitlines()
+    assert [line for line in again if line[:4] != "time"] == [line for line in first if line[:4] != "time"]
+    assert Store.open(photos / "store").count == 4
+    other = Prepare(photos, tmp_path / "other", PrepareOptions(resolution="16"), sheet=tmp_path / "s.png", workers=0)
+    assert other.run() == 0
+    assert f"sheet        {tmp_path / 's.png'}: 4 of 4" in capsys.readouterr().out
+    assert not (tmp_path / "other/sheet.png").exists()
+    assert Store.open(tmp_path / "other").hash == made.hash
+    with pytest.raises(DataError, match="the contact sheet cannot be written"):
+        replace(other, sheet=photos / "a/0.png/sheet.png").run()
+
+
+def test_what_looks_wrong_is_said(tmp_path: Path, capsys) -> None:
+    for name in ("train", "masks"):
+        for i in range(3):
+            save(tmp_path / "in" / name / f"{i}.png", noise(16, 16, 1, seed=i) // 16)
+    (tmp_path / "in/notes.txt").write_text("")
+    assert Prepare(tmp_path / "in", tmp_path / "store", PrepareOptions(labels="folder"), workers=0).run() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert Prepare(tmp_path / "in", images=PrepareOptions(labels="folder"), inspect=True, workers=1).run() == 0
+    for found in (lines, capsys.readouterr().out.splitlines()):
+        for words in (
+            "values       brightness 0 ... 15, mean",
+            "warning      classes are named like splits of the data: train;",
+            "warning      classes are named like files that accompany pictures: masks;",
+            "warning      no pixel is brighter than 15 of 255;",
+            "warning      every image is there twice, such as masks/0.png = train/0.png",
+            "warning      3 pictures are in more than one class, such as masks/0.png = train/0.png (masks and train)",
+        ):
+            assert any(line.startswith(words) for line in found), words
+
+
+def test_notes_of_the_source_are_printed(tmp_path: Path, photos: Path, capsys) -> None:
+    source = replace(open_source(photos), notes=("2 files left out: 2 .heic\n",))
+    store = prepare(photos, tmp_path / "store", source=source, workers=0)
+    assert "note         2 files left out: 2 .heic\\n" in summary(store).splitlines()
+    assert (
+        "note         2 files left out: 2 .heic\\n" in report(inspect(source, PrepareOptions()), "photos").splitlines()
+    )
 
 
 def test_a_name_is_a_path_first_and_a_recipe_else(tmp_path: Path, photos: Path, capsys, monkeypatch) -> None:

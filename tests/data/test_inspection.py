@@ -5,16 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from progan.data.inspection import (
-    NEAR_BITS,
-    contact_sheet,
-    difference_hash,
-    groups_of,
-    inspect,
-    near_groups,
-    store_duplicates,
-)
+from progan.data.contact import contact_sheet
+from progan.data.inspection import NEAR_BITS, difference_hash, groups_of, inspect, near_groups
 from progan.data.options import PrepareOptions
+from progan.data.overview import store_duplicates, store_values
 from progan.data.report import histogram, report
 from progan.data.sources import open_source
 from progan.data.store import prepare
@@ -71,7 +65,10 @@ def test_report_says_it_with_the_commands(album: Path) -> None:
 
 def test_a_store_of_the_same_has_the_same_duplicates(album: Path, tmp_path: Path) -> None:
     store = prepare(album, tmp_path / "store", PrepareOptions(on_error="skip"), workers=0)
-    assert store_duplicates(store) == (1, 2)
+    found = store_duplicates(store)
+    assert [sorted(store.names[i] for i in group) for group in found.equal] == [["a/equal.bmp", "b/03.png"]]
+    near = sorted(sorted(store.names[i] for i in group) for group in found.near)
+    assert near == [["a/08.png", "b/near.png"], ["a/near.jpg", "b/05.png"]]
 
 
 def test_reports_a_source_of_nothing_but_broken_files(tmp_path: Path) -> None:
@@ -123,17 +120,6 @@ def test_histogram_shows_sizes_or_ranges() -> None:
     assert lines == [f"32 ... 63 (shorter side)  {'#' * 20} 4", f"64 ... 127 (shorter side) {'#' * 40} 8"]
 
 
-def test_contact_sheet_shows_whole_images(tmp_path: Path) -> None:
-    save(tmp_path / "a" / "1.png", np.full((40, 80, 3), 255, np.uint8))
-    save(tmp_path / "a" / "2.png", np.full((40, 40), 9, np.uint8))
-    (tmp_path / "a" / "3.png").write_bytes(b"")
-    source = open_source(tmp_path / "a")
-    tiles = contact_sheet(source, inspect(source, PrepareOptions()).plan)
-    assert tiles.shape == (2, 32, 32, 3)
-    assert (tiles[0, :8] == 0).all()
-    assert (tiles[0, 8:24] == 255).all()
-
-
 @pytest.mark.parametrize("size", [(200, 300), (10, 40), (1, 1)])
 def test_stores_of_any_size_are_looked_at(tmp_path: Path, size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, *size, 4), np.uint8)
@@ -142,10 +128,11 @@ def test_stores_of_any_size_are_looked_at(tmp_path: Path, size: tuple[int, int])
         save(tmp_path / "source" / f"{name}.png", pixels[i])
     options = PrepareOptions(resolution=f"{size[0]}x{size[1]}", channels=4)
     store = prepare(tmp_path / "source", tmp_path / "store", options)
-    assert store_duplicates(store)[0] == 1
-    tiles = contact_sheet(store)
-    assert tiles.shape == (4, *{(200, 300): (128, 192)}.get(size, size), 3)
-    assert (tiles[2] == 255).all()  # what is transparent is white
+    assert len(store_duplicates(store).equal) == 1
+    values, _ = store_values(store)
+    assert (values.images, values.white) == (4, 1)  # what is transparent is white
+    picture, _ = contact_sheet(store)
+    assert picture.mode == "RGB"
 
 
 def test_a_picture_as_png_and_as_lossless_webp_is_equal(tmp_path: Path) -> None:

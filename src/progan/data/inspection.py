@@ -1,6 +1,5 @@
 """Inspection of a data source: sizes, channels, broken files, duplicates, classes, and a suggestion for 'prepare'."""
 
-import contextlib
 import hashlib
 import itertools
 from collections import Counter, defaultdict, deque
@@ -12,11 +11,13 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from progan.data.decoding import AS_THEY_ARE, Ranges, decode
+from progan.data.doubts import Facts
 from progan.data.levels import level_sizes
 from progan.data.options import PrepareOptions, make_plan
-from progan.data.pixels import Plan, decode, to_pixels
+from progan.data.pixels import Plan
 from progan.data.records import Record, Source
-from progan.data.store import Store
+from progan.data.values import Values
 from progan.errors import DataError
 from progan.processes import usable_cpus
 
@@ -26,7 +27,6 @@ NEAR_LEVELS = 4.0
 """Largest mean difference of the 8x9 grayscale thumbnails of near duplicates, apart from brightness [levels of 255]."""
 _NEIGHBOURS = 32  # images with an equal band that each one is compared with; more would not be linear time
 _PART = 64  # images examined at a time
-_BYTES = 16 << 20  # of a store at a time
 
 
 @dataclass
@@ -43,6 +43,8 @@ class Findings:
     """SHA-256 of the mode, size and decoded pixels of each image."""
     thumbs: list[np.ndarray] = field(default_factory=list)
     """Grayscale thumbnails of the whole images, uint8 [8, 9] box means."""
+    values: Values = field(default_factory=Values)
+    """Brightness of all pixels."""
     broken: list[str] = field(default_factory=list)
     """Name and reason for each image that cannot be read."""
 
@@ -52,12 +54,12 @@ class Findings:
             getattr(self, key).extend(values)
 
 
-def examine(records: Sequence[Record]) -> Findings:
+def examine(records: Sequence[Record], ranges: Ranges = AS_THEY_ARE) -> Findings:
     """Decode some images completely and return the facts about them; worker threads run this."""
     found = Findings()
     for record in records:
         try:
-            image = decode(record.data)
+            image = decode(record.data, ranges)
         except DataError as error:
             found.broken.append(f"{record.name}: {error}")
             continue
@@ -67,6 +69,7 @@ def examine(records: Sequence[Record]) -> Findings:
         found.sizes.append((image.height, image.width))
         found.modes.append(image.mode)
         found.digests.append(hashlib.sha256(head + image.tobytes()).digest())
+        found.values.add(image)
         grey = image.convert("L")
         found.thumbs.append(np.asarray(grey.resize((9, 8), Image.Resampling.BOX)))
     return found
@@ -143,12 +146,17 @@ class Inspection:
 
     source: Source
     findings: Findings
-    exact: list[list[str]]
-    """Groups of names of images with identical decoded pixels."""
+    equal: list[list[int]]
+    """Groups of positions, in the findings, of images with identical decoded pixels."""
     near: list[list[str]]
     """Groups of names of images that look alike; only the first of identical images is included."""
     plan: Plan | None
     """Plan that 'prepare' would follow by default; None if no image can be opened."""
+
+    @property
+    def exact(self) -> list[list[str]]:
+        """Groups of names of images with identical decoded pixels."""
+        return [[self.findings.names[i] for i in group] for group in self.equal]
 
     @property
     def store_bytes(self) -> int:
@@ -164,6 +172,22 @@ class Inspection:
         if self.plan is None or self.plan.fit == "pad":
             return 0
         return sum(min(size) < min(self.plan.height, self.plan.width) for size in self.findings.sizes)
+
+    def facts(self) -> Facts:
+        """Return what is known about the images, to look for what is wrong."""
+        sizes, plan, others = self.findings.sizes, self.plan, []
+        small = 0 if plan is None else sum(2 * min(size) <= min(plan.height, plan.width) for size in sizes)
+        if plan is not None and small:
+            others = [f"{small} of {len(sizes)} images have at most half the size of {plan.height}x{plan.width}"]
+        return Facts(
+            names=self.findings.names,
+            labels=self.findings.labels,
+            counts=self.class_counts(),
+            values=self.findings.values,
+            channels=0 if plan is None else plan.channels,
+            equal=self.equal,
+            others=others,
+        )
 
     def class_counts(self) -> dict[str, int]:
         """Return the number of images of each class; empty without labels."""
@@ -185,11 +209,17 @@ def inspect(
     Raises:
         DataError: if the source itself is broken.
     """
-    found = Findings()
+    found, plan, failed = Findings(), None, None
+    try:
+        plan = make_plan(source, options)
+    except DataError as error:  # said below, if any image can be read
+        failed = error
     with tqdm(total=len(source), unit=" images", desc="inspect", disable=None if progress else True) as bar:
-        for part in _examine_all(source, max(1, usable_cpus() if workers is None else workers)):
+        for part in _examine_all(source, plan, max(1, usable_cpus() if workers is None else workers)):
             found.add(part)
             bar.update(len(part.names) + len(part.broken))
+    if failed and found.names:
+        raise failed
     exact = groups_of(found.digests)
     again = {i for group in exact for i in group[1:]}
     first = [i for i in range(len(found.names)) if i not in again]
@@ -197,84 +227,22 @@ def inspect(
     return Inspection(
         source=source,
         findings=found,
-        exact=[[found.names[i] for i in group] for group in exact],
+        equal=exact,
         near=[[found.names[first[i]] for i in group] for group in near],
-        plan=make_plan(source, options) if found.names else None,
+        plan=plan if found.names else None,
     )
 
 
-def _examine_all(source: Source, workers: int) -> Iterator[Findings]:
+def _examine_all(source: Source, plan: Plan | None, workers: int) -> Iterator[Findings]:
     """Findings of parts of the source, in order, with a bounded number of parts in memory."""
     records, pending = iter(source), deque[Future[Findings]]()
     with ThreadPoolExecutor(workers) as pool:
         try:
             while part := list(itertools.islice(records, _PART)):
-                pending.append(pool.submit(examine, part))
+                pending.append(pool.submit(examine, part, plan.ranges if plan else AS_THEY_ARE))
                 if len(pending) > 2 * workers:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def store_duplicates(store: Store) -> tuple[int, int]:
-    """Count the groups of identical and of similar images in a store.
-
-    Images are compared at the largest level of at most 32 pixels, or else at the smallest level.
-    """
-    level = store.level(_at_most(store, 32))
-    digests, thumbs, part = [], [], max(1, _BYTES // level[0].nbytes)
-    for i in range(0, len(level), part):
-        rows = np.ascontiguousarray(level[i : i + part])
-        digests += [hashlib.sha256(row).digest() for row in rows]
-        thumbs.append(_shrink(rows[..., :3].mean(-1)))
-    exact = groups_of(digests)
-    again = [i for group in exact for i in group[1:]]
-    return len(exact), len(groups_of(near_groups(np.delete(np.concatenate(thumbs), again, axis=0)).tolist()))
-
-
-def _at_most(store: Store, side: int) -> int:
-    """Shorter side of the largest level that is at most ``side``, or else of the smallest [pixels]."""
-    return max((found for found in store.resolutions if found <= side), default=min(store.resolutions))
-
-
-def _shrink(grey: np.ndarray) -> np.ndarray:
-    """Box means [N, 8, 9] of images [N, H, W], as uint8."""
-    rows, columns = (_box_weights(size, n) for size, n in zip(grey.shape[1:], (8, 9), strict=True))
-    return (rows @ grey @ columns.T).round().astype(np.uint8)
-
-
-def _box_weights(size: int, n: int) -> np.ndarray:
-    """Weight of each of ``size`` pixels in each of ``n`` equal parts of a line, [n, size]."""
-    edges = np.arange(n + 1)[:, None] * (size / n)
-    covered = np.clip(edges - np.arange(size), 0, 1)  # of each pixel, left of each edge
-    return np.diff(covered, axis=0) * (n / size)
-
-
-def contact_sheet(images: Source | Store, plan: Plan | None = None, count: int = 100) -> np.ndarray:
-    """Return thumbnails of at most ``count`` whole images, evenly spread over a source or a store.
-
-    Images of a source are centered on black squares.
-
-    Shape: uint8 [N, H, W, 3].
-    """
-    if isinstance(images, Store):
-        level = images.level(_at_most(images, 128))
-        chosen = np.unique(np.linspace(0, len(level) - 1, count).round().astype(int))
-        share = min(1, 128 / min(level.shape[1:3]))
-        small = _plan(*(max(1, round(side * share)) for side in level.shape[1:3]), fit="stretch")
-        pictures = (pixels[:, :, 0] if pixels.shape[2] == 1 else pixels for pixels in level[chosen])
-        return np.stack([to_pixels(Image.fromarray(picture), small) for picture in pictures])
-    side = 128 if plan is None else min(128, max(plan.height, plan.width))
-    whole, tiles = _plan(side, side, fit="pad"), []
-    for record in images.sample(count):
-        with contextlib.suppress(DataError):
-            tiles.append(to_pixels(decode(record.data), whole))
-    return np.stack(tiles)
-
-
-def _plan(height: int, width: int, *, fit: str) -> Plan:
-    """Plan for whole images in RGB, white where they are transparent."""
-    how = {"box": None, "center": False, "filter": "lanczos", "upscale": True}
-    return Plan(height=height, width=width, channels=3, fit=fit, **how)

@@ -1,4 +1,8 @@
-"""Names and texts from data sets, printed safely on one short line."""
+"""Names and texts from data sets, printed safely on one short line, and counts as bars."""
+
+from collections.abc import Callable, Sequence
+
+_BAR = 40  # widest bar [characters]
 
 
 def printable(text: str, most: int = 100) -> str:
@@ -9,3 +13,26 @@ def printable(text: str, most: int = 100) -> str:
     """
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: most + 1])
     return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def bars(counts: Sequence[tuple[str, int]], *, show: Callable[[int], str] = str) -> list[str]:
+    """Return a line with a bar for each count; the longest bar has 40 characters.
+
+    Args:
+        counts: name and number.
+        show: formats a number behind its bar.
+
+    >>> bars([("a", 80), ("bb", 1)])
+    ['a  ######################################## 80', 'bb # 1']
+    """
+    width, most = max((len(name) for name, _ in counts), default=0), max((n for _, n in counts), default=1)
+    return [f"{name:<{width}} {'#' * -(-n * _BAR // max(most, 1))} {show(n)}" for name, n in counts]
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names of a list, printable.
+
+    >>> some(["a", "b", "c"], 2), some(["a"])
+    ('a, b, ...', 'a')
+    """
+    return ", ".join(printable(name, 60) for name in names[:most]) + (", ..." if len(names) > most else "")

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from progan.data.doubts import doubts
 from progan.data.inspection import Inspection
-from progan.data.printing import printable
+from progan.data.printing import bars, printable
 
-_BAR = 40  # widest bar [characters]
 _MOST = 20  # lines of a list
 
 
@@ -37,6 +37,12 @@ def report(found: Inspection, path: str, *, given: str = "") -> str:
     lines += [f"  {line}" for line in bars([(printable(name, 60), n) for name, n in list(counts.items())[:_MOST]])]
     lines += [f"  ... and {len(counts) - _MOST} more"] if len(counts) > _MOST else []
     lines += [f"columns      {', '.join(map(str, found.source.columns))}"] * bool(found.source.columns)
+    lines += facts.values.lines("all pixels")
+    lines += [
+        f"note         {printable(note, 500)}"
+        for note in (*found.source.notes, *(found.plan.notes if found.plan else ()))
+    ]
+    lines += [f"warning      {doubt}" for doubt in doubts(found.facts())]
     return "\n".join(lines + _suggestion(found, path, given))
 
 
@@ -47,16 +53,6 @@ def histogram(sizes: Sequence[tuple[int, int]]) -> list[str]:
         return bars([(f"{height}x{width}", n) for (height, width), n in sorted(counts.items())])
     steps = Counter(min(size).bit_length() for size in sizes)
     return bars([(f"{1 << k >> 1} ... {(1 << k) - 1} (shorter side)", steps[k]) for k in sorted(steps)])
-
-
-def bars(counts: Sequence[tuple[str, int]]) -> list[str]:
-    """Return a line with a bar for each count; the longest bar has ``_BAR`` characters.
-
-    >>> bars([("a", 80), ("bb", 1)])
-    ['a  ######################################## 80', 'bb # 1']
-    """
-    width, most = max((len(name) for name, _ in counts), default=0), max((n for _, n in counts), default=1)
-    return [f"{name:<{width}} {'#' * -(-n * _BAR // max(most, 1))} {n}" for name, n in counts]
 
 
 def _listed(title: str, items: Sequence[str], what: str = "") -> list[str]:

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -110,7 +111,7 @@ def check_not_empty(source: Source, path: Path) -> None:
 
 def _open(path: Path, choice: Choice) -> Source:
     if files := tfrecord_files(path):
-        return tfrecord_source(path, files)
+        return tfrecord_source(path, files, choice)
     if files := lmdb_files(path):
         return lmdb_source(path, files, choice)
     if folders := lmdb_folders(path):
@@ -197,12 +198,13 @@ def _open_file(path: Path, choice: Choice) -> Source:
 def walk(folder: Path, special: list[str] | None = None) -> Iterator[str]:
     """Yield all files below a folder, as sorted relative names with forward slashes; links to folders are followed.
 
-    Pipes, sockets and devices, which could block whoever reads them, are appended to ``special`` instead.
+    Pipes, sockets and devices, which could block whoever reads them, are appended to ``special`` instead. Stores inside
+    the folder are left out, because their contact sheets are no images of it.
     """
     seen: set[str] = set()
     for parent, children, files in os.walk(folder, onerror=_refuse, followlinks=True):
         real = os.path.realpath(parent)
-        if real in seen:  # a link back to a folder above it
+        if real in seen or (Path(parent) != folder and _is_store(files)):  # a link back to a folder above, or a store
             children.clear()
             continue
         seen.add(real)
@@ -214,6 +216,10 @@ def walk(folder: Path, special: list[str] | None = None) -> Iterator[str]:
                 yield name
             elif special is not None:
                 special.append(name)
+
+
+def _is_store(files: Sequence[str]) -> bool:
+    return "manifest.json" in files and any(re.fullmatch(r"\d+x\d+\.npy", file) for file in files)
 
 
 def _refuse(error: OSError) -> None:
