@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from progan.data import bitmaps, formats, pngs, salvage, tiffs
+from progan.data import bitmaps, corrections, formats, pngs, salvage, tiffs
 from progan.data.colors import GREY_MODES, ORIENTATION, Samples, to_srgb
 from progan.data.records import Payload, image_kind
 from progan.errors import DataError
@@ -24,7 +24,6 @@ from progan.errors import DataError
 T = TypeVar("T")
 
 _HEAD = 1 << 10  # bytes that tell the format
-_UNKNOWN_ALPHA = ("BMP", "DIB", "ICO", "CUR", "TGA")  # formats in which alpha that is 0 everywhere means none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,17 +175,13 @@ def _loaded(image: ImageFile, data: Path | bytes, raw: str, full: bool) -> Image
     """Return the pixels of an image that Pillow has opened; all 16 bits if ``full``."""
     if raw in ("I;16B", "LA;16B") or (raw.endswith(";16B") and (full or "transparency" in image.info)):
         return pngs.deep_samples(image, data)
-    image.load()
     if image.format == "PNG":
+        image.load()
         return pngs.with_key(image, raw)
-    if image.mode.startswith("I"):
-        pixels = np.asarray(image)
-        if pixels.min(initial=0) < 0 or pixels.max(initial=0) > 65535:
-            raise DataError("pixels of more than 16 bits, whose range is not defined; save it with 8 or 16 bits")
-        return Samples(pixels=pixels.astype(np.uint16)[..., None], white=65535, icc=image.info.get("icc_profile"))
-    if image.format in _UNKNOWN_ALPHA and image.mode == "RGBA" and image.getchannel("A").getextrema()[1] == 0:
-        return image.convert("RGB")
-    return image
+    if image.format in formats.PLAIN:
+        image.load()
+        return image
+    return corrections.loaded(image, data)
 
 
 def _salvaged(data: Path | bytes, use: Callable[[Opened], T]) -> T | None:

@@ -13,6 +13,8 @@ from progan.errors import DataError
 
 COMMON = ("JPEG", "PNG", "WEBP", "GIF")
 """Pillow's formats that are tried before anything else."""
+PLAIN = ("JPEG", "MPO", "WEBP")
+"""Pillow's formats that need no correction."""
 OTHERS = (
     "AVIF", "JPEG2000", "PPM", "BMP", "TIFF", "ICO", "CUR", "ICNS", "DDS", "PCX", "DCX", "SGI", "QOI", "PSD", "DIB",
     "SUN", "XPM", "XBM", "MSP", "BLP", "FTEX", "FLI", "IM", "PIXAR",
