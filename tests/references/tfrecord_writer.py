@@ -41,6 +41,22 @@ def example(image: np.ndarray, *, packed: bool = True) -> bytes:
     return field(1, b"".join(entries))
 
 
+def features(**values: object) -> bytes:
+    """tf.train.Example of bytes, text, integers and floats, or lists of one of them; __ in a name stands for /."""
+    entries = []
+    for name, value in values.items():
+        several = value if isinstance(value, list) else [value]
+        if isinstance(several[0], bytes | str):
+            parts = [field(1, one if isinstance(one, bytes) else one.encode()) for one in several]
+            content = field(1, b"".join(parts))
+        elif isinstance(several[0], float):
+            content = field(2, field(1, np.array(several, "<f4").tobytes()))
+        else:
+            content = field(3, field(1, b"".join(varint(one % (1 << 64)) for one in several)))
+        entries.append(field(1, field(1, name.replace("__", "/").encode()) + field(2, content)))
+    return field(1, b"".join(entries))
+
+
 def record(data: bytes) -> bytes:
     length = len(data).to_bytes(8, "little")
     return length + masked(length) + data + masked(data)
