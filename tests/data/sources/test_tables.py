@@ -237,6 +237,7 @@ def test_npz_with_splits(tmp_path: Path, name: str) -> None:
         (np.full((2, 8, 8), -np.inf), "NaN or infinity in image 0"),
         (RGB[0, 0], r"not an array of images\n  found: uint8 of shape \[8, 3\]"),
         (np.zeros((2, 8, 8, 5), np.uint8), r"found: uint8 of shape \[2, 8, 8, 5\]"),
+        (np.zeros((64, 64, 3), np.uint8), r"found: uint8 of shape \[64, 64, 3\](.|\n)*N = 1 for a single image"),
         (np.zeros((0, 8, 8), np.uint8), r"found: uint8 of shape \[0, 8, 8\]"),
         (np.zeros((2, 8, 8), complex), "found: complex128"),
     ],
@@ -261,7 +262,7 @@ def test_objects_and_broken_files_are_refused(tmp_path: Path) -> None:
                 open_source(tmp_path / name)
 
 
-@pytest.mark.parametrize("labels", [np.array([0, 1]), np.zeros((5, 2, 2)), np.zeros(6)])
+@pytest.mark.parametrize("labels", [np.array([0, 1]), np.zeros((5, 2, 2, 2)), np.zeros(6)])
 def test_npz_labels_that_do_not_fit_are_named(tmp_path: Path, labels) -> None:
     np.savez(tmp_path / "a.npz", x=RGB, y=np.array(labels))
     with pytest.raises(

@@ -12,11 +12,12 @@ from tarfile import is_tarfile
 
 import numpy as np
 
-from progan.data.printing import printable
+from progan.data.printing import counted, printable
 from progan.data.records import Choice, Payload, Source, as_bytes, categories, joined, within
 from progan.data.sources.archives import TAR_SUFFIXES, list_tar, read_tar, shards_source, tar_source, zip_source
 from progan.data.sources.arrays import cifar_source, is_cifar
 from progan.data.sources.files import Files, files_source
+from progan.data.sources.hdf5 import hdf5_files, hdf5_source
 from progan.data.sources.hub import saved_files, saved_source
 from progan.data.sources.idx import idx_files, idx_source, is_idx
 from progan.data.sources.labels import label
@@ -94,7 +95,7 @@ def chosen(source: Source, choice: Choice) -> Source:
             f"  found: {len(source)} images such as {printable(source.names[0])}\n"
             f"  fix:   use a part of the path between slashes, or a pattern such as '*_mask.png'"
         )
-    note = f"{len(source) - len(rows)} images left out by --exclude"
+    note = f"{counted(len(source) - len(rows), 'image')} left out by --exclude"
     return replace(source.only(np.array(rows)), notes=(*source.notes, note))
 
 
@@ -116,6 +117,8 @@ def _open(path: Path, choice: Choice) -> Source:
         return lmdb_source(path, files, choice)
     if folders := lmdb_folders(path):
         return lmdb_categories(path, folders, choice)
+    if files := hdf5_files(path):
+        return hdf5_source(path, files, choice)
     if files := mat_files(path):
         return mat_source(path, files, choice.split)
     if numpy_files(path):

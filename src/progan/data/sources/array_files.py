@@ -119,7 +119,8 @@ def _beside(
 ) -> tuple[tuple[Column, ...], str | None, list[str]]:
     """Return the further columns, the role of the labels or None, and what is left out."""
     everywhere = [other for other in chosen[0] if other != role and all(other in part for part in chosen)]
-    label = next((one for one in _LABELS if any(one in part for part in chosen) and one != role), None)
+    there = [other for part in chosen for other in part if other != role and not arrays[part[other]].is_images]
+    label = next((other for word in _LABELS for other in there if other.rpartition("/")[2] == word), None)
     columns, left = [], []
     for other in everywhere:
         named = [(part[other], arrays[part[other]]) for part in chosen]
@@ -136,8 +137,8 @@ def _beside(
 
 
 def _is_column(stored: Stored, count: int) -> bool:
-    fits = stored.shape[:1] == (count,) and len(stored.shape) in (1, 2) and stored.shape[-1] > 0
-    return fits and (len(stored.shape) == 1 or (stored.shape[1] <= _MOST and stored.dtype.kind in "biuf"))
+    fits = stored.shape[:1] == (count,) and len(stored.shape) in (1, 2) and stored.dtype.kind in "biufSUO"
+    return fits and (len(stored.shape) == 1 or (0 < stored.shape[1] <= _MOST and stored.dtype.kind in "biuf"))
 
 
 def _together(arrays: Sequence[np.ndarray]) -> Sequence[Any] | np.ndarray:

@@ -16,12 +16,16 @@ _CHANNELS = (1, 3, 4)
 def is_stack(shape: Sequence[int], dtype: np.dtype) -> bool:
     """Return whether an array can be images: numbers [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1, 3 or 4.
 
-    >>> [is_stack(shape, np.dtype("u1")) for shape in ((9, 28, 28), (9, 3, 8, 8), (9, 784))]
-    [True, True, False]
+    What could also be a single image [H, W, C] is not.
+
+    >>> [is_stack(shape, np.dtype("u1")) for shape in ((9, 28, 28), (9, 3, 8, 8), (9, 784), (64, 64, 3))]
+    [True, True, False, False]
     """
     if dtype.kind not in "uifb" or 0 in shape:
         return False
-    return len(shape) == 3 or (len(shape) == 4 and (shape[3] in _CHANNELS or shape[1] in _CHANNELS))
+    if len(shape) == 3:
+        return not (shape[2] in _CHANNELS and shape[1] > 2 * shape[2])
+    return len(shape) == 4 and (shape[3] in _CHANNELS or shape[1] in _CHANNELS)
 
 
 def upright(row: np.ndarray) -> np.ndarray:
@@ -42,7 +46,8 @@ def oriented(where: str, images: Rows) -> Rows:
         raise DataError(
             f"{where}: not an array of images\n"
             f"  found: {images.dtype} of shape {list(images.shape)}\n"
-            f"  fix:   save an array of shape [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1, 3 or 4"
+            f"  fix:   save an array of shape [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1, 3 or 4 (N = 1 for a "
+            f"single image)"
         )
     if len(images.shape) == 3:
         return images
