@@ -93,6 +93,15 @@ def test_every_command_has_help(command: str, capsys) -> None:
     assert "--" in capsys.readouterr().out
 
 
+def test_a_path_that_looks_like_an_option_is_told(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "-dash" / "0.png", noise(8, 8))
+    assert main(["prepare", "-dash", "store"]) == 2
+    assert capsys.readouterr().err == "error: -dash: names that begin with '-' look like options; write ./-dash\n"
+    assert main(["prepare", "./-dash", "store", "--workers", "0"]) == 0
+    assert main(["prepare", "--workers", "0", "--", "-dash", "other"]) == 0
+
+
 def test_module_is_the_same_program() -> None:
     result = subprocess.run([sys.executable, "-m", "progan", "nonsense"], capture_output=True, text=True)
     assert result.returncode == 2

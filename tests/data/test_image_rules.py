@@ -11,10 +11,12 @@ import pytest
 from PIL import Image, ImageCms
 
 from progan.data import colors
+from progan.data.options import PrepareOptions
 from progan.data.pixels import decode, peek
+from progan.data.store import prepare
 from progan.errors import DataError
 from references import color_profiles as reference
-from references.image_files import encoded, noise
+from references.image_files import encoded, noise, save
 
 
 def saved(image: Image.Image, kind: str, **options) -> bytes:
@@ -229,3 +231,11 @@ def test_file_without_permission_names_the_remedy(tmp_path: Path, monkeypatch) -
         monkeypatch.setattr(Image, "open", refuse)
     with pytest.raises(DataError, match=r"permission denied; run chmod u\+r"):
         decode(path)
+
+
+def test_a_link_to_nothing_is_named_or_skipped(tmp_path: Path) -> None:
+    save(tmp_path / "in/0.png", noise(8, 8))
+    (tmp_path / "in/1.png").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"1.png: cannot be read \(No such file or directory\)"):
+        prepare(tmp_path / "in", tmp_path / "store", workers=0)
+    assert prepare(tmp_path / "in", tmp_path / "store", PrepareOptions(on_error="skip"), workers=0).count == 1

@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from progan.errors import ConfigError
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if args[0] not in COMMANDS:
         return _fail(f"unknown command {args[0]!r}; {nearest(args[0], COMMANDS)}")
+    if path := next(filter(_is_path, args[1 : args.index("--") if "--" in args else None]), None):
+        return _fail(f"{path}: names that begin with '-' look like options; write ./{path}")
     from progan.errors import BlowupError, ProganError
 
     try:
@@ -64,6 +67,11 @@ def _print_everything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # not in a notebook
             stream.reconfigure(errors="backslashreplace")
+
+
+def _is_path(arg: str) -> bool:
+    """Whether what looks like an option is a file or folder."""
+    return re.match(r"-[^-\d]", arg) is not None and arg != "-h" and Path(arg).exists()
 
 
 def optional(metavar: str, default: str) -> Any:

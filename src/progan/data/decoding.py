@@ -151,6 +151,10 @@ def _pillow(data: Path | bytes, kinds: tuple[str, ...]) -> ImageFile:
         raise DataError(f"too large to be opened: {error} Reduce its number of pixels") from None
     except PermissionError:
         raise DataError("permission denied; run chmod u+r on it, or ask its owner") from None
+    except OSError as error:
+        if error.errno is None:  # Pillow's
+            raise
+        raise DataError(f"cannot be read ({error.strerror})") from None
 
 
 def _of_pillow(image: ImageFile, data: Path | bytes) -> Opened:
