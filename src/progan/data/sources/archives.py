@@ -15,12 +15,12 @@ from typing import Self, TypeVar
 
 from progan.data.printing import printable
 from progan.data.records import Choice, Payload, Source
+from progan.data.sources.deflate64 import open_zip
 from progan.data.sources.files import Files, files_source
 from progan.data.sources.splits import chosen_split, split_in
 from progan.errors import DataError
 
 _T = TypeVar("_T")
-open_zip = zipfile.ZipFile
 _ENCRYPTED, _UTF8 = 0x1, 0x800  # flags of a member of a zip
 
 HELD_BYTES = 2 << 30
