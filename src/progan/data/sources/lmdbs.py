@@ -12,6 +12,7 @@ from progan.data.records import Choice, Names, Payload, Source, categories
 from progan.data.sources.columns import is_text_of_its_own
 from progan.data.sources.fields import LABELS
 from progan.data.sources.lmdb_keys import DIGITS, KNOWN, Keys, Kind, choose_kinds, choose_sizes, look, pattern_of
+from progan.data.sources.lmdb_pages import check_pages
 from progan.data.sources.meaning import labelled
 from progan.data.sources.splits import chosen_split, split_in
 from progan.errors import DataError
@@ -121,21 +122,15 @@ def _open(file: Path) -> Any:
     mark = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     if mark in _OPEN:
         return _OPEN[mark]
+    check_pages(file)  # the library follows damaged pages out of the file, which kills the process
     try:
         database = lmdb.open(str(file), subdir=False, readonly=True, lock=False, readahead=False)
-        needed = (database.info()["last_pgno"] + 1) * database.stat()["psize"]
     except lmdb.Error as error:
         raise DataError(
             f"{file}: not a readable LMDB ({error})\n"
             f"  found: {status.st_size} bytes\n"
             f"  fix:   make sure that no other program is writing to it, or download or copy it again"
         ) from error
-    if status.st_size < needed:  # reading behind the end would kill the process
-        raise DataError(
-            f"{file}: truncated\n"
-            f"  found: {status.st_size} bytes, expected at least {needed}\n"
-            f"  fix:   download or copy it again"
-        )
     _OPEN[mark] = database
     return database
 
