@@ -132,7 +132,8 @@ def _open(data: Payload) -> Opened:
     try:
         return _of_pillow(_pillow(data, formats.COMMON), data)
     except UnidentifiedImageError:
-        return _open_other(data)
+        known = _head(data)[0].startswith(salvage.HEADS)  # which damaged metadata may make unknown
+        return (_salvaged(data, lambda clean: clean) if known else None) or _open_other(data)
     except DataError:
         raise
     except Exception as error:  # a broken header makes Pillow raise almost anything

@@ -138,7 +138,7 @@ def find_ranges(source: Source) -> tuple[Ranges, tuple[str, ...]]:
     survey, records = _Survey(), iter(source)
     for record in itertools.islice(records, _FIRST):
         survey.add(record)
-        if not survey.is_open and isinstance(record.data, np.ndarray):
+        if isinstance(record.data, np.ndarray) and not survey.is_mask:  # arrays have 8 bits
             return AS_THEY_ARE, ()
     survey.begun = True
     while survey.is_open and (record := next(records, None)) is not None:

@@ -11,6 +11,7 @@ from PIL import Image
 HEADS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 """First bytes of PNG and JPEG files."""
 _ICC_BYTES = 64 << 20  # largest color profile
+_ADOBE_BYTES = 16  # with the marker
 _END = b"\xff\xd9"
 
 
@@ -75,8 +76,13 @@ def _cleaned_jpeg(data: bytes, keep: bytes) -> bytes:
 
     Of these, EXIF is 0xE1, color profiles 0xE2, and 0xEE is Adobe's, which says what the colors are.
     """
-    parts = [part for marker, part in _segments(data) if marker in keep or not (marker >= 0xE0 and marker != 0xFF)]
-    return data[:2] + b"".join(parts)
+    least = {0xEE: _ADOBE_BYTES}
+    kept = [
+        part
+        for marker, part in _segments(data)
+        if marker < 0xE0 or (marker in keep and len(part) >= least.get(marker, 0))
+    ]
+    return data[:2] + b"".join(kept)
 
 
 def _ended_jpeg(data: bytes) -> bytes | None:
