@@ -211,7 +211,7 @@ def inspect(
     """
     found, plan, failed = Findings(), None, None
     try:
-        plan = make_plan(source, options)
+        plan = make_plan(source, options, progress=progress)
     except DataError as error:  # said below, if any image can be read
         failed = error
     with tqdm(total=len(source), unit=" images", desc="inspect", disable=None if progress else True) as bar:

@@ -1,19 +1,22 @@
 """Settings of 'prepare', and the plan that results from them for a source."""
 
+import contextlib
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
+from tqdm import tqdm
 
 from progan.data.decoding import peek
 from progan.data.pixels import Plan
 from progan.data.ranges import find_ranges
-from progan.data.records import Choice, Record, Source
+from progan.data.records import Choice, Payload, Record, Source
 from progan.errors import ConfigError, DataError
 from progan.sizes import parse_size
 
+_PATIENCE_S = 2.0  # until a progress bar appears
 _SAMPLE = 200  # images whose sizes decide about resolution 'auto'
 
 
@@ -116,8 +119,13 @@ def _parse_box(text: str) -> tuple[int, int, int, int] | None:
     return int(match[1]), int(match[2]), int(match[3]), int(match[4])
 
 
-def make_plan(source: Source, options: PrepareOptions) -> Plan:
+def make_plan(source: Source, options: PrepareOptions, *, progress: bool = False) -> Plan:
     """Return the plan for the images of a source.
+
+    Args:
+        source: images to convert.
+        options: settings, of which those that are 'auto' are decided by the images.
+        progress: whether to show progress bars on a terminal if it takes long.
 
     Raises:
         DataError: if the resolution is 'auto' and no sampled image can be opened, or the images are too small for it.
@@ -128,11 +136,14 @@ def make_plan(source: Source, options: PrepareOptions) -> Plan:
         height = width = _auto_side(source, box, round_up=fit == "pad" == source.default_fit)
     else:
         height, width = parse_size(options.resolution)
-    ranges, notes = find_ranges(source)
+    with _watched(source, "find the range of values", progress) as watched:
+        ranges, notes = find_ranges(watched)
+    with _watched(source, "look for colors", progress) as watched:
+        channels = _auto_channels(watched) if options.channels == "auto" else options.channels
     return Plan(
         height=height,
         width=width,
-        channels=_auto_channels(source) if options.channels == "auto" else options.channels,
+        channels=channels,
         box=box,
         center=options.crop == "center",
         fit=fit,
@@ -141,6 +152,20 @@ def make_plan(source: Source, options: PrepareOptions) -> Plan:
         ranges=ranges,
         notes=notes,
     )
+
+
+@contextlib.contextmanager
+def _watched(source: Source, what: str, progress: bool) -> Iterator[Source]:
+    """A source whose reading is shown by a progress bar, after some seconds."""
+    how: dict[str, Any] = {"unit": " images", "delay": _PATIENCE_S, "disable": None if progress else True}
+    with tqdm(total=len(source), desc=what, **how) as bar:
+
+        def read(positions: Sequence[int]) -> Iterator[Payload]:
+            for data in source.read(positions):
+                bar.update()
+                yield data
+
+        yield replace(source, read=read)
 
 
 def _auto_side(source: Source, box: tuple[int, int, int, int] | None, *, round_up: bool) -> int:
