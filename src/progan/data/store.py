@@ -200,7 +200,7 @@ def prepare(
     if source is None:
         source = open_source(source_path, options.choice, labels=options.labels, skip=skip)
     check_not_empty(source, source_path)
-    plan = make_plan(source, options)
+    plan = make_plan(source, options, progress=progress)
     with_labels = bool(source.classes) and options.labels != "none"
     check_columns(source.columns, len(source), where=source.description, with_labels=with_labels)
     facts: dict[str, Any] = {"source": source.description, "fingerprint": mark}
