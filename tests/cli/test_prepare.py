@@ -160,6 +160,14 @@ def test_what_looks_wrong_is_said(tmp_path: Path, capsys) -> None:
             assert any(line.startswith(words) for line in found), words
 
 
+def test_many_classes_are_counted(tmp_path: Path) -> None:
+    for i in range(30):
+        save(tmp_path / "in" / f"c{i % 25:02}" / f"{i}.png", noise(8, 8, seed=i))
+    text = summary(prepare(tmp_path / "in", tmp_path / "store", workers=0))
+    assert "classes      c00 2, c01 2, c02 2, c03 2, c04 2, c05 1, " in text
+    assert ", c19 1, ... (25 classes of 1 to 2 images)\n" in text
+
+
 def test_notes_of_the_source_are_printed(tmp_path: Path, photos: Path, capsys) -> None:
     source = replace(open_source(photos), notes=("2 files left out: 2 .heic\n",))
     store = prepare(photos, tmp_path / "store", source=source, workers=0)

@@ -192,7 +192,8 @@ def _classes(store: Store) -> str:
         return "none"
     counts = np.bincount(labels, minlength=len(store.classes))
     named = [f"{printable(name)} {count}" for name, count in zip(store.classes, counts, strict=True)]
-    more = f", ... ({len(named)} classes)" if len(named) > 20 else ""
+    extent = f"{len(named)} classes of {counts.min()} to {counts.max()} images"
+    more = f", ... ({extent})" if len(named) > 20 else ""
     return ", ".join(named[:20]) + more
 
 
