@@ -14,7 +14,7 @@ from progan.data.printing import printable
 from progan.data.records import Choice, Reader, Source, joined, numbered
 from progan.data.sources.columns import column
 from progan.data.sources.fields import LABELS, pick_column, pick_split
-from progan.data.sources.meaning import labelled
+from progan.data.sources.own_labels import with_labels
 from progan.data.sources.rows import Rows
 from progan.data.sources.splits import split_of
 from progan.data.sources.stacks import is_stack, oriented, stack_sources
@@ -79,7 +79,9 @@ def arrays_source(path: Path, description: str, arrays: Mapping[str, Stored], ch
     columns, label, told = _beside(path, arrays, chosen, role)
     notes = (*notes, *more, *whole.notes, *told)
     whole = replace(whole, columns=columns, notes=notes, heeds=heeds | {"column"})
-    return whole if label is None else labelled(whole, _cells(path, arrays, chosen, label, role), name=label)
+    if label is None:
+        return whole
+    return with_labels(whole, lambda: _cells(path, arrays, chosen, label, role), name=label)
 
 
 def _role(name: str) -> tuple[str, str]:
@@ -168,7 +170,7 @@ def _cells(
             raise DataError(
                 f"{path}: the labels do not match the images\n"
                 f"  found: {printable(part[label])} {stored}; expected [{count}] or [{count}, K]\n"
-                f"  fix:   correct the labels, or save the file without them"
+                f"  fix:   correct the labels, or use --labels none"
             )
         found.append(stored.load())
     return _together(found)

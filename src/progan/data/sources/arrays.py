@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from progan.data.records import Choice, Source, joined
-from progan.data.sources.meaning import labelled
+from progan.data.sources.own_labels import with_labels
 from progan.data.sources.pickles import load_arrays
 from progan.data.sources.rows import array_rows
 from progan.data.sources.splits import chosen_split
@@ -86,7 +86,8 @@ def cifar_source(path: Path, files: Mapping[str, Callable[[], bytes]], choice: C
     whole = replace(
         joined(f"{kind.name} {path.name}", parts), notes=(note,) if note else (), heeds=frozenset({"split"})
     )
-    return labelled(whole, np.concatenate([labels for _, _, labels in batches]), name=kind.labels, declared=classes)
+    numbers = np.concatenate([labels for _, _, labels in batches])
+    return with_labels(whole, lambda: numbers, name=kind.labels, declared=classes)
 
 
 def _text_keys(content: Any) -> dict[str, Any]:

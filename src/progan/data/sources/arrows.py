@@ -14,7 +14,7 @@ from progan.data.records import Payload, Source, joined
 from progan.data.sources.arrow_images import Place, features, image_place, is_list, is_text, same_place
 from progan.data.sources.columns import column, is_text_of_its_own
 from progan.data.sources.fields import LABELS
-from progan.data.sources.meaning import labelled
+from progan.data.sources.own_labels import with_labels
 from progan.data.sources.rows import Rows
 from progan.data.sources.stacks import common_scale
 from progan.errors import DataError
@@ -122,7 +122,7 @@ def _with_labels(source: Source, tables: Sequence[TableFile], name: str) -> Sour
     declared = next((names for table in tables if (names := _names(table, name))), ())
     parts = [_label_cells(table, name) for table in tables]
     if all(isinstance(part, np.ndarray) for part in parts):
-        return labelled(source, np.concatenate(parts), name=name, declared=declared)
+        return with_labels(source, lambda: np.concatenate(parts), name=name, declared=declared)
     cells = [cell for part in parts for cell in (part.tolist() if isinstance(part, np.ndarray) else part)]
     if declared and any(isinstance(cell, list) for cell in cells):
         cells = [[_named(one, declared) for one in cell] if isinstance(cell, list) else cell for cell in cells]
@@ -130,7 +130,7 @@ def _with_labels(source: Source, tables: Sequence[TableFile], name: str) -> Sour
     if is_text_of_its_own(len(texts), len(cells)):
         told = f"the texts in column {printable(name)!r} are no classes, because nearly all of them are different"
         return replace(source, notes=(*source.notes, told))
-    return labelled(source, cells, name=name, declared=declared)
+    return with_labels(source, lambda: cells, name=name, declared=declared)
 
 
 def _named(number: Any, names: Sequence[str]) -> Any:

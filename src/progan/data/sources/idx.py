@@ -15,7 +15,7 @@ import numpy as np
 
 from progan.data.records import Choice, Source, joined
 from progan.data.sources.fields import pick_split
-from progan.data.sources.meaning import labelled
+from progan.data.sources.own_labels import with_labels
 from progan.data.sources.rows import WHOLE_BYTES, Readable, Rows, array_rows, stream_rows
 from progan.data.sources.stacks import oriented, stack_sources
 from progan.errors import DataError
@@ -112,26 +112,23 @@ def idx_source(path: Path, files: Sequence[Path], choice: Choice) -> Source:
     whole = joined(f"idx files {path.name}", stack_sources(named))
     if any(map(_is_emnist, chosen)):
         notes = ("EMNIST's files contain the images on their sides; they are turned upright", *notes)
-    labels = [_labels_of(file, len(rows)) for file, rows in zip(chosen, images, strict=True)]
-    if lacking := [file.name for file, found in zip(chosen, labels, strict=True) if found is None]:
+    labels = [_label_file(file) for file in chosen]
+    if lacking := [file.name for file, beside in zip(chosen, labels, strict=True) if beside is None]:
         notes = (*notes, f"no labels, because there is no file of labels beside {', '.join(lacking)}")
     whole = replace(whole, default_fit="pad", notes=(*whole.notes, *notes), heeds=heeds)
-    return _with_labels(whole, chosen, labels, [len(rows) for rows in images])
+    counts = [len(rows) for rows in images]
+    letters = all("emnist-letters" in file.name.lower() for file in chosen)
+    return with_labels(whole, lambda: _cells(chosen, labels, counts), declared=_LETTERS if letters else ())
 
 
-def _with_labels(
-    source: Source, files: Sequence[Path], labels: Sequence[np.ndarray | None], counts: Sequence[int]
-) -> Source:
-    found = [array for array in labels if array is not None]
-    if len(found) == len(labels) and len({array.shape[1:] for array in found}) == 1:
-        numbers = np.concatenate(found)
-        letters = all("emnist-letters" in file.name.lower() for file in files)
-        if letters and numbers.ndim == 1 and 1 <= numbers.min() <= numbers.max() <= len(_LETTERS):
-            return labelled(source, numbers.astype(np.int64) - 1, declared=_LETTERS)
-        return labelled(source, numbers)
-    pairs = zip(labels, counts, strict=True)
-    cells: list[Any] = [cell for array, n in pairs for cell in ([None] * n if array is None else array.tolist())]
-    return labelled(source, cells)
+def _cells(files: Sequence[Path], labels: Sequence[Path | None], counts: Sequence[int]) -> Sequence[Any] | np.ndarray:
+    """Return a label for each image; None beside which there is no file of labels."""
+    found = [beside and _labels(beside, file, n) for file, beside, n in zip(files, labels, counts, strict=True)]
+    arrays = [array for array in found if array is not None]
+    if len(arrays) == len(found) and len({array.shape[1:] for array in arrays}) == 1:
+        return np.concatenate(arrays)
+    pairs = zip(found, counts, strict=True)
+    return [cell for array, n in pairs for cell in ([None] * n if array is None else array.tolist())]
 
 
 def _is_emnist(file: Path) -> bool:
@@ -160,25 +157,30 @@ def _images(file: Path) -> Rows:
     return Rows(shape=(len(rows), width, height, *rows.shape[3:]), dtype=rows.dtype, read=read)
 
 
-def _labels_of(file: Path, count: int) -> np.ndarray | None:
-    """Return the labels that belong to an image file, [N] or [N, K], or None if there are none."""
+def _label_file(file: Path) -> Path | None:
+    """Return the file of the labels that belong to an image file, or None if there is none."""
     name = _name(file)
     around = [file.parent, file.parent.parent] if _name(file.parent) else [file.parent]
     wanted = name and replace(name, kind="label")
-    path = next((place for folder in around for key, place in _listed(folder).items() if key == wanted), None)
-    if path is None:
-        return None
+    return next((place for folder in around for key, place in _listed(folder).items() if key == wanted), None)
+
+
+def _labels(path: Path, file: Path, count: int) -> np.ndarray:
+    """Return the labels that belong to an image file, [N] or [N, K]."""
     rows = _rows(path, "label")
     if len(rows) != count:
         raise DataError(
             f"{path}: the labels do not match the images\n"
             f"  found: {len(rows)} labels and {count} images in {file.name}\n"
-            f"  fix:   download both again"
+            f"  fix:   download both again, or use --labels none"
         )
     if math.prod(rows.shape) * rows.dtype.itemsize > WHOLE_BYTES:
         raise DataError(f"{path}: too many labels\n  found: shape {list(rows.shape)}\n  fix:   download it again")
     labels = np.array([_sound(row) for row in rows.read(range(count))])
-    return labels[:, 0] if labels.ndim == 2 and "qmnist" in file.name.lower() else labels  # what follows is of NIST
+    name = file.name.lower()
+    if labels.ndim == 2 and "qmnist" in name:
+        return labels[:, 0]  # what follows is of NIST
+    return labels.astype(np.int64) - 1 if "emnist-letters" in name else labels  # from 1 on
 
 
 def _sound(row: np.ndarray | DataError) -> np.ndarray:

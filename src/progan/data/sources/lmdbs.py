@@ -13,7 +13,7 @@ from progan.data.sources.columns import is_text_of_its_own
 from progan.data.sources.fields import LABELS
 from progan.data.sources.lmdb_keys import DIGITS, KNOWN, Keys, Kind, choose_kinds, choose_sizes, look, pattern_of
 from progan.data.sources.lmdb_pages import check_pages
-from progan.data.sources.meaning import labelled
+from progan.data.sources.own_labels import with_labels
 from progan.data.sources.splits import chosen_split, split_in
 from progan.errors import DataError
 
@@ -178,4 +178,4 @@ def _with_labels(source: Source, database: Any, keys: Keys, rows: Sequence[int],
         return None
     packed = all(len(cell) in (4, 8) and b"\0" in cell for cell in known)  # a whole number, not text
     read = (lambda cell: int.from_bytes(cell, "little", signed=True)) if packed else lambda cell: cell
-    return labelled(source, [None if cell is None else read(cell) for cell in cells], name=kind.name)
+    return with_labels(source, lambda: [None if cell is None else read(cell) for cell in cells], name=kind.name)

@@ -18,7 +18,7 @@ from progan.data.records import Choice, Source, joined
 from progan.data.sources.array_files import Stored, arrays_source
 from progan.data.sources.fields import pick_split
 from progan.data.sources.mats import MAT_HEAD, mat_matrices
-from progan.data.sources.meaning import labelled
+from progan.data.sources.own_labels import with_labels
 from progan.data.sources.rows import WHOLE_BYTES, Readable, Rows, array_rows, stream_rows
 from progan.data.sources.stacks import oriented, stack_sources
 from progan.errors import DataError
@@ -55,7 +55,7 @@ def mat_source(path: Path, files: Sequence[Path], split: str) -> Source:
     read = [(file.name, *_read_mat(file)) for file in chosen]
     source = joined(f"SVHN {path.resolve().name}", stack_sources([(name, pixels) for name, pixels, _ in read]))
     source = replace(source, notes=notes, heeds=heeds)
-    return labelled(source, np.concatenate([digits for _, _, digits in read]), declared=_DIGITS)
+    return with_labels(source, lambda: np.concatenate([digits for _, _, digits in read]), declared=_DIGITS)
 
 
 def _read_mat(file: Path) -> tuple[Rows, np.ndarray]:

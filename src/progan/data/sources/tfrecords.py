@@ -19,7 +19,7 @@ from progan.data.records import Choice, Payload, Source, joined, numbered
 from progan.data.sources.columns import is_text_of_its_own
 from progan.data.sources.examples import features_of, values_of
 from progan.data.sources.fields import LABELS, pick_column, pick_split
-from progan.data.sources.meaning import labelled
+from progan.data.sources.own_labels import with_labels
 from progan.data.sources.record_files import RecordFile, is_record_file, record_file
 from progan.data.sources.splits import split_of
 from progan.errors import DataError
@@ -73,8 +73,8 @@ def tfrecord_source(path: Path, files: Sequence[Path], choice: Choice) -> Source
         notes=(*notes, *more, *_missing(chosen)),
         heeds=heeds | {"column"},
     )
-    if len(chosen) == 1 and (labels := _labels_beside(chosen[0], len(whole))) is not None:
-        return labelled(whole, labels, name="labels")
+    if len(chosen) == 1 and (beside := _labels_file(chosen[0])).is_file():
+        return with_labels(whole, lambda: _labels_beside(beside, len(whole)), name="labels")
     return _with_labels(whole, shards, layout)
 
 
@@ -140,9 +140,7 @@ def _layout(shards: Sequence[RecordFile], asked: str) -> tuple[_Layout, tuple[st
 
 
 def _about(values: Sequence[Any]) -> str:
-    if not values:
-        return "(empty)"
-    kind = {memoryview: "bytes", float: "float"}.get(type(values[0]), "int64")
+    kind = {memoryview: "bytes", float: "float"}.get(type(values[0]), "int64") if values else "empty"
     size = len(values[0]) if isinstance(values[0], memoryview) and len(values) == 1 else len(values)
     return f"({kind}, {size})" if kind == "bytes" or size > 1 else f"({kind})"
 
@@ -258,8 +256,8 @@ def _with_labels(source: Source, shards: Sequence[RecordFile], layout: _Layout) 
     if words and len(pairs) == len(numbers) == len(set(words.values())):
         ranks = {number: i for i, number in enumerate(numbers)}
         named = [words[number] for number in numbers]
-        return labelled(source, [ranks[cell] for cell in cells], name=label, declared=named)
-    return labelled(source, cells, name=label, declared=_declared(shards[0].path, label))
+        return with_labels(source, lambda: [ranks[cell] for cell in cells], name=label, declared=named)
+    return with_labels(source, lambda: cells, name=label, declared=_declared(shards[0].path, label))
 
 
 def _cell(data: memoryview | DataError, name: str) -> Any:
@@ -279,12 +277,13 @@ def _declared(file: Path, label: str) -> tuple[str, ...]:
     return tuple(beside.read_text("utf-8", "replace").split("\n")[:-1]) if beside.is_file() else ()
 
 
-def _labels_beside(file: Path, count: int) -> np.ndarray | None:
-    """Return the labels next to a file [N, K], or None if there are none."""
+def _labels_file(file: Path) -> Path:
     match = _LEVEL_NAME.fullmatch(file.name)
-    path = file.with_name(f"{match['stem']}-rxx.labels" if match else f"{file.stem}.labels")
-    if not path.is_file():
-        return None
+    return file.with_name(f"{match['stem']}-rxx.labels" if match else f"{file.stem}.labels")
+
+
+def _labels_beside(path: Path, count: int) -> np.ndarray:
+    """Read the labels next to a file [N, K]."""
     try:
         with path.open("rb") as stream:
             labels = np.load(stream, allow_pickle=False)
@@ -295,6 +294,6 @@ def _labels_beside(file: Path, count: int) -> np.ndarray | None:
         raise DataError(
             f"{path}: the labels do not match the images\n"
             f"  found: {labels.dtype} of shape {list(labels.shape)}; expected numbers [{count}, K]\n"
-            f"  fix:   download it again, or move it away to continue without labels"
+            f"  fix:   download it again, or use --labels none"
         )
     return labels
