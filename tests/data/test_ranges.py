@@ -126,7 +126,7 @@ def test_16_bit_files_that_use_fewer_bits_reach_white(tmp_path: Path, bits: int)
 def test_colors_and_alpha_of_12_bits_in_16(tmp_path: Path, kind: str, channels: int) -> None:
     deep = np.rint(np.concatenate([PART, PART[..., :1]], 3)[..., :channels] * 4095).astype(int)
     if channels in (2, 4):
-        deep[..., -1] = 65535
+        deep[..., -1] = 4095
     color = {2: 4, 3: 2, 4: 6}[channels]
     extra = (2,) if channels != 3 else ()
     files = [
@@ -136,6 +136,20 @@ def test_colors_and_alpha_of_12_bits_in_16(tmp_path: Path, kind: str, channels: 
     count = 1 if channels == 2 else 3
     np.testing.assert_array_equal(found, np.rint(deep[..., :count] * (255 / 4095)))
     assert notes == ("12-bit values in 16-bit images: 4095 becomes 255",)
+
+
+def test_alpha_shows_that_all_16_bits_are_used(tmp_path: Path) -> None:
+    deep = np.full((8, 8, 4), 15420)
+    deep[..., 3] = 65535
+    assert from_files([write.tiff(deep, 16, 2, extra=(2,))], tmp_path)[1] == ()
+
+
+def test_a_transparent_color_is_no_number_of_the_file(tmp_path: Path) -> None:
+    deep = np.full((8, 8, 1), 1000)
+    deep[0] = 4095
+    key = write.chunk(b"tRNS", (1000).to_bytes(2, "big"))
+    found, notes = from_files([write.png(deep, 16, 0, more=key)], tmp_path)
+    assert (np.unique(found).tolist(), len(notes)) == ([255], 1)
 
 
 def test_one_bright_image_shows_that_all_16_bits_are_used(tmp_path: Path) -> None:

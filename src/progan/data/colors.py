@@ -30,8 +30,8 @@ class Samples:
     """Number of full intensity, or None if the file does not say which part of 16 bits it uses."""
     top: int = 65535
     """Number of full intensity where neither the file nor the set says it."""
-    alpha: Literal["", "straight", "premultiplied"] = ""
-    """Kind of the last channel, if that is alpha."""
+    alpha: Literal["", "straight", "premultiplied", "key"] = ""
+    """Kind of the last channel, if that is alpha; a key is all or nothing, and not in the file."""
     inverted: bool = False
     """Whether 0 is white."""
     icc: bytes | None = None
@@ -46,8 +46,8 @@ class Samples:
 
     @property
     def largest(self) -> int:
-        """Largest number of the colors."""
-        return int(self.pixels[..., : _CHANNELS[self.mode]].max(initial=0))
+        """Largest number in the file."""
+        return int((self.pixels[..., :-1] if self.alpha == "key" else self.pixels).max(initial=0))
 
     def image(self, white: int | None = None) -> Image.Image:
         """Return an image of 8 bits per channel, with its profile and orientation.

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -38,13 +39,11 @@ def deep_samples(image: ImageFile, file: Path | bytes) -> Samples:
         pixels = four[..., ::2] << 8 | four[..., 1::2]
     else:
         pixels = np.asarray(image).astype(np.uint16) << 8 | _unpacked(file, _LOW_BYTES[raw])
-    alpha = raw in ("LA;16B", "RGBA;16B")
+    alpha: Literal["", "straight", "key"] = "straight" if raw in ("LA;16B", "RGBA;16B") else ""
     if key is not None and not alpha:
         seen = (pixels != np.ravel(key)).any(2, keepdims=True)
-        pixels, alpha = np.concatenate([pixels, seen * np.uint16(65535)], 2), True
-    return Samples(
-        pixels=pixels, mode="RGB" if raw.startswith("RGB") else "L", alpha="straight" if alpha else "", **facts
-    )
+        pixels, alpha = np.concatenate([pixels, seen * np.uint16(65535)], 2), "key"
+    return Samples(pixels=pixels, mode="RGB" if raw.startswith("RGB") else "L", alpha=alpha, **facts)
 
 
 def _unpacked(file: Path | bytes, raw: str) -> np.ndarray:
