@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 unexport PYTHONDONTWRITEBYTECODE # cached, the tests' own modules are not compiled in every process
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu test-all check bench clean
+.PHONY: help demo test test-gpu test-all fuzz check bench clean
 
 help: ## list the targets and settings
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
@@ -32,6 +32,9 @@ test-gpu: .venv/.ready ## run on the GPU those that can, and those that need one
 
 test-all: .venv/.ready ## run all tests
 	$(PYTEST) -m ''
+
+fuzz: .venv/.ready ## read damaged inputs of every kind, COUNT of each (500), perhaps only of KINDS="png tar"
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(if $(COUNT),--count $(COUNT)) $(if $(KINDS),--kinds "$(KINDS)") $(FUZZ)
 
 check: .venv/.ready ## lint, format, types and the layer rule
 	$(BIN)/ruff check
