@@ -145,7 +145,7 @@ class Prepare:
 
     def _save_sheet(self, images: Store | Source, path: Path | None, plan: Plan | None = None) -> None:
         """Write the contact sheet; a place that was not asked for may be one that cannot be written."""
-        picture, what = contact_sheet(images, plan)
+        picture, what = contact_sheet(images, plan, progress=True)
         try:
             if path is None:
                 path = Path(tempfile.mkdtemp(prefix="progan-")) / SHEET

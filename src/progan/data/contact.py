@@ -1,11 +1,11 @@
 """The contact sheet of a data set: a picture of some of its images, arranged by class."""
 
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
 
 from progan.data.decoding import AS_THEY_ARE, decode
 from progan.data.pixels import Plan, to_pixels
@@ -64,7 +64,9 @@ def _spread(rows: np.ndarray, most: int) -> tuple[int, ...]:
     return tuple(np.unique(rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]).tolist())
 
 
-def contact_sheet(images: Source | Store, plan: Plan | None = None) -> tuple[Image.Image, str]:
+def contact_sheet(
+    images: Source | Store, plan: Plan | None = None, *, progress: bool = False
+) -> tuple[Image.Image, str]:
     """Draw some images of a source or a store, one class below the other, with the names of the classes.
 
     Images that cannot be read are left out.
@@ -72,6 +74,7 @@ def contact_sheet(images: Source | Store, plan: Plan | None = None) -> tuple[Ima
     Args:
         images: data set.
         plan: how the images of a source would be prepared, of which only the ranges of pixels are used.
+        progress: whether to show a progress bar on a terminal.
 
     Returns:
         The picture in RGB, and what it shows, in words.
@@ -81,7 +84,13 @@ def contact_sheet(images: Source | Store, plan: Plan | None = None) -> tuple[Ima
     count = images.count if isinstance(images, Store) else len(images)
     blocks = blocks_of(labels, images.classes, count)
     positions = sorted({i for block in blocks for i in block.positions})
-    tiles = _of_store(images, positions) if isinstance(images, Store) else _of_source(images, positions, plan)
+    with tqdm(total=len(positions), unit=" images", desc="sheet", disable=None if progress else True) as bar:
+        tiles: dict[int, Image.Image] = {}
+        made = _of_store(images, positions) if isinstance(images, Store) else _of_source(images, positions, plan)
+        for position, tile in zip(positions, made, strict=True):
+            bar.update()
+            if tile is not None:
+                tiles[position] = tile
     there = len(images.classes) if labels is not None else 0
     what = f"{len(tiles)} of {count:,} images, evenly chosen"
     if there:
@@ -90,22 +99,23 @@ def contact_sheet(images: Source | Store, plan: Plan | None = None) -> tuple[Ima
     return _drawn(blocks, tiles, what), what
 
 
-def _of_store(store: Store, positions: Sequence[int]) -> dict[int, Image.Image]:
+def _of_store(store: Store, positions: Sequence[int]) -> Iterator[Image.Image]:
     """Thumbnails from the smallest level that has enough pixels."""
     sides = [side for side in store.resolutions if side >= _CELL * 3 // 4]
     level = store.level(min(sides, default=max(store.resolutions)))
-    tiles = {}
-    for i, pixels in zip(positions, (level[i] for i in positions), strict=True):
-        tiles[i] = _thumbnail(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels))
-    return tiles
+    for i in positions:
+        yield _thumbnail(Image.fromarray(level[i, :, :, 0] if level.shape[3] == 1 else level[i]))
 
 
-def _of_source(source: Source, positions: Sequence[int], plan: Plan | None) -> dict[int, Image.Image]:
-    tiles = {}
-    for i, record in zip(positions, source.records(positions), strict=True):
-        with contextlib.suppress(DataError):
-            tiles[i] = _thumbnail(decode(record.data, plan.ranges if plan else AS_THEY_ARE))
-    return tiles
+def _of_source(source: Source, positions: Sequence[int], plan: Plan | None) -> Iterator[Image.Image | None]:
+    """Thumbnails; None for an image that cannot be read."""
+    for record in source.records(positions):
+        try:
+            image = decode(record.data, plan.ranges if plan else AS_THEY_ARE)
+        except DataError:
+            yield None
+        else:
+            yield _thumbnail(image)
 
 
 def _thumbnail(image: Image.Image) -> Image.Image:
