@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import struct
 import subprocess
 import sys
 
@@ -191,6 +192,32 @@ def test_formats_of_plug_ins(suffix: str) -> None:
     assert peek(file.getvalue()) == (False, (48, 64))
     assert suffix in formats.READABLE_SUFFIXES
     assert formats.why_left_out(suffix) is None
+
+
+def psd(pixels: np.ndarray, layers: int) -> bytes:
+    """A PSD of 8-bit RGB with further channels [H, W, C] and this number of layers in its layer info."""
+    height, width, channels = pixels.shape
+    head = b"8BPS" + struct.pack(">HxxxxxxHIIHHII", 1, channels, height, width, 8, 3, 0, 0)
+    info = struct.pack(">IIh", 6, 2, layers) if layers else bytes(4)
+    return head + info + bytes(2) + pixels.transpose(2, 0, 1).astype(np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("layers", [0, 2, -2])
+def test_psd_with_a_fourth_channel(layers: int) -> None:
+    """It is transparency if the number of layers is negative; the colors are on white. Else ffmpeg drops it, too."""
+    pixels = samples(4, 8)
+    pixels[..., :3] = np.maximum(pixels[..., :3], 255 - pixels[..., 3:])  # as colors on white are
+    found = rgba(psd(pixels, layers))
+    assert np.abs(shown(found) - pixels[..., :3]).max() <= 1
+    np.testing.assert_array_equal(found[..., 3], pixels[..., 3] if layers < 0 else 255)
+    if layers >= 0:
+        np.testing.assert_array_equal(found, ffmpeg(psd(pixels, layers), "psd"))
+
+
+def test_broken_files_are_named_by_their_format() -> None:
+    for head, name in ((b"GIF89a", "GIF"), (b"8BPS" + bytes(40), "PSD"), (b"\0\0\0\x1cftypavif", "AVIF")):
+        with pytest.raises(DataError, match=rf"cannot be opened \(a broken {name}, or one of an unsupported kind\)"):
+            decode(head)
 
 
 MISSING = """

@@ -30,6 +30,8 @@ def loaded(image: ImageFile, data: Path | bytes) -> Image.Image | Samples:
         return _on_background(image, area)
     if image.format == "TGA":
         return _tga(image, data)
+    if image.format == "PSD" and image.mode == "RGBA":
+        return _psd(image, data)
     if image.format == "XBM":  # set bits are ink, as in X11 and in ffmpeg
         return ImageOps.invert(image.convert("L"))
     if image.format == "JXL":
@@ -80,6 +82,23 @@ def _tga(image: ImageFile, data: Path | bytes) -> Image.Image | Samples:
     if kind == 4:
         return Samples(pixels=np.asarray(image), mode="RGB", white=255, alpha="premultiplied")
     return _without_unused_alpha(image)
+
+
+def _psd(image: ImageFile, data: Path | bytes) -> Image.Image:
+    """Return the merged image of a PSD; a fourth channel is its transparency if the number of layers is negative.
+
+    Photoshop stores the colors on white (Adobe's specification, "Layer info").
+    """
+    whole = data.read_bytes() if isinstance(data, Path) else data
+    at = 26
+    for _ in range(2):  # color mode data, image resources
+        at += 4 + int.from_bytes(whole[at : at + 4], "big")
+    if not any(whole[at : at + 4]) or not any(whole[at + 4 : at + 8]) or not whole[at + 8] & 128:
+        return image.convert("RGB")
+    pixels = np.asarray(image).astype(np.float32)
+    alpha = pixels[..., 3:]
+    color = 255 - (255 - pixels[..., :3]) * 255 / np.maximum(alpha, 1)
+    return Image.fromarray(np.rint(np.concatenate([color, alpha], 2)).clip(0, 255).astype(np.uint8))
 
 
 def _jpeg_2000(image: ImageFile, data: Path | bytes) -> Image.Image | Samples:

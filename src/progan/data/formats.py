@@ -52,6 +52,19 @@ _HEADS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"AT&TFORM", "DjVu"),
     (0, b"farbfeld", "farbfeld"),
 )
+_READ_HEADS: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89PNG", "PNG"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"GIF8", "GIF"),
+    (8, b"WEBP", "WebP"),
+    (4, b"ftypavi", "AVIF"),
+    (4, b"jP  \r\n", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"8BPS", "PSD"),
+    (0, b"DDS ", "DDS"),
+    (0, b"qoif", "QOI"),
+    (0, b"icns", "ICNS"),
+)
 _DEVELOP = "develop it to JPEG or to TIFF with 8 or 16 bits"
 _RENDER = "render it to PNG or JPEG in the wanted size"
 _TONE = "it has no white; map its tones to PNG or JPEG with 8 or 16 bits"
@@ -136,6 +149,15 @@ def named(head: bytes) -> str | None:
     if head[:5] == b"<?xml" and b"<svg" in head:
         return "SVG"
     return next((name for at, begin, name in _HEADS if head[at : at + len(begin)] == begin), None)
+
+
+def begun(head: bytes) -> str | None:
+    """Return the name of the readable format that begins like this, or None.
+
+    >>> begun(b"GIF89a"), begun(b"hello")
+    ('GIF', None)
+    """
+    return next((name for at, begin, name in _READ_HEADS if head[at : at + len(begin)] == begin), None)
 
 
 def plugin_formats(name: str) -> tuple[str, ...]:
