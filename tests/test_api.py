@@ -405,6 +405,11 @@ def test_images_of_mixed_sizes_train_at_once(tmp_path: Path, capsys) -> None:
         progan.train("auto", tmp_path / "mixed", resolution=16, **arguments)
 
 
+def test_crops_of_a_store_are_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"crop is for images that are not prepared yet, but .* is a store"):
+        progan.train(small_run(), store.path, crop="center", out=tmp_path, device="cpu", dry_run=True)
+
+
 def test_data_of_long_names_has_a_run_directory(tmp_path: Path) -> None:
     name = "\u732b" * 83  # 249 bytes
     write_images(tmp_path / name)

@@ -96,6 +96,11 @@ def train(
     kind = pick_device(device).type
     if not isinstance(settings, str | RunConfig):
         raise ConfigError(f"settings must be the name of a preset or a RunConfig, got {type(settings).__name__}")
+    if crop != "none" and all(map(_is_store, data)):
+        raise ConfigError(
+            f"crop is for images that are not prepared yet, but {_path(data[0])} is a store; remove it, or prepare the "
+            "images again with it"
+        )
     size = None if resolution is None else str(resolution)
     config = None if settings == AUTO else _sized(settings, change, size)
     with process_group(kind) as ranks:
@@ -146,10 +151,17 @@ def _auto(stores: Sequence[Store], device: torch.device, size: str | None, ranks
     return config
 
 
+def _path(data: str | Path | Store) -> Path:
+    return data.path if isinstance(data, Store) else Path(data)
+
+
+def _is_store(data: str | Path | Store) -> bool:
+    return isinstance(data, Store) or (Path(data) / "manifest.json").is_file()
+
+
 def _wanted(config: RunConfig | None, data: str | Path | Store, size: str | None) -> str:
     """Return the size to which a source is prepared."""
-    is_store = isinstance(data, Store) or (Path(data) / "manifest.json").is_file()  # stores have any aspect ratio
-    if size is not None or config is None or is_store:
+    if size is not None or config is None or _is_store(data):  # stores have any aspect ratio
         return size or "auto"
     return str(config.load_size or config.schedule.resolution)
 
@@ -171,7 +183,7 @@ def _store(
             raise DataError(f"{error}{hint * ('--on-error' in str(error))}") from error
 
     store = open_it() if ranks.first else None
-    if store is not None and size == "auto" and not (Path(data) / "manifest.json").is_file():
+    if store is not None and size == "auto" and not _is_store(data):
         smallest = store.manifest["sizes"]["smallest"]
         if smallest[0] < store.height or smallest[1] < store.width:
             print(
@@ -214,12 +226,12 @@ def _monitor(
 
 
 def _name(settings: str | RunConfig, data: Sequence[str | Path | Store]) -> str:
-    places = [Path(one.path if isinstance(one, Store) else one).resolve().name.split(".")[0] for one in data]
+    places = [_path(one).resolve().name.split(".")[0] for one in data]
     return short_name("-".join([settings if isinstance(settings, str) else "run", *places]))
 
 
 def _about(settings: str | RunConfig, data: Sequence[str | Path | Store]) -> dict[str, str]:
     """Return what config.json contains besides the settings."""
-    source = ", ".join(str(one.path if isinstance(one, Store) else one) for one in data)
+    source = ", ".join(str(_path(one)) for one in data)
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return {"source": source, "command": command} | ({"preset": settings} if isinstance(settings, str) else {})

@@ -105,6 +105,7 @@ def test_reals_stand_beside_the_sheet(store: Store, tmp_path: Path, capsys) -> N
     assert len(set(places)) == 4
     capsys.readouterr()
     assert "--beside requires a grid of images" in line(capsys, args[0], tmp_path / "out", "--beside", store.path)
+    assert "--columns requires a grid of images" in line(capsys, args[0], tmp_path / "out", "--columns", 3)
 
 
 def test_label_and_resolution(tmp_path: Path) -> None:
@@ -156,6 +157,7 @@ def line(capsys, *args: object) -> str:
         (["--resolution", "16"], "resolution 16 is not supported by this generator; choose from 4, 8"),
         (["--device", "tpu"], "device 'tpu' is not available here; try --device cpu"),
         (["--seeds", "1", "--latents", "z.npy"], "pass either --seeds or --latents, not both"),
+        (["--label", "1", "--attributes", "1"], "pass either --label or --attributes, not both"),
     ],
 )
 def test_wrong_options_are_one_line(

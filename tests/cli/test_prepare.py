@@ -202,6 +202,14 @@ def test_mistakes_about_recipes(tmp_path: Path, photos: Path) -> None:
         Prepare(Path("celeba"), inspect=True).run()
 
 
+def test_options_without_an_effect_are_refused(tmp_path: Path, photos: Path) -> None:
+    with pytest.raises(ConfigError, match="--dask is for writing a store"):
+        Prepare(photos, inspect=True, dask="tcp://10.0.0.1:8786").run()
+    for option in ({"count": 10}, {"seed": 3}):
+        with pytest.raises(ConfigError, match=f"--{next(iter(option))} is for mnist_rgb only; remove it"):
+            Prepare(photos, tmp_path / "store", **option).run()
+
+
 def test_inspects_a_recipe_with_its_own_settings(photos: Path, capsys) -> None:
     assert Prepare(Path("celeba"), inspect=True, files=photos, workers=1).run() == 0
     text = capsys.readouterr().out

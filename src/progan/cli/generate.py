@@ -93,8 +93,11 @@ class Generate:
             raise ConfigError(f"{self.out}: images are written as PNG; name a .png file or a folder")
         if self.seeds is not None and self.latents is not None:
             raise ConfigError("pass either --seeds or --latents, not both")
-        if self.beside is not None and not self._as_sheet:
-            raise ConfigError("--beside requires a grid of images: pass --grid, or name a .png file")
+        for name in ("beside", "columns"):
+            if getattr(self, name) is not None and not self._as_sheet:
+                raise ConfigError(f"--{name} requires a grid of images: pass --grid, or name a .png file")
+        if self.label is not None and self.attributes:
+            raise ConfigError("pass either --label or --attributes, not both")
 
     def _inputs(self, snapshot: Snapshot) -> tuple[list[str], list[int] | np.ndarray]:
         """Names of the files of all images, and the seeds or latents."""

@@ -78,6 +78,7 @@ class Prepare:
     def run(self) -> int:
         """Prepare the store and print a summary, or only inspect the source."""
         recipe = self._recipe()
+        self._check(recipe)
         if self.inspect:
             return self._inspect(recipe)
         if self.store is None:
@@ -96,6 +97,14 @@ class Prepare:
         print(f"time         {time.perf_counter() - start:.1f} s")
         print(f"next: progan train PRESET {self.store}     ('progan train --help' lists the presets)")
         return 0
+
+    def _check(self, recipe: str | None) -> None:
+        """Refuse options that would have no effect."""
+        if self.inspect and self.dask:
+            raise ConfigError("--dask is for writing a store; --inspect decodes here, with --workers")
+        for name in ("count", "seed"):
+            if recipe != "mnist_rgb" and getattr(self, name) != getattr(Prepare, name):
+                raise ConfigError(f"--{name} is for mnist_rgb only; remove it")
 
     def _prepare(self, recipe: str | None, store: Path) -> Store:
         given = self.files if recipe else self.source
