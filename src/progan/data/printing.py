@@ -36,3 +36,12 @@ def some(names: Sequence[str], most: int = 3) -> str:
     ('a, b, ...', 'a')
     """
     return ", ".join(printable(name, 60) for name in names[:most]) + (", ..." if len(names) > most else "")
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things, whose plural ends in s.
+
+    >>> counted(1, "file"), counted(2, "file")
+    ('1 file', '2 files')
+    """
+    return f"{count} {what}{'s' * (count != 1)}"

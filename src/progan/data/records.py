@@ -130,6 +130,11 @@ class Source:
         for i, data in zip(positions, self.read(positions), strict=True):
             yield Record(self.names[i], data, None if self.labels is None else int(self.labels[i]))
 
+    def bare(self, note: str = "") -> "Source":
+        """Return the source without its labels and the notes about them, but with a note of that."""
+        others = tuple(one for one in self.notes if not one.startswith("labels:"))
+        return replace(self, labels=None, classes=(), notes=(*others, f"labels: {note}") if note else others)
+
     def first(self, count: int) -> "Source":
         """Return a source of the first ``count`` images, or of all if there are fewer."""
         if len(self) <= count:

@@ -54,6 +54,8 @@ def open_source(
         raise DataError(f"split must be one of {', '.join(SPLITS)}; got {choice.split!r}")
     if not path.exists():
         raise missing(path)
+    if not path.is_file() and not path.is_dir():  # opening it could block
+        raise DataError(f"{path}: not a data source\n  found: a pipe, socket or device\n  fix:   use {_KINDS}")
     try:
         source = _open(path, choice)
         check_not_empty(source, path)
@@ -143,7 +145,7 @@ def _open_folder(path: Path, choice: Choice) -> Source:
         if is_cifar(list(batches)):
             return cifar_source(folder, batches, choice)
     special: list[str] = []
-    files = list(walk(path, special))
+    files = [_in_utf8(name) for name in walk(path, special)]
     visible = [name for name in files if not is_hidden(name)]
     if not any(suffix_of(name) in IMAGE_SUFFIXES for name in visible):
         if tars := [name for name in visible if name.lower().endswith(TAR_SUFFIXES)]:
@@ -155,10 +157,15 @@ def _open_folder(path: Path, choice: Choice) -> Source:
     )
 
     def read(names: Sequence[str]) -> Iterator[Payload]:
-        return (path / name for name in names)
+        return (path / os.fsdecode(name.encode("utf-8", "surrogateescape")) for name in names)
 
     found = Files(path=path, names=files, read=read, notes=(note,) if special else ())
     return files_source(f"folder {path.resolve().name}", found, choice)
+
+
+def _in_utf8(name: str) -> str:
+    """Return a name as it is under a UTF-8 locale, so that a store does not depend on the locale."""
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def _zips(path: Path, zips: Sequence[str], choice: Choice) -> Source:
@@ -189,8 +196,6 @@ def _open_file(path: Path, choice: Choice) -> Source:
         return tar_source(path, members, choice)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise DataError(f"{path}: not a data source\n  found: a single image\n  fix:   use its folder, {path.parent}")
-    if not path.is_file():
-        raise DataError(f"{path}: not a data source\n  found: a pipe, socket or device\n  fix:   use {_KINDS}")
     raise DataError(
         f"{path}: not a data source\n"
         f"  found: a file of {path.stat().st_size} bytes of an unknown kind\n"

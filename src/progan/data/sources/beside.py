@@ -21,6 +21,11 @@ _METADATA = ("metadata.csv", "metadata.jsonl")
 _Read = Callable[[Sequence[str]], Iterator[Payload]]
 
 
+def is_metadata(name: str) -> bool:
+    """Return whether a file is a metadata file of the hub's image folders."""
+    return PurePosixPath(name).name.lower() in _METADATA
+
+
 def labels_beside(
     path: Path, names: Sequence[str], files: Sequence[str], inner: Callable[[str], str], read: _Read
 ) -> Table | None:
@@ -114,7 +119,7 @@ def _from_json(data: bytes) -> tuple[Any, dict[str, Any]]:
 def _metadata(names: Sequence[str], files: Sequence[str], inner: Callable[[str], str], read: _Read) -> Table | None:
     """Read the metadata files of the hub's image folders, each of which tells about the files below its folder."""
     tables = []
-    for name in (name for name in files if PurePosixPath(name).name.lower() in _METADATA):
+    for name in filter(is_metadata, files):
         data, folder = as_bytes(next(read([name]))), PurePosixPath(name).parent
         table = table_of(data, where=name, lines=suffix_of(name) == ".jsonl", alone=False)
         tables.append(replace(table, files=[str(folder / file) for file in table.files], by_the_way=True))

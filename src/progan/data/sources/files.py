@@ -1,15 +1,15 @@
 """Images among the files of a folder, zip or tar: one set of rules, so that the same files give the same images."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from progan.data.decoding import peek
 from progan.data.formats import why_left_out
-from progan.data.printing import printable
+from progan.data.printing import counted, printable
 from progan.data.records import Choice, Payload, Source
-from progan.data.sources.beside import SIDE_SUFFIXES, labels_beside
+from progan.data.sources.beside import SIDE_SUFFIXES, is_metadata, labels_beside
 from progan.data.sources.names import (
     IMAGE_SUFFIXES,
     folder_labels,
@@ -26,6 +26,8 @@ from progan.errors import DataError
 Read = Callable[[Sequence[str]], Iterator[Payload]]
 """Function that yields the contents of files by their names."""
 _DOMAIN = ("A", "B")
+_TABLES = (".csv", ".tsv", ".jsonl")
+_MOST_KINDS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ def files_source(description: str, files: Files, choice: Choice) -> Source:
             f"  found: {len(visible)} files, such as {printable(files.inner(visible[0])) if visible else 'none'}\n"
             f"  fix:   use the name of a file or folder, or a pattern such as '*_mask.png'"
         )
-    notes = [*files.notes, *([f"{excluded} files left out by --exclude"] if excluded else [])]
+    notes = [*files.notes, *([f"{counted(excluded, 'file')} left out by --exclude"] if excluded else [])]
     images = sorted(name for name in left if suffix_of(name) in IMAGE_SUFFIXES) or _without_suffix(left, files.read)
     if not images:
         raise no_images(files.path, left)
@@ -100,18 +102,22 @@ def _size(name: str, read: Read) -> tuple[int, int] | None:
         return None
 
 
-def _left_out(names: set[str]) -> list[str]:
-    """Return a note about files that are no images, by kind."""
-    kinds = Counter(suffix_of(name) or "without extension" for name in names if suffix_of(name) not in SIDE_SUFFIXES)
-    if not kinds:
+def _left_out(names: Iterable[str]) -> list[str]:
+    """Return a note about files that are neither images nor known label files, by kind."""
+    others = [name for name in sorted(names) if suffix_of(name) not in SIDE_SUFFIXES and not is_metadata(name)]
+    if not others:
         return []
-    parts = [f"{n} {printable(kind)}{_why(kind)}" for kind, n in kinds.most_common(8)]
-    more = ", ..." if len(kinds) > 8 else ""
-    return [f"{kinds.total()} files left out: {', '.join(parts)}{more}"]
+    kinds = Counter(suffix_of(name) or "without extension" for name in others)
+    parts = [
+        f"{n} {printable(kind)}{_why(kind)}"
+        for kind, n in sorted(kinds.items(), key=lambda one: (-one[1], one[0]))[:_MOST_KINDS]
+    ]
+    more = ", ..." if len(kinds) > _MOST_KINDS else ""
+    return [f"{counted(len(others), 'file')} left out: {', '.join(parts)}{more}"]
 
 
 def _why(suffix: str) -> str:
-    why = why_left_out(suffix)
+    why = "--labels FILE reads labels" if suffix in _TABLES else why_left_out(suffix)
     return f" ({why})" if why else ""
 
 

@@ -12,7 +12,7 @@ from progan.data.columns import LABEL, Column
 from progan.data.printing import printable
 from progan.data.records import Payload, Source, Table
 from progan.data.sources.columns import column, without_clashes
-from progan.data.sources.label_files import no_labels, normal, read_labels
+from progan.data.sources.label_files import LABEL_NAMES, no_labels, normal, read_labels
 from progan.data.sources.meaning import Kind, labelled
 from progan.data.sources.names import strip_wrapper
 from progan.errors import DataError
@@ -49,18 +49,18 @@ def label(source: Source, labels: str = "auto", *, skip: bool = False) -> Source
     """
     wanted = split_labels(labels)
     if wanted.keyword == "none":
-        return dataclasses.replace(source, labels=None, classes=(), columns=())
+        return dataclasses.replace(source.bare(), columns=())
     if wanted.file:
         source = _from_file(source, wanted.file, wanted.column, wanted.kind, skip=skip)
     else:
         own = source.own_labels() if wanted.keyword != "folder" and source.own_labels else None
         if own is not None:
             if own.labels is not None or not own.files:  # folders are then not classes
-                source = dataclasses.replace(source, labels=None, classes=())
+                source = source.bare() if own.files else source.bare("none, as the dataset.json says")
             if own.files:
                 source = _attach(source, own, f"labels in {source.description}", "auto", skip=skip)
         if wanted.column or wanted.kind != "auto":
-            source = _again(source, wanted.column or LABEL, wanted.kind)
+            source = _again(source, wanted.column or _own_name(source), wanted.kind)
     if wanted.keyword == "folder" and not source.classes:
         raise DataError(
             f"{source.description}: no labels, but --labels folder requires them\n"
@@ -100,6 +100,12 @@ def _from_file(source: Source, path: Path, name: str, kind: Kind, *, skip: bool)
     return source
 
 
+def _own_name(source: Source) -> str:
+    """Return the name of the label of a source, which is a column if it is a number."""
+    names = [one.name for one in source.columns if one.name.lower() in LABEL_NAMES]
+    return names[0] if names and source.labels is None else LABEL
+
+
 def _again(source: Source, name: str, kind: Kind) -> Source:
     """Return the source with one of its columns as the label."""
     cells: Sequence[Any] | np.ndarray
@@ -117,7 +123,7 @@ def _again(source: Source, name: str, kind: Kind) -> Source:
             f"{', '.join(KEYWORDS)}"
         )
     others = tuple(one for one in source.columns if one.name != name)
-    bare = dataclasses.replace(source, labels=None, classes=(), columns=others)
+    bare = dataclasses.replace(source.bare(), columns=others)
     return labelled(bare, cells, name=name, kind=kind)
 
 
@@ -139,7 +145,7 @@ def _attach(source: Source, table: Table, origin: str, kind: Kind, *, skip: bool
     if table.labels is None:
         return source
     cells = [None if row is None else table.labels[row] for row in rows]
-    bare = dataclasses.replace(source, labels=None, classes=(), description=origin)
+    bare = dataclasses.replace(source.bare(), description=origin)
     found = labelled(bare, cells, name=table.name, declared=table.classes, kind=kind)
     return dataclasses.replace(found, description=source.description)
 

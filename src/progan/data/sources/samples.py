@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from progan.data.printing import printable
+from progan.data.printing import counted, printable
 from progan.errors import DataError
 
 _BESIDE = (
@@ -88,27 +88,24 @@ def pick_members(names: Sequence[str], *, sides: Collection[str], size: Sizes, m
             f"  fix:   use --member with one of these"
         )
     order = sorted(counts, key=lambda what: (what not in wanted, *_rank(what, counts)))
-    left: Counter[str] = Counter()
-    used: Counter[str] = Counter()
-    gone: set[int] = set()
+    kept: dict[int, str] = {}
     for parts in samples.values():
         best = min(parts, key=order.index)
-        for what, row in parts.items():
-            if what == best and not (member and best not in wanted):
-                used[what] += 1
-            else:
-                left[what] += 1
-                gone.add(row)
-    if not left:
-        return Picked(list(range(len(names))), several=True)
-    return Picked([row for row in range(len(names)) if row not in gone], (_note(used, left),), several=True)
+        if not member or best in wanted:
+            kept[parts[best]] = best
+    within = {row for parts in samples.values() for row in parts.values()}
+    alone = set() if member else set(range(len(names))) - within
+    left = counts - Counter(kept.values())
+    notes = (_note(Counter(kept.values()), left, len(names) - len(within) if member else 0),) if left else ()
+    return Picked(sorted(alone | kept.keys()), notes, several=True)
 
 
-def _note(used: Counter[str], left: Counter[str]) -> str:
+def _note(used: Counter[str], left: Counter[str], others: int) -> str:
+    more = f"; {counted(others, 'sample')} without it left out" if others else ""
     rest = ", ".join(f"{n} {printable(what)}" for what, n in left.most_common(5))
     other = next(iter(left.most_common(1)))[0]
     what = " and ".join(printable(what) for what, _ in used.most_common(2))
-    return f"samples with several pictures: {what} used, {rest} left out (--member {printable(other)} takes the other)"
+    return f"samples with several pictures: {what} used, {rest} left out (--member {printable(other)} takes it){more}"
 
 
 def _is_wanted(what: str, member: str) -> bool:
