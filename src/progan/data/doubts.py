@@ -126,12 +126,16 @@ def _about_copies(facts: Facts) -> list[str]:
         mixed = [group for group in facts.equal if len({labels[i] for i in group}) > 1]
         if mixed:
             first, second = mixed[0][0], next(i for i in mixed[0] if labels[i] != labels[mixed[0][0]])
-            kinds = [printable(classes[k], 60) if (k := labels[i]) is not None else "none" for i in (first, second)]
+            kinds = [_class(labels[i], classes) for i in (first, second)]
             found.append(
                 f"{len(mixed)} picture{' is' if len(mixed) == 1 else 's are'} in more than one class, such as "
                 f"{_names(facts, (first, second))} ({' and '.join(kinds)})"
             )
     return found
+
+
+def _class(label: int | None, classes: Sequence[str]) -> str:
+    return "none" if label is None or label < 0 else printable(classes[label], 60)
 
 
 def _names(facts: Facts, group: Sequence[int]) -> str:
