@@ -4,9 +4,10 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Case:
     """Path of the source; empty for the folder of all files."""
     labels: str = "auto"
     """As for --labels; '@FILE' is a file of the case, perhaps with ':COLUMN'."""
-    split: str = "all"
+    choice: dict[str, Any] = field(default_factory=dict)
+    """What to use of the source, by the names of ``Choice``."""
     how: str = "read"
     """'read' (decode every picture), 'prepare' (write a store) or 'store' (open one)."""
     note: str = "sound"

@@ -17,6 +17,7 @@ from fuzz.cases import Case
 from fuzz.watch import Watch
 from progan.data.options import PrepareOptions
 from progan.data.pixels import Plan, decode, peek, to_pixels
+from progan.data.records import Choice
 from progan.data.sources import open_source
 from progan.data.store import Store, prepare
 from progan.errors import DataError, ProganError
@@ -118,7 +119,7 @@ class Checker:
             use_store(path)
             return []
         if case.how == "prepare":
-            options = PrepareOptions(resolution="8", upscale=True, labels=labels, split=case.split, on_error="skip")
+            options = PrepareOptions(resolution="8", upscale=True, labels=labels, on_error="skip", **case.choice)
             prepare(path, self.target / "store", options, workers=0)
             use_store(self.target / "store")
             return []
@@ -127,7 +128,7 @@ class Checker:
 
 def read(path: Path, case: Case, labels: str, outcome: Outcome, rng: Random) -> Iterator[tuple]:
     """Decode the pictures of a source; yield their names, what they were made of, and the result."""
-    source = open_source(path, split=case.split, labels=labels, skip=True)
+    source = open_source(path, Choice(**case.choice), labels=labels, skip=True)
     check_source(source)
     plan = Plan(
         height=8, width=8, channels=rng.choice((1, 3, 4)), box=None, center=False, fit="pad", filter="box", upscale=True

@@ -122,7 +122,7 @@ def outcomes(kind: str, first: int, last: int) -> Iterator[dict]:
 def start(command: Sequence[str]) -> subprocess.Popen:
     """Start a worker."""
     more = {
-        "PYTHONPATH": str(ROOT / "tests"),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT / "src")]),
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "MALLOC_ARENA_MAX": "1",

@@ -172,6 +172,17 @@ def by_hand(name: str) -> list[Case]:
     return KINDS[name].hostile(Random(name))
 
 
+_CHOICES = (
+    {"split": "all"},
+    {"split": "test"},
+    {"split": "val"},
+    {"member": "jpg"},
+    {"member": "64"},
+    {"column": "image"},
+    {"exclude": ("*1*",)},
+)
+
+
 def by_hand_at(seed: int) -> int | None:
     """Return which of the hostile inputs, if there are so many, belongs to a seed."""
     return seed // _HOSTILE_EVERY if seed % _HOSTILE_EVERY == 3 else None
@@ -189,8 +200,8 @@ def make(name: str, seed: int) -> Case:
     how = "prepare" if case.how == "read" and seed % _PREPARE_EVERY == 1 else case.how
     if seed % _SOUND_EVERY == 0:
         return case
-    labels = rng.choice((case.labels,) * 6 + ("none", "folder"))
-    case = case.changed("", how=how, split=rng.choice(("all", "all", "train", "test")), labels=labels)
+    labels = rng.choice((*(case.labels,) * 18, "none", "folder"))
+    case = case.changed("", how=how, choice=rng.choice((*({},) * 20, *_CHOICES)), labels=labels)
     for _ in range(rng.choice((1, 1, 1, 2))):
         case = _damaged(rng, kind, case)
     return case

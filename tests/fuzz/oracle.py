@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import logging
 import re
 import struct
 import zipfile
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from references.netpbm_reader import read_netpbm
 from references.png_reader import Damaged, read_png
 from references.tga_reader import read_tga
 
@@ -105,6 +107,7 @@ def _difference(ours: np.ndarray, theirs: np.ndarray, data: bytes, *, lossy: boo
     slack = 1 if theirs.dtype == np.uint16 else 0
     scaled = (theirs.astype(int) + (128 if slack else 0)) // (257 if slack else 1)
     shown = ours[:, :, 3:] > 0
+    shown = shown & (scaled[:, :, 3:] > 0) if scaled.shape[2] == 4 else shown  # a frame may be smaller than the picture
     error = np.abs(ours[:, :, : scaled.shape[2]] - scaled)
     error = error * (shown if data[:4] == b"GIF8" else np.ones_like(shown))
     if lossy:
@@ -120,8 +123,12 @@ def _decoded(data: bytes) -> np.ndarray | None:
         return None if _odd_animation(data) else read_png(data)
     if data[:4] in (b"II*\0", b"MM\0*"):
         return _tiff(data)
-    if data[:4] in (b"\0\0\1\0", b"\0\0\2\0"):
+    if data[:4] == b"\0\0\1\0":
+        return _icon(data)
+    if data[:4] == b"\0\0\2\0":
         return None
+    if data.startswith((b"P5", b"P6")):
+        return read_netpbm(data)
     if not _known(data):
         return read_tga(data)
     return _by_opencv(data)
@@ -135,6 +142,22 @@ def _odd_animation(data: bytes) -> bool:
         0 < first < pixels and data[first + 8 : first + 16] == data[16:24] and not any(data[first + 16 : first + 24])
     )
     return control > 0 and (not plain or 0 < frame < pixels or data.count(b"fcTL") < 2)
+
+
+def _icon(data: bytes) -> np.ndarray | None:
+    """Return the largest picture of an icon if all of them are PNG files of different sizes."""
+    found: dict[int, np.ndarray] = {}
+    for i in range(int.from_bytes(data[4:6], "little")):
+        length, start = struct.unpack_from("<2I", data, 14 + 16 * i) if len(data) >= 22 + 16 * i else (0, 0)
+        inner = data[start : start + length]
+        if not inner.startswith(b"\x89PNG") or _odd_animation(inner) or len(inner) < length:
+            return None
+        array = read_png(inner)
+        sides = tuple(data[6 + 16 * i : 8 + 16 * i])
+        if (array.shape[1] % 256, array.shape[0] % 256) != sides or array.size in found:
+            return None
+        found[array.size] = array
+    return found[max(found)] if found else None
 
 
 def _known(data: bytes) -> bool:
@@ -162,20 +185,29 @@ def _tiff(data: bytes) -> np.ndarray | None:
         import tifffile
     except ImportError:
         return None
+    doubts: list[logging.LogRecord] = []
+    log = tifffile.logger()
+    log.handlers = [handler := logging.Handler()]
+    handler.emit = doubts.append
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages[0]
             if (
                 page.dtype not in (np.uint8, np.uint16)
                 or page.photometric not in (1, 2)
+                or page.planarconfig not in (1, 2)
                 or page.bitspersample not in (8, 16)
             ):
                 return None
             if page.is_subsampled or page.size > _MOST_PIXELS or page.axes not in ("YX", "YXS", "SYX"):
                 return None
+            if page.compression == 5:  # LZW, which tifffile needs another package for
+                return _by_opencv(data) if page.bitspersample == 8 and page.samplesperpixel in (1, 3) else None
             array, extra = page.asarray(), page.extrasamples
             array = array.transpose(1, 2, 0) if page.axes == "SYX" else array
     except Exception:  # no opinion
+        return None
+    if doubts:
         return None
     if array.ndim == 2:
         return np.repeat(array[:, :, None], 3, 2)

@@ -20,8 +20,7 @@ def replay(where: str, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     path = cases.write(case, folder)
     print(
-        f"saved in {folder}\nopened: {path}, --split {case.split} --labels {case.labels}, {case.how}\n"
-        f"done to it: {case.note}"
+        f"saved in {folder}\nopened: {path}, {case.choice}, --labels {case.labels}, {case.how}\ndone to it: {case.note}"
     )
     labels = f"{folder}/{case.labels[1:]}" if case.labels.startswith("@") else case.labels
     outcome = check.Outcome(note=case.note)
@@ -34,7 +33,7 @@ def replay(where: str, folder: Path) -> int:
                 check.use_store(path)
             else:
                 options = check.PrepareOptions(
-                    resolution="8", upscale=True, labels=labels, split=case.split, on_error="skip"
+                    resolution="8", upscale=True, labels=labels, on_error="skip", **case.choice
                 )
                 check.prepare(path, Path(target) / "store", options, workers=0)
     except Exception:

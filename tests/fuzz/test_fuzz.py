@@ -52,9 +52,9 @@ watch.limit_memory()
 checker = check.Checker(Path(tempfile.mkdtemp()).resolve(), noise)
 open_source, decode = check.open_source, check.decode
 for name, code in json.loads(sys.argv[1]).items():
-    def faulty(path, **options):
+    def faulty(path, *choice, **options):
         exec(code)
-        return open_source(path, **options)
+        return open_source(path, *choice, **options)
     check.open_source = faulty
     os.write(out, b'{"made": 0}\\n')
     facts = checker.run(make("png", 50), 50).facts()
