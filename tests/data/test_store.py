@@ -60,7 +60,7 @@ def test_idx_files_are_padded_to_32(tmp_path: Path, mnist: Path) -> None:
     store = prepare(mnist, tmp_path / "store", PrepareOptions(split="test"))
     raw = np.frombuffer((mnist / "t10k-images-idx3-ubyte").read_bytes()[16:], np.uint8).reshape(5, 28, 28, 1)
     np.testing.assert_array_equal(store.level(32), np.stack([reference.pad_center(image, 32) for image in raw]))
-    assert (store.channels, store.classes) == (1, tuple("0123456789"))
+    assert (store.channels, store.classes) == (1, tuple("01478"))  # those that occur
 
 
 def test_folder_zip_and_tar_give_equal_content(tmp_path: Path, pets: dict) -> None:

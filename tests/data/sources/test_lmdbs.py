@@ -158,12 +158,14 @@ def test_categories_in_one_folder_are_classes(tmp_path: Path, values: dict) -> N
         open_source(tmp_path / "lsun", split="test")
 
 
-def test_folders_of_any_name_belong_to_every_split(tmp_path: Path, values: dict) -> None:
+def test_folders_of_other_names_are_no_splits(tmp_path: Path, values: dict) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "lsun").mkdir(exist_ok=True)
         write(tmp_path / "lsun" / name, values)
-    for split in ("train", "test", "all"):
+    for split in ("train", "all"):
         assert open_source(tmp_path / "lsun", split=split).classes == ("cat", "dog")
+    with pytest.raises(DataError, match=r"--split test: no effect, because this source has no splits"):
+        open_source(tmp_path / "lsun", split="test")
 
 
 def values_of(source) -> list:

@@ -80,7 +80,7 @@ def chosen(source: Source, choice: Choice) -> Source:
         "member": choice.member and "no sample of this source has several pictures",
     }
     for name, why in idle.items():
-        if why and name not in source.heeds and (name != "split" or "exclude" in source.heeds):  # XXX until all heed
+        if why and name not in source.heeds:
             raise DataError(
                 f"--{name} {getattr(choice, name)}: no effect, because {why}\n"
                 f"  found: {printable(source.description, 200)}, {len(source)} images such as "
