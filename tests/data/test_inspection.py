@@ -1,4 +1,5 @@
 import io
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,20 @@ def test_report_says_it_with_the_commands(album: Path) -> None:
         "progan train auto album_64",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize("name", ["my $HOME's", "n" * 255, "-x"])
+def test_suggested_commands_can_be_typed(tmp_path: Path, name: str, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / name / "1.png", smooth(1))
+    text = report(inspect(open_source(Path(name)), PrepareOptions()), name)
+    (line,) = (line for line in text.splitlines() if line.startswith("run "))
+    words = shlex.split(line)
+    assert Path(words[3]).samefile(name)
+    assert len(words[4]) <= 255
+    assert words[5:] == ["--resolution", "64"]
+    prepare(words[3], words[4], workers=0)
+    assert shlex.split(text.splitlines()[-1])[:4] == ["progan", "train", "auto", words[4]]
 
 
 def test_a_store_of_the_same_has_the_same_duplicates(album: Path, tmp_path: Path) -> None:

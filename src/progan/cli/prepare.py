@@ -22,7 +22,7 @@ from progan.data.inspection import inspect
 from progan.data.options import PrepareOptions
 from progan.data.overview import store_duplicates, store_facts, store_values
 from progan.data.pixels import Plan
-from progan.data.printing import printable
+from progan.data.printing import printable, quoted
 from progan.data.recipes import RECIPES, is_known, open_recipe, prepare_recipe
 from progan.data.records import Source
 from progan.data.report import report
@@ -95,7 +95,7 @@ class Prepare:
             print(f"warning      {doubt}")
         self._save_sheet(store, self.sheet or store.path / SHEET)
         print(f"time         {time.perf_counter() - start:.1f} s")
-        print(f"next: progan train PRESET {self.store}     ('progan train --help' lists the presets)")
+        print(f"next: progan train PRESET {quoted(str(self.store))}     ('progan train --help' lists the presets)")
         return 0
 
     def _check(self, recipe: str | None) -> None:

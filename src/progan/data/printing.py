@@ -1,5 +1,6 @@
 """Names and texts from data sets, printed safely on one short line, and counts as bars."""
 
+import shlex
 from collections.abc import Callable, Sequence
 
 _BAR = 40  # widest bar [characters]
@@ -13,6 +14,15 @@ def printable(text: str, most: int = 100) -> str:
     """
     line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: most + 1])
     return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def quoted(path: str) -> str:
+    """Return a path as it is typed in a command.
+
+    >>> quoted("photos"), quoted("my photos"), quoted("-photos")
+    ('photos', "'my photos'", './-photos')
+    """
+    return shlex.quote(f"./{path}" if path.startswith("-") else path)
 
 
 def bars(counts: Sequence[tuple[str, int]], *, show: Callable[[int], str] = str) -> list[str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from progan.data.doubts import doubts
 from progan.data.inspection import Inspection
-from progan.data.printing import bars, printable
+from progan.data.printing import bars, printable, quoted
+from progan.files import short_name
 
 _MOST = 20  # lines of a list
 
@@ -68,9 +69,10 @@ def _suggestion(found: Inspection, path: str, given: str) -> list[str]:
         return ["suggestion   no image can be used; repair or replace the files listed above"]
     size = str(plan.height) if plan.height == plan.width else f"{plan.height}x{plan.width}"
     kind = {1: "grayscale", 3: "RGB", 4: "RGBA"}[plan.channels]
-    store = f"{re.split('[.@:]', Path(path).name)[0]}_{size}"
+    stem = re.split("[.@:]", Path(path).name)[0]
+    path, store = quoted(path), quoted(f"{short_name(stem, room=len(size) + 1)}_{size}")
     unusable = len(found.findings.broken) + found.too_small
-    options = (f" --from {given}" if given else "") + (" --on-error skip" if unusable else "")
+    options = (f" --from {quoted(given)}" if given else "") + (" --on-error skip" if unusable else "")
     command = f"progan prepare {path} {store} --resolution {size}{options}"
     preset = {(256, 3): "lsun_256", (32, 3): "cifar10", (1024, 3): "celebahq_1024"}.get((plan.height, plan.channels))
     lines = [
