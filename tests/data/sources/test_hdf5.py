@@ -182,7 +182,9 @@ def test_groups_inside_themselves_end(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["set/images"] = RGB
         file["set/again"] = file["set"]
-    np.testing.assert_array_equal(pixels(open_source(tmp_path / "a.h5")), RGB)
+    source = open_source(tmp_path / "a.h5")
+    np.testing.assert_array_equal(pixels(source), RGB)
+    assert source.notes == ()
 
 
 def test_filters_that_need_a_plugin_are_refused(tmp_path: Path) -> None:

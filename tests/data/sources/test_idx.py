@@ -9,7 +9,7 @@ import pytest
 
 from progan.data.records import Choice
 from progan.data.sources import open_source
-from progan.data.sources.idx import idx_files, idx_source
+from progan.data.sources.idx import _length, idx_files, idx_source
 from progan.data.store import prepare
 from progan.errors import DataError
 from references.image_files import idx, noise, save
@@ -174,6 +174,19 @@ def test_broken_idx_file_is_named(mnist: Path, change, message: str) -> None:
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(DataError, match=f"{path}: {message}"):
         open_source(mnist, split="test")
+
+
+def test_a_stream_is_not_read_far_behind_its_end() -> None:
+    class Endless:
+        reads = 0
+
+        def read(self, count: int) -> bytes:
+            self.reads += 1
+            return bytes(count) if self.reads < 5 else b""
+
+    stream = Endless()
+    assert _length(stream, 10) == 1 << 20
+    assert stream.reads == 1
 
 
 def test_missing_split_and_wrong_labels_are_named(mnist: Path) -> None:

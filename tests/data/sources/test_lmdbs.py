@@ -268,10 +268,10 @@ def test_keys_that_are_packed_numbers_or_names(tmp_path: Path) -> None:
 
 
 def test_splits_of_several_lmdbs(tmp_path: Path, values: dict) -> None:
-    for name in ("a_train_lmdb", "a_val_lmdb"):
+    for name in ("a_train_lmdb", "a_val_lmdb", "a"):  # the last one belongs to every split
         (tmp_path / "lsun").mkdir(exist_ok=True)
         write(tmp_path / "lsun" / name, values)
-    for split, count in (("train", 6), ("val", 6), ("test", 6), ("all", 12)):
+    for split, count in (("train", 12), ("val", 12), ("test", 12), ("all", 18)):
         source = lmdb_categories(tmp_path / "lsun", lmdb_folders(tmp_path / "lsun"), Choice(split=split))
         assert (len(source), source.heeds) == (count, {"split"})
     assert "because there is none for tests" in open_source(tmp_path / "lsun", split="test").notes[-1]

@@ -216,5 +216,6 @@ def test_folders_of_several_configurations_are_refused(tmp_path: Path) -> None:
 
 def test_parquet_beside_images_belongs_to_them(tmp_path: Path) -> None:
     save(tmp_path / "s" / "cat" / "1.png", PIXELS[0])
-    write(tmp_path / "s" / "notes" / "a.parquet", {"image": HUB})
+    for name in ("annotations", "notes"):  # in front of the images and behind them
+        write(tmp_path / "s" / name / "a.parquet", {"image": HUB})
     assert list(open_source(tmp_path / "s").names) == ["cat/1.png"]

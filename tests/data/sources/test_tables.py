@@ -292,7 +292,7 @@ def test_npz_labels_of_every_type(tmp_path: Path, labels, wanted: tuple) -> None
 
 
 def test_npz_with_several_arrays_of_images_and_columns(tmp_path: Path) -> None:
-    more = {"age": np.arange(5), "box": np.ones((5, 4), np.float32), "names": np.array(list("aabba"))}
+    more = {"age": np.arange(5), "box": np.ones((5, 4), np.float32), "names": np.array([b"a", b"a", b"b", b"b", b"a"])}
     arrays = {"masks": RGB[::-1], "images": RGB, "mean": np.zeros(3), **more}
     np.savez(tmp_path / "a.npz", **arrays)
     source = open_source(tmp_path / "a.npz")

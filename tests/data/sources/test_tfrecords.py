@@ -281,10 +281,13 @@ def test_cut_off_gzip_is_named(tmp_path: Path, cut: int) -> None:
         open_source(file)
 
 
-def test_gzip_of_zeros_does_not_fill_memory(tmp_path: Path) -> None:
+def test_gzip_of_zeros_does_not_fill_memory(tmp_path: Path, monkeypatch) -> None:
+    rows = []
+    monkeypatch.setattr("progan.data.sources.record_files.crc32c", lambda data: rows.append(len(data)) or crc32c(data))
     (tmp_path / "a.tfrecord").write_bytes(gzip.compress(bytes(1 << 22)))
     with pytest.raises(DataError, match=r"bad checksum of the length of record 0 "):
         open_source(tmp_path / "a.tfrecord")
+    assert max(rows) == 4096
 
 
 def test_labels_that_do_not_fit_are_named(tmp_path: Path) -> None:
