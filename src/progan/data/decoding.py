@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from progan.data import bitmaps, corrections, formats, pngs, salvage, tiffs
+from progan.data import bitmaps, corrections, formats, png_checks, pngs, salvage, tiffs
 from progan.data.colors import GREY_MODES, ORIENTATION, Samples, to_srgb
 from progan.data.records import Payload, image_kind
 from progan.errors import DataError
@@ -164,7 +164,10 @@ def _of_pillow(image: ImageFile, data: Path | bytes) -> Opened:
 
     def read(full: bool) -> Image.Image | Samples:
         try:
-            return _loaded(image, data, raw, full)
+            found = _loaded(image, data, raw, full)
+            if image.format in png_checks.FORMATS:
+                png_checks.check(data, image)
+            return found
         except DataError:
             raise
         except Exception as error:  # a broken file makes Pillow raise almost anything
