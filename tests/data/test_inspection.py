@@ -155,3 +155,14 @@ def test_a_picture_as_png_and_as_lossless_webp_is_equal(tmp_path: Path) -> None:
     Image.fromarray(smooth(1)).save(file, "WEBP", lossless=True)
     path = make_zip(tmp_path / "a.zip", {"1.png": encoded(smooth(1)), "2.webp": file.getvalue()})
     assert inspect(open_source(path), PrepareOptions()).exact == [["1.png", "2.webp"]]
+
+
+def test_the_brightness_of_a_large_store_is_that_of_a_sample(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5000, 64, 64), np.uint8)
+    np.save(tmp_path / "a.npy", pixels)
+    store = prepare(tmp_path / "a.npy", tmp_path / "store", PrepareOptions(resolution="64"), workers=0)
+    values, of = store_values(store)
+    assert (values.images, of) == (2000, "2,000 of 5,000 images at 32x32")
+    assert values.histogram.sum() == 2000 * 32 * 32
+    rows = np.linspace(0, 4999, 2000).round().astype(int)
+    assert np.array_equal(values.histogram, np.bincount(store.level(32)[rows].reshape(-1), minlength=256))
