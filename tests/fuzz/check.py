@@ -65,13 +65,14 @@ class Checker:
         contextlib.chdir(root / "outer" / "work").__enter__()
         self.watch, self.base = Watch(root), watch.held_bytes()
 
-    def run(self, case: Case, seed: int) -> Outcome:
-        """Write an input, read it, and remove it."""
+    def run(self, case: Case, seed: int, begin: Callable[[], object] = lambda: None) -> Outcome:
+        """Write an input, read it, and remove it; ``begin`` is called before it is read."""
         path, outcome = cases.write(case, self.place), Outcome(note=case.note)
         labels = f"{self.place}/{case.labels[1:]}" if case.labels.startswith("@") else case.labels
         self.watch.found.clear()
         self.watch.allowed = str(self.target) if case.how == "prepare" else ""
         before, own, start = self.watch.tree(self.target), watch.held_bytes() - self.base, time.process_time()
+        begin()
         self.watch.armed = True
         try:
             pictures = self._read(case, path, labels, outcome, Random(seed))

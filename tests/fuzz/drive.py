@@ -15,8 +15,7 @@ from pathlib import Path
 
 from fuzz.watch import MOST_S
 
-_WALL_S = 60.0  # of an input that waits; a busy machine may take long for a few seconds of work
-_START_S = 300.0
+_WAIT_S, _START_S = 15, 300  # for something else than the processor, while an input is read and before
 _TELL_S = 30.0
 _MOST_TOLD = 3  # findings of a kind that are printed of those that look alike
 ROOT = Path(__file__).parents[2]
@@ -137,7 +136,7 @@ def listen(worker: subprocess.Popen, most_s: float = MOST_S) -> Iterator[dict]:
     pipe, rest = worker.stdout.fileno(), b""
     selector = selectors.DefaultSelector()
     selector.register(pipe, selectors.EVENT_READ)
-    since, used, made = time.monotonic(), 0.0, False
+    used, waited, made = 0.0, 0, False
     while True:
         if selector.select(1.0):
             data = os.read(pipe, 1 << 16)
@@ -148,21 +147,22 @@ def listen(worker: subprocess.Popen, most_s: float = MOST_S) -> Iterator[dict]:
                 facts = json.loads(line)
                 made = "made" in facts
                 yield facts
-            since, used = time.monotonic(), cpu_s(worker.pid)
+            used, waited = cpu_s(worker.pid)[0], 0
             continue
-        waited, worked = time.monotonic() - since, cpu_s(worker.pid) - used
-        if (made and worked > most_s + 2) or waited > (_WALL_S if made else _START_S):
-            yield {"blocked": f"stopped after {waited:.0f} s, of which it worked {worked:.0f} s"}
+        now, state = cpu_s(worker.pid)
+        worked, waited = now - used, waited + 1 if state in "SD" else 0
+        if (made and worked > most_s + 2) or waited > (_WAIT_S if made else _START_S):
+            yield {"blocked": f"stopped after {worked:.0f} s of work and {waited:.0f} s of waiting"}
             return
 
 
-def cpu_s(process: int) -> float:
-    """Return the processor time of a process [s]."""
+def cpu_s(process: int) -> tuple[float, str]:
+    """Return the processor time of a process [s], and its state: 'S' and 'D' wait for something."""
     try:
         words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return 0.0
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        return 0.0, "Z"
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK"), words[0]
 
 
 def table(tallies: Sequence[Tally]) -> str:

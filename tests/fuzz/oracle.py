@@ -19,7 +19,7 @@ from references.tga_reader import read_tga
 _CIFAR = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "train", "test")
 LOSSY_MEAN = 3.0
 """Largest mean difference of a lossy picture [of 255]."""
-_MOST_PIXELS = 1 << 22  # larger pictures are bombs; our own readers would take minutes
+_MOST_PIXELS = 1 << 18  # larger pictures are bombs; our own readers would take minutes
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -36,8 +36,7 @@ def main(kinds: str, first: int, last: int, light: str = "") -> None:
     with tempfile.TemporaryDirectory(dir=place, ignore_cleanup_errors=True) as name:
         checker = Checker(Path(name).resolve(), noise)
         for kind in kinds.split(","):
-            for facts in _run(checker, kind, range(first, last), light=bool(light)):
-                os.write(out, (json.dumps(facts) + "\n").encode())
+            _run(checker, kind, range(first, last), light=bool(light), say=lambda facts: os.write(out, _line(facts)))
         os.chdir("/")
 
 
@@ -50,20 +49,23 @@ def _warm_up(kind: str, count: int) -> None:
             pool(kind, number)
 
 
-def _run(checker, kind: str, seeds: range, *, light: bool) -> Iterator[dict]:
+def _line(facts: dict) -> bytes:
+    return (json.dumps(facts) + "\n").encode()
+
+
+def _run(checker, kind: str, seeds: range, *, light: bool, say: Callable[[dict], object]) -> None:
     from fuzz.kinds import by_hand_at, make
 
     for seed in seeds:
-        yield {"begin": seed}
+        if light and by_hand_at(seed) is not None:
+            continue
+        say({"begin": seed})
         try:
-            if light and by_hand_at(seed) is not None:
-                continue
-            case = make(kind, seed)
-            yield {"made": seed}
-            yield {"kind": kind, "seed": seed, **checker.run(case, seed).facts()}
+            outcome = checker.run(make(kind, seed), seed, lambda seed=seed: say({"made": seed}))
         except Exception:
-            yield {"broken": f"the harness itself failed: {traceback.format_exc()}"}
+            say({"broken": f"the harness itself failed: {traceback.format_exc()}"})
             return
+        say({"kind": kind, "seed": seed, **outcome.facts()})
 
 
 if __name__ == "__main__":
