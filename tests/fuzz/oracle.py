@@ -97,7 +97,7 @@ def _rows(files: dict, file: str) -> np.ndarray | bytes | None:
         return np.moveaxis(scipy.io.loadmat(io.BytesIO(files["a.mat"]))["X"], 3, 0)
     data = files[file]
     if "idx3" not in file:
-        return data if file.endswith(".tfrecords") or file in _CIFAR else None
+        return data if file.endswith(".tfrecords") or (file in _CIFAR and data.startswith(b"\x80")) else None
     data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
     return np.frombuffer(data, np.uint8, offset=16).reshape(struct.unpack_from(">3I", data, 4))
 
@@ -196,6 +196,7 @@ def _tiff(data: bytes) -> np.ndarray | None:
                 page.dtype not in (np.uint8, np.uint16)
                 or page.photometric not in (1, 2)
                 or page.planarconfig not in (1, 2)
+                or 0 in page.dataoffsets  # which tifffile takes for a part that is empty
                 or page.bitspersample not in (8, 16)
             ):
                 return None
