@@ -123,7 +123,7 @@ def _colors(samples: np.ndarray, depth: int, kind: int, palette: bytes | None, c
         return np.dstack([colors[samples[:, :, 0]], alpha[samples[:, :, 0]]])
     alpha = np.full(samples.shape[:2], full, wide)
     if clear and kind in (0, 2) and len(clear) == 2 * samples.shape[2]:
-        alpha[(samples == np.frombuffer(clear, ">u2")).all(2)] = 0
+        alpha[(samples == (np.frombuffer(clear, ">u2") & most)).all(2)] = 0  # higher bits do not count
     scaled = (samples if depth >= 8 else samples * (255 // most)).astype(wide)
     if kind in (4, 6):
         alpha, scaled = scaled[:, :, -1], scaled[:, :, :-1]
