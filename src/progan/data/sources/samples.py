@@ -71,7 +71,7 @@ def pick_members(names: Sequence[str], *, sides: Collection[str], size: Sizes, m
         names: paths inside the source, with forward slashes.
         sides: paths without extension of the label files beside the images, which show where the key of a sample ends.
         size: returns the size of an image, to confirm that a number is a size.
-        member: the ending, extension or folder of the pictures to use instead.
+        member: the suffix, extension or folder of the pictures to use instead.
 
     Raises:
         DataError: if no sample has a picture of that member.
