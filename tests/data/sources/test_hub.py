@@ -8,6 +8,7 @@ import threading
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from progan.data.options import PrepareOptions
@@ -56,6 +57,48 @@ def test_folders_of_save_to_disk_are_read_without_the_library(saved: Path, monke
     source = open_source(saved)
     assert source.names[2:4] == ["data-00000-of-00002.arrow[2]", "data-00001-of-00002.arrow[0]"]
     assert [record.data for record in source.records([1, 4])] == [IMAGES[1], IMAGES[4]]
+
+
+@pytest.mark.parametrize("name", ["a.arrow", "a.feather", "a"])
+def test_files_with_an_index_are_read_in_place(tmp_path: Path, name: str) -> None:
+    table = pa.table({"image": IMAGES[:4], "label": ["b", "a", "b", "a"]})
+    packing = pa.ipc.IpcWriteOptions(compression="zstd" if name == "a.feather" else None)
+    with pa.OSFile(str(tmp_path / name), "wb") as file, pa.ipc.new_file(file, table.schema, options=packing) as writer:
+        writer.write_table(table, max_chunksize=3)
+    for path in (tmp_path / name, tmp_path)[: 1 + (name != "a")]:
+        source = open_source(path)
+        assert [record.data for record in source] == IMAGES[:4]
+        assert (source.labels, source.classes) == ([1, 0, 1, 0], ("a", "b"))
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-20])
+    with pytest.raises(DataError, match=rf"{name}: not a readable Arrow file"):
+        open_source(tmp_path / name)
+
+
+@pytest.mark.parametrize("packing", [None, "zstd"])
+def test_damage_inside_arrow_files_is_an_error_of_its_images(tmp_path: Path, packing: str | None) -> None:
+    table = pa.table({"n": range(6), "image": IMAGES[:6]})
+    options = pa.ipc.IpcWriteOptions(compression=packing)
+    with (
+        pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file,
+        pa.ipc.new_file(file, table.schema, options=options) as out,
+    ):
+        out.write_table(table, max_chunksize=3)
+    data = bytearray((tmp_path / "a.arrow").read_bytes())
+    ends = np.cumsum([len(image) for image in IMAGES[3:6]], dtype=np.int32)
+    at = data.rindex(np.array([0, *ends], np.int32).tobytes()) if packing is None else data.rindex(b"\x28\xb5\x2f\xfd")
+    data[at + 4 : at + 12] = b"\xff\xff\xff\x7f" * 2
+    (tmp_path / "a.arrow").write_bytes(data)
+    found = [record.data for record in open_source(tmp_path / "a.arrow")]
+    assert [isinstance(one, DataError) for one in found] == [False] * 3 + [True] * 3
+    assert found[:3] == IMAGES[:3]
+
+
+def test_splits_of_a_folder_of_arrow_files(tmp_path: Path) -> None:
+    for part, rows in (("train", slice(0, 3)), ("test", slice(3, 5))):
+        table = pa.table({"image": IMAGES[rows]})
+        with pa.OSFile(str(tmp_path / f"set-{part}.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as out:
+            out.write_table(table)
+    assert [len(open_source(tmp_path, split=split)) for split in ("train", "test", "all")] == [3, 2, 5]
 
 
 def test_damaged_folders_of_save_to_disk_are_named(saved: Path, monkeypatch) -> None:

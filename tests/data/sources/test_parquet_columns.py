@@ -138,6 +138,7 @@ LABEL_COLUMNS = {
     "numbers as text": ({"label": ["10", "9", "1", "9"]}, [2, 1, 0, 1], ("1", "9", "10")),
     "minus one": ({"label": [-1, 1, 0, 1]}, [-1, 1, 0, 1], ("0", "1")),
     "one-hot": ({"label": [[0, 1], [1, 0], [0, 1], [0, 1]]}, [1, 0, 1, 1], ("0", "1")),
+    "decimals": ({"label": pa.array([1, 2, 3, None], pa.decimal128(5, 0))}, [0, 1, 2, -1], ("1", "2", "3")),
     "another name": ({"Class": ["b", "a", "a", "b"]}, [1, 0, 0, 1], ("a", "b")),
 }
 
@@ -170,6 +171,15 @@ def test_captions_in_the_column_of_labels_are_told(tmp_path: Path) -> None:
     source = opened(write(tmp_path / "a.parquet", columns))
     assert source.labels is None
     assert source.notes == ("the texts in column 'label' are no classes, because nearly all of them are different",)
+
+
+def test_columns_that_are_of_no_use_are_told(tmp_path: Path) -> None:
+    columns = {"image": HUB, "mask": MASKS, "label": pa.array([1, 2, 3, 4], pa.date32()), "n": [1, 2, 3, 4]}
+    source = opened(write(tmp_path / "a.parquet", {**columns, "boxes": [[{"x": 1}]] * 4}))
+    assert source.notes[1:] == (
+        "columns that are no attributes of the images are left out: label date32[day], "
+        "boxes list<element: struct<x: int64>>",
+    )
 
 
 def test_declared_names_keep_their_order(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from progan.data.sources.archives import TAR_SUFFIXES, list_tar, read_tar, shard
 from progan.data.sources.arrays import cifar_source, is_cifar
 from progan.data.sources.files import Files, files_source
 from progan.data.sources.hdf5 import hdf5_files, hdf5_source
-from progan.data.sources.hub import saved_files, saved_source
+from progan.data.sources.hub import arrow_files, saved_files, saved_source
 from progan.data.sources.idx import idx_files, idx_source, is_idx
 from progan.data.sources.labels import label
 from progan.data.sources.lmdbs import lmdb_categories, lmdb_files, lmdb_folders, lmdb_source
@@ -30,7 +30,7 @@ from progan.data.sources.tfrecords import tfrecord_files, tfrecord_source
 from progan.errors import DataError
 
 _TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-_KINDS = "a folder, zip, tar, TFRecords, LMDB, .mat, .npy, .npz, parquet, idx files or a CIFAR archive"
+_KINDS = "a folder, zip, tar, TFRecords, LMDB, HDF5, .mat, .npy, .npz, parquet, Arrow, idx files or a CIFAR archive"
 
 
 def open_source(
@@ -127,7 +127,7 @@ def _open(path: Path, choice: Choice) -> Source:
         return numpy_source(path, choice)
     if files := parquet_files(path):
         return parquet_source(path, files, choice)
-    if saved := saved_files(path):
+    if saved := saved_files(path) or arrow_files(path):
         return saved_source(path, saved, choice)
     return _open_folder(path, choice) if path.is_dir() else _open_file(path, choice)
 

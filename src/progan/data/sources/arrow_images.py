@@ -64,7 +64,7 @@ def image_place(file: Path, schema: Any, asked: str) -> tuple[Place, tuple[str, 
     Raises:
         DataError: if there is no column of images.
     """
-    every = {place.name: place for field in schema for place in _places(field.type, (field.name,))}
+    every = {place.name: place for field in schema for place in places_in(field)}
     encoded = [name for name, place in every.items() if place.kind == "bytes"]
     usual = [name for name, place in every.items() if place.kind != "bytes" and main_rank(name) < 2]
     if asked and asked in schema.names:
@@ -87,7 +87,7 @@ def same_place(file: Path, schema: Any, place: Place) -> Place:
         DataError: if it lacks the column.
     """
     for field in schema:
-        for other in _places(field.type, (field.name,)):
+        for other in places_in(field):
             if other.path == place.path and other.kind == place.kind:
                 return other
     raise DataError(
@@ -113,6 +113,11 @@ def _no_images(file: Path, fields: Any) -> DataError:
 
 def _listed(fields: Any) -> str:
     return printable(", ".join(f"{field.name} {field.type}" for field in fields)[:300], 300)
+
+
+def places_in(field: Any) -> list[Place]:
+    """Return the places of images in a column, of which text and pixels are only possible ones."""
+    return list(_places(field.type, (field.name,)))
 
 
 def _places(of: Any, path: tuple[str, ...], *, listed: bool = False) -> Iterator[Place]:
@@ -200,9 +205,7 @@ def _decoded(text: object) -> Payload:
         start = _DATA_URL.match(text)
         return base64.b64decode("".join(text[start.end() if start else 0 :].split()), validate=True)
     except ValueError:
-        return DataError(
-            f"the text {printable(text, 40)!r} is no base64; URLs and paths are not followed"
-        )
+        return DataError(f"the text {printable(text, 40)!r} is no base64; URLs and paths are not followed")
 
 
 def _pixels(value: object, dtype: np.dtype) -> Payload:

@@ -11,7 +11,7 @@ from progan.data.columns import Column
 from progan.data.pixels import peek
 from progan.data.printing import printable
 from progan.data.records import Payload, Source, joined
-from progan.data.sources.arrow_images import Place, features, image_place, is_list, is_text, same_place
+from progan.data.sources.arrow_images import Place, features, image_place, is_list, is_text, places_in, same_place
 from progan.data.sources.columns import column, is_text_of_its_own
 from progan.data.sources.fields import LABELS
 from progan.data.sources.own_labels import with_labels
@@ -59,8 +59,11 @@ def table_source(description: str, tables: Sequence[TableFile], asked: str) -> S
         whole = _scaled(whole, np.dtype(place.dtype))
     _check(tables[0].file, whole, place)
     name = _label_name(tables, place)
-    columns = _other_columns(tables, len(whole), (place.path[0], name))
+    columns, left = _other_columns(tables, len(whole), (place.path[0], name))
     notes = (*notes, *whole.notes)
+    if left:
+        more = f" and {len(left) - 5} more" if len(left) > 5 else ""
+        notes = (*notes, f"columns that are no attributes of the images are left out: {', '.join(left[:5])}{more}")
     if is_list(tables[0].schema.field(tables[0].schema.get_field_index(place.path[0])).type) and place.kind != "pixels":
         notes = (*notes, f"lists of images in column {printable(place.name)!r}: the first of each is used")
     whole = replace(whole, columns=columns, notes=notes, heeds=frozenset({"column"}))
@@ -141,12 +144,18 @@ def _label_cells(table: TableFile, name: str) -> list[Any] | np.ndarray:
     """Read the labels of a file: an array if all are numbers; None where they are missing."""
     if name not in table.schema.names:
         return [None] * table.count
-    chunks = _read(table, name).chunks
+    chunks = [_plain(chunk) for chunk in _read(table, name).chunks]
     if all(_kind(chunk.type) == "number" and not chunk.null_count for chunk in chunks):
         return np.concatenate([_array(chunk) for chunk in chunks]) if chunks else np.empty(0, np.int64)
     same: dict[Any, Any] = {}
     cells = [cell for chunk in chunks for cell in chunk.to_pylist()]
     return [same.setdefault(cell, cell) if isinstance(cell, str) else cell for cell in cells]
+
+
+def _plain(chunk: Any) -> Any:
+    import pyarrow.types as types
+
+    return chunk.cast("float64") if types.is_decimal(chunk.type) else chunk
 
 
 def _read(table: TableFile, name: str) -> Any:
@@ -157,9 +166,11 @@ def _read(table: TableFile, name: str) -> Any:
         raise DataError(f"{what}\n  fix:   download it again") from error
 
 
-def _other_columns(tables: Sequence[TableFile], count: int, but: Sequence[str | None]) -> tuple[Column, ...]:
-    """Read the further columns of numbers, text and lists of numbers; columns of other types are ignored."""
-    found = []
+def _other_columns(
+    tables: Sequence[TableFile], count: int, but: Sequence[str | None]
+) -> tuple[tuple[Column, ...], list[str]]:
+    """Read the further columns of numbers, text and lists of numbers; return these, and what is left out."""
+    found, left = [], []
     for field in tables[0].schema:
         if field.name in but or not field.name:
             continue
@@ -168,7 +179,9 @@ def _other_columns(tables: Sequence[TableFile], count: int, but: Sequence[str | 
         if one and names and one.values.ndim == 1 and one.values.dtype == np.int64:
             one = Column(one.name, one.values, names) if _are_classes(one.values, len(names)) else one
         found += [one] if one else []
-    return tuple(found)
+        images = any(place.kind == "bytes" for place in places_in(field))
+        left += [] if one or images else [printable(f"{field.name} {field.type}", 60)]
+    return tuple(found), left
 
 
 def _are_classes(values: np.ndarray, count: int) -> bool:
@@ -191,7 +204,7 @@ def _kind(of: Any) -> str:
     """Return 'number', 'text', 'list' (of numbers), 'texts' (lists of text), or '' for an unsupported type."""
     import pyarrow.types as types
 
-    if types.is_boolean(of) or types.is_integer(of) or types.is_floating(of):
+    if types.is_boolean(of) or types.is_integer(of) or types.is_floating(of) or types.is_decimal(of):
         return "number"
     if is_text(of.value_type if types.is_dictionary(of) else of):
         return "text"
@@ -208,7 +221,7 @@ def _chunks(tables: Sequence[TableFile], field: Any) -> Iterator[Any]:
 
 def _array(chunk: Any) -> np.ndarray:
     """Return the numbers of an array, NaN where they are missing."""
-    return (chunk.cast("float64") if chunk.null_count else chunk).to_numpy(zero_copy_only=False)
+    return (_plain(chunk).cast("float64") if chunk.null_count else _plain(chunk)).to_numpy(zero_copy_only=False)
 
 
 def _texts(chunks: Iterator[Any], count: int) -> list[str | None] | None:

@@ -3,11 +3,13 @@
 The library ``datasets`` downloads and converts them to Arrow files, which are read here in place.
 """
 
+import functools
+import itertools
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from progan.data.sources.fields import pick_split
 from progan.errors import DataError
 
 _NAME = re.compile(r"hf:(?P<repo>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w./-]+))?(?::(?P<config>.+))?")
+_SUFFIXES = (".arrow", ".feather")
+_MAGIC = b"ARROW1"  # of files with an index; streams of record batches have none
 _MOST = 200  # characters of a foreign message
 _NO_PACKAGE = "{}: reading it requires another package\n  fix:   pip install 'progan[hf]'"
 
@@ -108,8 +112,18 @@ def saved_files(path: Path) -> dict[str, list[Path]]:
         raise DataError(f"{path}: incomplete folder of save_to_disk ({reason})\n  fix:   save it again") from error
 
 
+def arrow_files(path: Path) -> dict[str, list[Path]]:
+    """Return the .arrow and .feather files directly in a folder by their names, or the file itself if it is one."""
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SUFFIXES)
+    else:
+        with path.open("rb") as file:
+            found = [path] if file.read(len(_MAGIC)) == _MAGIC or path.suffix.lower() in _SUFFIXES else []
+    return {file.name: [file] for file in found if file.is_file() and not file.name.startswith(".")}
+
+
 def saved_source(path: Path, files: Mapping[str, list[Path]], choice: Choice) -> Source:
-    """Return the images of a data set written by ``save_to_disk``.
+    """Return the images of a data set written by ``save_to_disk``, or of other Arrow files.
 
     Raises:
         DataError: if the split is missing, a file is broken, or there is no column of images.
@@ -131,40 +145,103 @@ def arrow_source(description: str, files: Sequence[Path], *, column: str = "", r
 
     Args:
         description: kind and name of the source.
-        files: streams of record batches, as written by ``datasets``.
+        files: files or streams of record batches, as written by ``datasets``.
         column: column of the images; '' chooses one by its name.
         roots: folders that may contain images as separate files; paths to other places are not followed.
 
     Raises:
         DataError: if a file is broken or has no column of images.
     """
-    tables = [_table(file, _open(file), roots) for file in files]
+    tables = [_table(_open(file), roots) for file in files]
     if not any(table.count for table in tables):
         raise DataError(f"{description}: contains no images\n  found: 0 rows\n  fix:   use another --split")
     return table_source(description, tables, column)
 
 
-def _table(file: Path, table: Any, roots: Sequence[Path]) -> TableFile:
+@dataclass(frozen=True, kw_only=True)
+class _Arrow:
+    """An Arrow file, opened."""
+
+    file: Path
+    schema: Any
+    counts: list[int]
+    """Number of rows of each record batch."""
+    batch: Callable[[int, str], Any]
+    """Returns a record batch with the column of a name, and perhaps with others."""
+
+
+def _table(arrow: _Arrow, roots: Sequence[Path]) -> TableFile:
+    def column(name: str) -> Any:
+        import pyarrow
+
+        chunks = [_valid(arrow.batch(i, name), name) for i in range(len(arrow.counts))]
+        return pyarrow.chunked_array(chunks, arrow.schema.field(name).type)
+
+    def read(batch: int, place: Place, positions: Sequence[int]) -> Iterator[Payload]:
+        try:
+            values = _valid(arrow.batch(batch, place.path[0]), place.path[0])
+        except (ValueError, OSError, LookupError) as error:  # pyarrow's errors are among these
+            why = f"damaged in the Arrow file ({first_line(error)})"
+            return (DataError(why) for _ in positions)
+        return (image_of(values[row].as_py(), place, roots) for row in positions)
+
     def images(place: Place) -> list[Source]:
-        def read(positions: Sequence[int]) -> Iterator[Payload]:
-            values = table[place.path[0]]
-            for row in positions:
-                yield image_of(values[row].as_py(), place, roots)
+        starts = itertools.accumulate(arrow.counts, initial=0)
+        return [
+            numbered(arrow.file.name, count, functools.partial(read, i, place), first=start)
+            for i, (count, start) in enumerate(zip(arrow.counts, starts, strict=False))
+        ]
 
-        return [numbered(file.name, len(table), read)]
+    count = sum(arrow.counts)
+    return TableFile(file=arrow.file, schema=arrow.schema, count=count, column=column, images=images)
 
-    return TableFile(file=file, schema=table.schema, count=len(table), column=lambda name: table[name], images=images)
+
+def _valid(batch: Any, name: str) -> Any:
+    """Return a column whose offsets do not lead out of its data, which pyarrow does not check when it reads.
+
+    Raises:
+        ValueError: if they do.
+    """
+    column = batch.column(name)
+    column.validate(full=True)
+    return column
 
 
-def _open(file: Path) -> Any:
-    """Open a table as memory-mapped batches."""
+def _open(file: Path) -> _Arrow:
+    """Open a file; streams are mapped into memory, and files with an index read one batch and column at a time."""
     try:
         import pyarrow
     except ImportError:
         raise DataError(_NO_PACKAGE.format(file)) from None
     try:
-        return pyarrow.ipc.open_stream(pyarrow.memory_map(str(file))).read_all()
+        content = pyarrow.memory_map(str(file))
+        if content.read(len(_MAGIC)) == _MAGIC:
+            return _indexed(file, content)
+        content.seek(0)
+        table = pyarrow.ipc.open_stream(content).read_all()
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(
             f"{file}: not a readable Arrow file ({first_line(error)})\n  fix:   download or save it again"
         ) from error
+    batches = table.to_batches()
+    return _Arrow(file=file, schema=table.schema, counts=[len(b) for b in batches], batch=lambda i, _: batches[i])
+
+
+def _indexed(file: Path, content: Any) -> _Arrow:
+    """Open a file with an index, whose batches may be compressed."""
+    import pyarrow
+
+    schema = pyarrow.ipc.open_file(content).schema
+
+    def reader(field: int) -> Any:
+        return pyarrow.ipc.open_file(content, options=pyarrow.ipc.IpcReadOptions(included_fields=[field]))
+
+    short = next((i for i, field in enumerate(schema) if pyarrow.types.is_primitive(field.type)), 0)
+    rows = reader(short)
+    counts = [rows.get_batch(i).num_rows for i in range(rows.num_record_batches)]
+    return _Arrow(
+        file=file,
+        schema=schema,
+        counts=counts,
+        batch=lambda i, name: reader(schema.get_field_index(name)).get_batch(i),
+    )
