@@ -154,7 +154,6 @@ def folder(**files: Any) -> Callable[[Path], Path]:
 LABELS = '{{"labels": [["1.png", {}], ["2.png", {}]]}}'
 PAIR = {"1_png": plain(10), "2_png": plain(20)}
 TRNS = chunk(b"tRNS", struct.pack(">H", 3))
-WHITE = 255
 
 READ: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "numbers of folders are sorted as numbers": (
@@ -205,10 +204,10 @@ READ: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
     "12 bits in 16": (grey(16, [4095, 2048]), {"darkest": (0, 255), "note": "4095 becomes 255"}),
     "16 bits": (grey(16, [65535, 2048]), {"darkest": (0, 255)}),
     "tRNS of 2 bits": (
-        folder(a_png=png(2, 0, [b"\xff\xff"] * 4 + [b"\x55\x55"] * 4, TRNS)), {"pixel": (6, 0, 85), "corner": [WHITE]}
+        folder(a_png=png(2, 0, [b"\xff\xff"] * 4 + [b"\x55\x55"] * 4, TRNS)), {"pixel": (6, 0, 85), "corner": [255]}
     ),
     "tRNS of 16 bits": (
-        folder(a_png=png(16, 0, [b"\0\3" * 8] * 4 + [b"\x80\3" * 8] * 4, TRNS)), {"pixel": (6, 0, 128), "corner": [WHITE]}
+        folder(a_png=png(16, 0, [b"\0\3" * 8] * 4 + [b"\x80\3" * 8] * 4, TRNS)), {"pixel": (6, 0, 128), "corner": [255]}
     ),
     "a broken comment": (folder(a_png=png(8, 0, [b"\x07" * 8] * 8, chunk(b"zTXt", b"x")[:-1] + b"?")), {"corner": [7]}),
     "alpha of 0 everywhere": (folder(a_bmp=bmp_without_alpha(77)), {"corner": [77]}),

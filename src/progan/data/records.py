@@ -161,7 +161,10 @@ class Source:
 def as_bytes(data: Payload) -> bytes:
     """Return the payload of a file as bytes; raise its DataError if it could not be read."""
     if isinstance(data, Path):
-        return data.read_bytes()
+        try:
+            return data.read_bytes()
+        except OSError as error:
+            raise DataError(f"{data}: cannot be read ({error.strerror})") from error
     if not isinstance(data, bytes):
         raise data if isinstance(data, DataError) else TypeError(type(data))
     return data

@@ -26,12 +26,15 @@ _ENCRYPTED, _UTF8 = 0x1, 0x800  # flags of a member of a zip
 HELD_BYTES = 2 << 30
 """Maximum memory for members of a compressed tar that are read before their turn [bytes]."""
 
-MEMBER_BYTES = 512 << 20
+MEMBER_BYTES = 384 << 20
 """Maximum size of one unpacked file of an archive [bytes]; anything larger is taken for a decompression bomb."""
 _HEADER_BYTES = 1 << 20  # of a long name or extended header of a tar
 _HEADERS = (b"x", b"g", b"X", b"L", b"K")  # types of members that tell about the next one
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 """File name extensions of shards in a folder."""
+
+_MAGIC = {b"\x1f\x8b": "gz", b"BZ": "bz2", b"\xfd7": "xz"}
+"""First bytes of the methods of compression of a tar."""
 
 _BROKEN_TAR = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, KeyError)
 _BROKEN_ZIP = (zipfile.BadZipFile, EOFError, OSError, zlib.error, lzma.LZMAError, RuntimeError, NotImplementedError)
@@ -45,7 +48,7 @@ def zip_source(path: Path, choice: Choice = Choice()) -> Source:  # noqa: B008, 
     """
     try:
         with open_zip(path) as archive:
-            everything = [info for info in archive.infolist() if not info.is_dir()]
+            everything = [info for info in archive.infolist() if info.filename and not info.is_dir()]
     except _BROKEN_ZIP as error:
         raise _broken(path, "zip", error) from error
     regular = [info for info in everything if not stat.S_ISLNK(info.external_attr >> 16)]
@@ -85,7 +88,8 @@ def _zip_bytes(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | DataE
     if info.flag_bits & _ENCRYPTED:
         return DataError("protected by a password; unpack the zip with its password, then pass the folder")
     try:
-        return _too_large(info.file_size) or archive.read(info)
+        with archive.open(info) as file:  # which would unpack more than the header says if it is read to its end
+            return _too_large(info.file_size) or file.read(info.file_size + 1)
     except NotImplementedError as error:
         return DataError(f"cannot be unpacked: compression method {info.compress_type} ({error})")
     except _BROKEN_ZIP as error:
@@ -205,8 +209,12 @@ def read_tar(path: Path, wanted: Sequence[tarfile.TarInfo]) -> Iterator[Payload]
 
 
 def _is_compressed(path: Path) -> bool:
+    return _head(path) in _MAGIC
+
+
+def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00"))
+        return file.read(2)
 
 
 def _member_bytes(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | DataError:
@@ -254,8 +262,11 @@ def _broken(path: Path, kind: str, error: BaseException, readable: Sequence[str]
     found = f"{size}; {len(readable)} files before the damage, the last one {readable[-1]!r}" if readable else size
     rescue = f", or extract the readable files with 'tar -xf {path.name}' and pass their folder" if readable else ""
     rescue = f", or recover the readable files with 'zip -FF {path.name} --out saved.zip'" if kind == "zip" else rescue
+    tried = str(error).splitlines() or [""]  # tarfile lists what each method of compression said
+    method = _MAGIC.get(_head(path), "tar") if path.exists() else ""
+    reason = next((line[2:] for line in tried if line.startswith(f"- method {method}:")), tried[0])
     return DataError(
-        f"{path}: not a readable {kind} file ({type(error).__name__}: {error})\n"
+        f"{path}: not a readable {kind} file ({type(error).__name__}: {reason})\n"
         f"  found: {found}\n"
         f"  fix:   download or create it again{rescue}"
     )

@@ -149,6 +149,8 @@ def table_of(
         fix = "repair this row"
         raise DataError(f"{where}: expected {len(header)} cells in each row\n  found: {short[:9]}\n  fix:   {fix}")
     rows = [[cell.strip() if isinstance(cell, str) else cell for cell in row] for row in rows]
+    if not any(header):
+        raise ValueError("no columns")
     at = _place_of_names(header, rows)
     places = [name for i, name in enumerate(header) if i != at and name]
     usual = next((name for name in places if name.lower() in LABEL_NAMES), LABEL)
@@ -161,7 +163,7 @@ def table_of(
         )
     cells = {name: [row[header.index(name)] for row in rows] for name in places}  # of two of one name the first counts
     labels = cells.pop(wanted, None)
-    if column and signs and labels and set(labels) <= {"-1", "1"}:
+    if column and signs and labels and all(label in ("-1", "1") for label in labels):
         labels = [column if label == "1" else f"not {column}" for label in labels]
         return replace(
             _table(where, [row[at] for row in rows], labels, cells), name=wanted, classes=(f"not {column}", column)
