@@ -297,4 +297,4 @@ def test_a_pipe_does_not_block(tmp_path: Path, capsys: pytest.CaptureFixture) ->
     write(tmp_path / "a", {"1.png": plain(1)})
     os.mkfifo(tmp_path / "a" / "0.png")
     assert main(["prepare", str(tmp_path / "a"), str(tmp_path / "store"), "--workers", "0"]) == 0
-    assert "pipes, sockets or devices: 0.png" in capsys.readouterr().out
+    assert "pipes, sockets and devices are left out: 0.png" in capsys.readouterr().out

@@ -131,7 +131,7 @@ def test_pipes_and_sockets_are_left_out_and_told(tmp_path: Path) -> None:
     os.mkfifo(path / "cat" / "pipe.png")
     source = open_source(path)
     assert list(source.names) == sorted(PETS)
-    assert source.notes[0] == "1 left out that are no files but pipes, sockets or devices: cat/pipe.png"
+    assert source.notes[0] == "pipes, sockets and devices are left out: cat/pipe.png"
     assert prepare(path, tmp_path / "store", PrepareOptions(), workers=0).count == 4
     with pytest.raises(DataError, match=r"not a data source\n  found: a pipe, socket or device"):
         open_source(path / "cat" / "pipe.png")

@@ -26,6 +26,7 @@ def picked(names: Sequence[str], sides: Sequence[str] = (), member: str = "", si
         ([f"{k}.jpg" for k in TWO] + [f"{k}.seg.png" for k in TWO], ["a.jpg", "b.jpg"]),
         ([f"{k}.jpg" for k in TWO] + [f"{k}.png" for k in TWO], ["a.jpg", "b.jpg"]),
         (["a.png", "a_mask.png", "b.png"], ["a.png", "b.png"]),
+        (["a.png", "a_mask.png", "b.jpg", "c.jpg", "d.jpg"], ["a.png", "b.jpg", "c.jpg", "d.jpg"]),
         (["a.png", "a-thumb.jpg", "b.png", "b-thumb.jpg"], ["a.png", "b.png"]),
         ([f"{d}/{k}.png" for d in ("images", "masks") for k in TWO], ["images/a.png", "images/b.png"]),
         (["JPEGImages/a.jpg", "SegmentationClass/a.png"], ["JPEGImages/a.jpg"]),

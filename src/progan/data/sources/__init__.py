@@ -152,9 +152,7 @@ def _open_folder(path: Path, choice: Choice) -> Source:
             return shards_source(path, tars, choice)
         if zips := [name for name in visible if name.lower().endswith(".zip")]:
             return _zips(path, zips, choice)
-    note = (
-        f"{len(special)} left out that are no files but pipes, sockets or devices: {printable(', '.join(special[:3]))}"
-    )
+    note = f"pipes, sockets and devices are left out: {printable(', '.join(special))}"
 
     def read(names: Sequence[str]) -> Iterator[Payload]:
         return (path / os.fsdecode(name.encode("utf-8", "surrogateescape")) for name in names)

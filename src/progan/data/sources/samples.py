@@ -155,9 +155,16 @@ def _by_ending(names: Sequence[str], sides: Collection[str], size: Sizes) -> _Sa
     if sizes := _confirmed(sized, size, len(names)):
         return sizes
     counts = Counter(what for parts in found.values() for what in parts)
-    steady = {what for what, n in counts.items() if 2 * n >= len(found) or is_beside(_word(what))}
-    samples = {key: {what: row for what, row in parts.items() if what in steady} for key, parts in found.items()}
+    steady = {what for what, n in counts.items() if 2 * n >= len(found)}
+    samples = {key: _together(parts, steady) for key, parts in found.items()}
     return {key: parts for key, parts in samples.items() if len(parts) > 1}
+
+
+def _together(parts: Mapping[str, int], steady: Collection[str]) -> dict[str, int]:
+    """Return the pictures of one name that are one sample: what most samples have, and what goes with the plain one."""
+    beside = {what for what in parts if is_beside(_word(what))}
+    plain = {what for what in parts if beside and not _word(what)}
+    return {what: row for what, row in parts.items() if what in steady or what in beside or what in plain}
 
 
 def _word(what: str) -> str:
