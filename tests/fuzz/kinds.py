@@ -124,7 +124,7 @@ KINDS: dict[str, Kind] = {
         ({}, {"irreversible": True}, {"no_jp2": True}),
         hostile_images.others("JPEG2000", ".jp2", 5000),
     ),
-    "tga": _image("TGA", ".tga", "1 L LA P RGB RGBA", ({}, {"compression": "tga_rle"})),
+    "tga": _image("TGA", ".tga", "L LA P RGB RGBA", ({}, {"compression": "tga_rle"})),
     "ico": _image("ICO", ".ico", "RGB RGBA L", ({}, {"bitmap_format": "bmp"}), lambda _: []),
     "rare": Kind(builders=[image_file(*one) for one in _RARE], known=False),
     "folder": Kind(builders=[seeds.folder], hostile=hostile_texts.folders, drawn="names", rename=True),

@@ -130,7 +130,8 @@ def _decoded(data: bytes) -> np.ndarray | None:
     if data.startswith((b"P5", b"P6")):
         return read_netpbm(data)
     if not _known(data):
-        return read_tga(data)
+        found = read_tga(data)
+        return found if found is None or found[:, :, 3].any() else found[:, :, :3]  # alpha that means nothing
     return _by_opencv(data)
 
 
@@ -216,7 +217,9 @@ def _tiff(data: bytes) -> np.ndarray | None:
 
 
 def _is_lossy(data: bytes) -> bool:
-    return not data.startswith((b"\x89PNG", b"GIF8", b"BM", b"P", b"II", b"MM", b"\0")) and b"VP8L" not in data[:64]
+    if data.startswith(b"RIFF"):
+        return b"VP8L" not in data[:64]
+    return data.startswith((b"\xff\xd8", b"\xff\x4f\xff\x51")) or data[4:8] in (b"ftyp", b"jP  ")
 
 
 def _has_metadata(data: bytes) -> bool:
