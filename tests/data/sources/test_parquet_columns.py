@@ -188,6 +188,12 @@ def test_declared_names_keep_their_order(tmp_path: Path) -> None:
     assert (opened(file).labels, opened(file).classes) == ([0, 1, 0, 1], ("z", "a", "m"))
 
 
+def test_classes_of_one_name_stay_apart(tmp_path: Path) -> None:
+    features = {"label": {"_type": "ClassLabel", "names": ["crane", "ant", "crane"]}}
+    source = opened(write(tmp_path / "a.parquet", {"image": HUB, "label": [2, 1, 0, 2]}, features))
+    assert (source.labels, source.classes) == ([2, 1, 0, 2], ("crane", "ant", "crane (2)"))
+
+
 def test_schemas_may_differ_between_files(tmp_path: Path) -> None:
     write(tmp_path / "s" / "train-0.parquet", {"image": HUB[:2]})
     write(tmp_path / "s" / "train-1.parquet", {"label": [1, 0], "image": HUB[2:]})

@@ -262,7 +262,9 @@ def test_objects_and_broken_files_are_refused(tmp_path: Path) -> None:
                 open_source(tmp_path / name)
 
 
-@pytest.mark.parametrize("labels", [np.array([0, 1]), np.zeros((5, 2, 2, 2)), np.zeros(6)])
+@pytest.mark.parametrize(
+    "labels", [np.array([0, 1]), np.zeros((5, 2, 2, 2)), np.zeros(6), np.zeros((5, 70000), np.uint8)]
+)
 def test_npz_labels_that_do_not_fit_are_named(tmp_path: Path, labels) -> None:
     np.savez(tmp_path / "a.npz", x=RGB, y=np.array(labels))
     with pytest.raises(

@@ -299,8 +299,14 @@ def test_labels_that_do_not_fit_are_named(tmp_path: Path) -> None:
             open_source(folder)
     np.save(tmp_path / "o.npy", np.array([{}] * 5, object), allow_pickle=True)
     (tmp_path / "o.npy").rename(folder / "faces-rxx.labels")
-    with pytest.raises(DataError, match=r"rxx.labels: not a NumPy array \(Object arrays cannot be loaded"):
+    with pytest.raises(DataError, match=r"rxx.labels: not a NumPy array \(objects, which could run code"):
         open_source(folder)
+    np.save(tmp_path / "o.npy", np.eye(5))
+    data = (tmp_path / "o.npy").read_bytes()
+    for bad in (data[:-1], data.replace(b"{'descr'", b'{{{{((("'), data.replace(b"(5, 5)", b"(5,55)"), data[:9]):
+        (folder / "faces-rxx.labels").write_bytes(bad)
+        with pytest.raises(DataError, match=r"rxx.labels: not a NumPy array"):
+            open_source(folder)
 
 
 def test_several_data_sets_in_a_folder_are_named(faces: Path) -> None:

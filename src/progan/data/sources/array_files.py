@@ -1,6 +1,7 @@
 """Files of several named arrays, such as .npz and HDF5: which are images, labels and further columns."""
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from progan.errors import DataError
 
 _LABELS = (*LABELS, "arr_1")
 _MOST = 1024  # numbers for each image that are still a column
+_MOST_CLASSES = 1 << 16  # in one-hot labels
+_MOST_BYTES = 128 << 20  # of labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +169,8 @@ def _cells(
             found.append(np.array([None] * count, object))
             continue
         stored = arrays[part[label]]
-        if stored.shape[:1] != (count,) or len(stored.shape) > 2:
+        large = math.prod(stored.shape) * stored.dtype.itemsize > _MOST_BYTES or stored.shape[1:] > (_MOST_CLASSES,)
+        if stored.shape[:1] != (count,) or len(stored.shape) > 2 or large:
             raise DataError(
                 f"{path}: the labels do not match the images\n"
                 f"  found: {printable(part[label])} {stored}; expected [{count}] or [{count}, K]\n"

@@ -14,7 +14,7 @@ from progan.data.records import Payload, Source, joined
 from progan.data.sources.arrow_images import Place, features, image_place, is_list, is_text, places_in, same_place
 from progan.data.sources.columns import column, is_text_of_its_own
 from progan.data.sources.fields import LABELS
-from progan.data.sources.own_labels import with_labels
+from progan.data.sources.own_labels import distinct, with_labels
 from progan.data.sources.rows import Rows
 from progan.data.sources.stacks import common_scale
 from progan.errors import DataError
@@ -111,7 +111,7 @@ def _names(table: TableFile, name: str) -> tuple[str, ...]:
     feature = features(table.schema).get(name, {})
     inner = feature.get("feature")
     names = (inner if isinstance(inner, dict) else feature).get("names")
-    return tuple(map(str, names)) if isinstance(names, list) else ()
+    return distinct([str(one) for one in names]) if isinstance(names, list) else ()
 
 
 def _label_name(tables: Sequence[TableFile], place: Place) -> str | None:

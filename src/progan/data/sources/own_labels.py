@@ -12,6 +12,19 @@ from progan.data.sources.meaning import labelled
 from progan.errors import DataError
 
 
+def distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of classes that are all different, by adding the number to empty ones and to those seen before.
+
+    >>> distinct(["crane", "", "crane"])
+    ('crane', '1', 'crane (2)')
+    """
+    found: dict[str, None] = {}
+    for i, name in enumerate(names):
+        free = name if name and name not in found else f"{name} ({i})" if name else str(i)
+        found[free if free not in found else f"{name} (class {i})"] = None
+    return tuple(found)
+
+
 def with_labels(
     source: Source,
     cells: Callable[[], Sequence[Any] | np.ndarray],
@@ -30,7 +43,7 @@ def with_labels(
         declared: names of all classes, if the source has a list of them.
     """
     try:
-        return labelled(source, cells(), name=name, declared=declared)
+        return labelled(source, cells(), name=name, declared=distinct(declared))
     except DataError as error:
         fault = error
 

@@ -3,13 +3,11 @@
 import contextlib
 import math
 import struct
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -18,12 +16,12 @@ from progan.data.records import Choice, Source, joined
 from progan.data.sources.array_files import Stored, arrays_source
 from progan.data.sources.fields import pick_split
 from progan.data.sources.mats import MAT_HEAD, mat_matrices
+from progan.data.sources.npy import NPY_BROKEN, load_npy, npy_header
 from progan.data.sources.own_labels import with_labels
-from progan.data.sources.rows import WHOLE_BYTES, Readable, Rows, array_rows, stream_rows
+from progan.data.sources.rows import Readable, Rows, array_rows, stream_rows
 from progan.data.sources.stacks import oriented, stack_sources
 from progan.errors import DataError
 
-_BROKEN = (ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError)  # what numpy says to a damaged header
 _NPY_HEAD = b"\x93NUMPY"
 _DIGITS = tuple("0123456789")
 
@@ -117,7 +115,7 @@ def numpy_source(path: Path, choice: Choice) -> Source:
         if objects and not any(stored.is_images for stored in arrays.values()):
             raise ValueError(f"{objects[0]} contains objects, which could run code")
         source = arrays_source(path, f"NumPy {path.name}", arrays, choice)
-    except (*_BROKEN, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+    except (*NPY_BROKEN, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise DataError(
             f"{path}: not a readable array file ({error})\n"
             f"  found: {path.stat().st_size} bytes\n"
@@ -134,7 +132,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> tuple[dict[str, Stored], l
     for member in archive.namelist():
         name = member.removesuffix(".npy")
         with archive.open(member) as file:
-            shape, _, dtype = _npy_header(file)
+            shape, _, dtype = npy_header(file)
         if dtype.hasobject:
             objects.append(printable(name))
             continue
@@ -154,7 +152,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> tuple[dict[str, Stored], l
 def _member_rows(path: Path, archive: zipfile.ZipFile, name: str) -> Rows:
     """Return the rows of an array in a .npz file, unpacked while they are read; Fortran order is read as a whole."""
     with archive.open(name) as file:
-        shape, fortran, dtype = _npy_header(file)
+        shape, fortran, dtype = npy_header(file)
         start = file.tell()
     if archive.getinfo(name).file_size != start + math.prod(shape) * dtype.itemsize:
         raise ValueError(f"the length of {name} differs from its header")
@@ -171,20 +169,8 @@ def _member_rows(path: Path, archive: zipfile.ZipFile, name: str) -> Rows:
 
 
 def _load(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    if (size := archive.getinfo(name).file_size) > WHOLE_BYTES:
-        raise ValueError(f"{name}, {size} bytes, would have to be read at once; save it with numpy.ascontiguousarray")
     with archive.open(name) as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
-
-
-def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Read the shape of an array, whether it is in Fortran order, and its type."""
-    version = np.lib.format.read_magic(file)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-    if read is None:
-        raise ValueError(f"version {version} of the .npy format")
-    shape, fortran, dtype = read(file)
-    return shape, fortran and len(shape) > 1, dtype
+        return load_npy(file, archive.getinfo(name).file_size)
 
 
 def _head(path: Path) -> bytes:

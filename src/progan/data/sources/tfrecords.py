@@ -19,6 +19,7 @@ from progan.data.records import Choice, Payload, Source, joined, numbered
 from progan.data.sources.columns import is_text_of_its_own
 from progan.data.sources.examples import features_of, values_of
 from progan.data.sources.fields import LABELS, pick_column, pick_split
+from progan.data.sources.npy import NPY_BROKEN, load_npy
 from progan.data.sources.own_labels import with_labels
 from progan.data.sources.record_files import RecordFile, is_record_file, record_file
 from progan.data.sources.splits import split_of
@@ -286,10 +287,10 @@ def _labels_beside(path: Path, count: int) -> np.ndarray:
     """Read the labels next to a file [N, K]."""
     try:
         with path.open("rb") as stream:
-            labels = np.load(stream, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+            labels = load_npy(stream, path.stat().st_size)
+    except NPY_BROKEN as error:
         raise DataError(f"{path}: not a NumPy array ({error})\n  fix:   download it again") from error
-    numbers = isinstance(labels, np.ndarray) and labels.dtype.kind in "biuf" and labels.ndim == 2
+    numbers = labels.dtype.kind in "biuf" and labels.ndim == 2
     if not numbers or len(labels) != count:
         raise DataError(
             f"{path}: the labels do not match the images\n"
