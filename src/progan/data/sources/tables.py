@@ -115,7 +115,7 @@ def numpy_source(path: Path, choice: Choice) -> Source:
         if objects and not any(stored.is_images for stored in arrays.values()):
             raise ValueError(f"{objects[0]} contains objects, which could run code")
         source = arrays_source(path, f"NumPy {path.name}", arrays, choice)
-    except (*NPY_BROKEN, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+    except (*NPY_BROKEN, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise DataError(
             f"{path}: not a readable array file ({error})\n"
             f"  found: {path.stat().st_size} bytes\n"
