@@ -93,7 +93,7 @@ def test_prepare_makes_a_store_of_format_1_anew_for_names_and_columns(tmp_path: 
     assert "made anew" not in capsys.readouterr().err
     assert list(prepare(tmp_path / "pets", tmp_path / "store", progress=True).names) == list(pets)
     assert (
-        "store: an older version wrote these images without names and columns; preparing them again"
+        "store: an older version prepared these images; preparing them again by the present rules"
         in capsys.readouterr().err
     )
 
@@ -171,3 +171,22 @@ def test_options_of_later_versions_change_the_place_in_the_cache_if_they_are_set
     plain = cached(tmp_path / "pets", cache_dir=tmp_path / "cache").path
     assert plain.name == f"pets-{key.hexdigest()[:16]}"
     assert cached(tmp_path / "pets", PrepareOptions(channels=1), tmp_path / "cache").path != plain
+
+
+def test_a_cached_store_that_was_read_by_older_rules(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Labels of the cached store are compared with those that are read now, and made anew where they differ."""
+    for i in (1, 2, 10):
+        save(tmp_path / "pets" / str(i) / "0.png", noise(8, 8, seed=i))
+    first = cached(tmp_path / "pets", cache_dir=tmp_path / "cache")
+    manifest = json.loads((first.path / "manifest.json").read_text())
+    del manifest["rules"]
+    (first.path / "manifest.json").write_text(json.dumps(manifest))
+    assert cached(tmp_path / "pets", cache_dir=tmp_path / "cache").path == first.path
+    manifest["classes"] = ["1", "10", "2"]
+    (first.path / "manifest.json").write_text(json.dumps(manifest))
+    capsys.readouterr()
+    again = cached(tmp_path / "pets", cache_dir=tmp_path / "cache")
+    assert (again.path != first.path, again.classes) == (True, ("1", "2", "10"))
+    assert f"its store stays in {first.path}" in capsys.readouterr().err
+    assert cached(tmp_path / "pets", cache_dir=tmp_path / "cache").path == again.path
+    assert capsys.readouterr().err == ""

@@ -17,6 +17,11 @@ FORMAT, VERSION = "progan store", 2
 
 Version 1 had neither names nor columns, only sizes that networks can grow to, and averaged colors without alpha.
 """
+RULES = 2
+"""Version of the rules by which labels and pixels are read from a source.
+
+By those of version 1, which a manifest does not mention, some labels and pixels of rare formats were wrong.
+"""
 _MOST = 1 << 48
 """Upper bound of all numbers of images, pixels and bytes."""
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
@@ -138,6 +143,7 @@ def _check_origin(manifest: dict[str, Any]) -> None:
     _need(_text(manifest.get("fingerprint", "")), "fingerprint")
     _need(_texts(manifest.get("skipped", [])), "skipped")
     _need(_texts(manifest.get("notes", [])), "notes")
+    _need(_whole(manifest.get("rules", 1)), "rules")
     _record(manifest.get("options", {}), "options")
     if "sizes" in manifest:
         sizes = _record(manifest["sizes"], "sizes")

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import sys
 from collections.abc import Generator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from tqdm import tqdm
 from progan.data.alpha import counts_alpha, warn_of_alpha
 from progan.data.arrays import mapped
 from progan.data.columns import LABEL, Column, check_columns
-from progan.data.manifest import VERSION, check_target, column_array, label_array, level_array, read_manifest
+from progan.data.manifest import RULES, VERSION, check_target, column_array, label_array, level_array, read_manifest
 from progan.data.names import check_names, stored_names
 from progan.data.options import PrepareOptions, make_plan
 from progan.data.pipeline import make_chunks
@@ -194,8 +195,8 @@ def prepare(
         remove_abandoned(store_path)
         return same
     say = sayer(progress)
-    if _open_same(store_path, options, mark, oldest=1):
-        say(f"{store_path}: an older version wrote these images without names and columns; preparing them again")
+    if _open_same(store_path, options, mark, oldest=1, rules=1):
+        say(f"{store_path}: an older version prepared these images; preparing them again by the present rules")
     skip = options.on_error == "skip"
     if source is None:
         source = open_source(source_path, options.choice, labels=options.labels, skip=skip)
@@ -205,7 +206,9 @@ def prepare(
     check_columns(source.columns, len(source), where=source.description, with_labels=with_labels)
     facts: dict[str, Any] = {"source": source.description, "fingerprint": mark}
     how = dataclasses.replace(options, on_error="fail")  # what came before the first broken image is good for both
-    key = hashlib.sha256(repr((VERSION, facts, how, plan, len(source), PIL.__version__)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((VERSION, RULES, facts, how, plan, len(source), PIL.__version__)).encode()).hexdigest()[
+        :16
+    ]
     size = (plan.height, plan.width, plan.channels)
     with PartialStore(store_path, *size, expected=len(source), key=key, say=say) as partial:
         if (same := _open_same(store_path, options, mark)) is not None:  # another process was faster
@@ -213,7 +216,7 @@ def prepare(
         chunks = make_chunks(source, plan, start=partial.done, skip=skip, workers=workers, executor=executor)
         facts |= _fill(partial, chunks, source_path, skip=skip, progress=progress)
         facts |= {"options": dataclasses.asdict(options), "classes": list(source.classes) if with_labels else []}
-        facts |= {"notes": [*source.notes, *plan.notes]}
+        facts |= {"notes": [*source.notes, *plan.notes], "rules": RULES}
         partial.commit(facts, with_labels=with_labels, names=source.names, columns=source.columns)
     return Store.open(store_path)
 
@@ -229,7 +232,8 @@ def cached(
 ) -> Store:
     """Open a store, or prepare any other source in a cache if it is not yet there.
 
-    A cached store of an older version is used if it has all the requested columns.
+    A cached store of an older version is used if it has all the requested columns, and the same names and labels as
+    the source by the present rules.
 
     Args:
         source_path: a store, or any source that ``open_source`` reads.
@@ -249,13 +253,32 @@ def cached(
         return store
     mark = _mark(path, options)
     name, place = short_name(path.resolve().name, room=17), Path(cache_dir or cache_path("stores"))
-    keys = [hashlib.sha256(repr((mark, _told(options), version)).encode()).hexdigest() for version in (1, VERSION)]
-    folder, beside = (place / f"{name}-{key[:16]}" for key in keys)  # the former is as the first version named it
-    if (old := _open_same(folder, options, mark, oldest=1)) is not None:
-        if old.manifest["version"] == VERSION or set(columns) <= set(old.columns):
+    keys = [repr((mark, _told(options), version)) for version in (1, VERSION, (VERSION, RULES))]
+    folder, *others = (place / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}" for key in keys)
+    for beside in others:  # the first one is named as the first version named it
+        if (old := _open_same(folder, options, mark, oldest=1, rules=1)) is None:
+            break
+        complete = old.manifest["version"] == VERSION or set(columns) <= set(old.columns)
+        if complete and (old.manifest.get("rules", 1) == RULES or _reads_the_same(old, path, options, beside)):
             return old
         folder = beside
     return prepare(path, folder, options, workers=workers, progress=progress)
+
+
+def _reads_the_same(old: Store, path: Path, options: PrepareOptions, new: Path) -> bool:
+    """Return whether a source has the names and labels that an older version read, and say once if it has others."""
+    try:
+        source = open_source(path, options.choice, labels=options.labels, skip=options.on_error == "skip")
+    except DataError as error:
+        print(f"warning: using {old.path}, which an older version prepared, because {error}", file=sys.stderr)
+        return True
+    labels = old.labels()
+    same = (None if labels is None else labels.tolist()) == source.labels and old.classes == source.classes
+    same = same and (old.manifest["version"] == 1 or list(old.names) == list(source.names)) and old.count == len(source)
+    if not same and not new.exists():
+        what = f"an older version read other labels or images from it, and its store stays in {old.path}"
+        print(f"warning: {path} is prepared again: {what}", file=sys.stderr)
+    return same
 
 
 def _told(options: PrepareOptions) -> tuple:
@@ -296,10 +319,13 @@ def _fill(
     return {"sizes": extent, "skipped": partial.skipped}
 
 
-def _open_same(path: Path, options: PrepareOptions, mark: str, *, oldest: int = VERSION) -> Store | None:
+def _open_same(
+    path: Path, options: PrepareOptions, mark: str, *, oldest: int = VERSION, rules: int = RULES
+) -> Store | None:
     """Open the store at a path if it is intact and was made from the same files with the same options.
 
     A store of an older version, down to ``oldest``, is accepted if it has the same pixels; it has no names or columns.
+    So is one that was read by older rules, down to ``rules``.
     """
     try:
         store = _open(path)
@@ -311,7 +337,8 @@ def _open_same(path: Path, options: PrepareOptions, mark: str, *, oldest: int = 
     wanted = json.loads(json.dumps(dataclasses.asdict(options)))  # lists instead of tuples, as in the file
     same = json.loads(json.dumps(defaults)) | store.manifest.get("options", {}) == wanted
     same = same and store.manifest.get("fingerprint") == mark
-    return store if same and store.manifest["version"] >= oldest and counts_alpha(store.manifest) else None
+    recent = store.manifest["version"] >= oldest and store.manifest.get("rules", 1) >= rules
+    return store if same and recent and counts_alpha(store.manifest) else None
 
 
 def _check_resolution(store: Store, resolution: str) -> None:
