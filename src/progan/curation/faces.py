@@ -16,7 +16,7 @@ from progan.data.store import Store
 from progan.download import file_sha256
 from progan.errors import ConfigError, DataError
 
-_CASCADE = "haarcascade_frontalface_alt2.xml"  # finds most of OpenCV's four frontal ones, see docs/data.md
+_CASCADE = "haarcascade_frontalface_alt2.xml"  # finds most of OpenCV's four frontal ones, see docs/faces.md
 _STEP, _NEIGHBORS = 1.1, 3  # from one size to the next, and overlapping hits required for a face; OpenCV's defaults
 _CASCADES = threading.local()  # a cascade must not be used by two threads at a time
 

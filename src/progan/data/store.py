@@ -1,6 +1,6 @@
 """Stores: all images of a data set as uint8 arrays, one for each resolution that a growing network passes through.
 
-docs/data.md describes the layout on disk.
+docs/stores.md describes the layout on disk.
 """
 
 import contextlib
