@@ -342,3 +342,18 @@ def test_damaged_header_of_an_array_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(data.replace(b"{'descr'", b'{{{{((("'))
     with pytest.raises(DataError, match="not a readable array file"):
         open_source(tmp_path / "a.npy")
+
+
+def test_shape_beyond_all_numbers_and_zip_of_a_later_version_are_one_line(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((2, 8, 8), np.uint8))
+    data = (tmp_path / "a.npy").read_bytes()
+    header = data[10:128].replace(b"(2, 8, 8)", b"(%d, 8, 8)" % 2**63)[:118]
+    (tmp_path / "a.npy").write_bytes(data[:10] + header[:-1].rstrip().ljust(117) + b"\n" + data[128:])
+    with pytest.raises(DataError, match="not a readable array file"):
+        open_source(tmp_path / "a.npy")
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8), np.uint8))
+    data = bytearray((tmp_path / "a.npz").read_bytes())
+    data[data.index(b"PK\x01\x02") + 6] = 99  # version that is needed to unpack it
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(DataError, match="zip file version 9.9"):
+        open_source(tmp_path / "a.zip")

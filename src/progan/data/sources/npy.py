@@ -8,7 +8,7 @@ import numpy as np
 
 from progan.data.sources.rows import WHOLE_BYTES
 
-NPY_BROKEN = (ValueError, TypeError, EOFError, SyntaxError, tokenize.TokenError)
+NPY_BROKEN = (ValueError, TypeError, EOFError, OverflowError, SyntaxError, tokenize.TokenError)
 """What numpy raises for a damaged header or array."""
 
 

@@ -90,7 +90,7 @@ def numpy_files(path: Path) -> list[Path]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
+    except (zipfile.BadZipFile, NotImplementedError, OSError):
         return []
     return [path] if names and all(name.endswith(".npy") for name in names) else []
 
