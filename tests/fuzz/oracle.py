@@ -149,9 +149,9 @@ def _icon(data: bytes) -> np.ndarray | None:
     """Return the largest picture of an icon if all of them are PNG files of different sizes."""
     found: dict[int, np.ndarray] = {}
     for i in range(int.from_bytes(data[4:6], "little")):
-        length, start = struct.unpack_from("<2I", data, 14 + 16 * i) if len(data) >= 22 + 16 * i else (0, 0)
-        inner = data[start : start + length]
-        if not inner.startswith(b"\x89PNG") or _odd_animation(inner) or len(inner) < length:
+        (start,) = struct.unpack_from("<I", data, 18 + 16 * i) if len(data) >= 22 + 16 * i else (0,)
+        inner = data[start:]  # the length beside it counts for nobody
+        if not inner.startswith(b"\x89PNG") or _odd_animation(inner):
             return None
         array = read_png(inner)
         sides = tuple(data[6 + 16 * i : 8 + 16 * i])
