@@ -1,6 +1,9 @@
 """Images a second of 'progan prepare' beside plain Pillow, and the time to read a training image; JSON lines.
 
 python benchmarks/prepare.py [--data PATH] [--resolution 64] [--images 2000] [--repeats 3]
+
+git worktree add /tmp/before COMMIT
+python benchmarks/prepare.py --against /tmp/before --images 10000     # this checkout beside another one, in turn
 """
 
 import argparse
@@ -71,10 +74,12 @@ def png_zip(files: list[Path], target: Path, side: int) -> None:
             archive.writestr(f"{i // 1000:05d}/{i:08d}.png", buffer.getvalue())
 
 
-def progan(source: Path, target: Path, side: int, workers: int) -> None:
-    """The command, with the start of Python."""
+def progan(source: Path, target: Path, side: int, workers: int, checkout: Path | None = None) -> None:
+    """The command, with the start of Python; of another checkout if there is one."""
     args = ["prepare", source, target, "--resolution", side, "--upscale", "--workers", workers]
-    subprocess.run([sys.executable, "-c", PREPARE, *map(str, args)], check=True, capture_output=True)
+    place = {"PYTHONPATH": str(checkout / "src")} if checkout else {}
+    command = [sys.executable, "-c", PREPARE, *map(str, args)]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | place)
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
@@ -112,6 +117,23 @@ def prepare_cases(source: Path, folder: Path, side: int, repeats: int) -> None:
         case = {"case": "prepare", "way": name, "source": source.name, "images": len(files), "resolution": side}
         case |= {"wall_s": wall, "images_per_s": len(files) / wall}
         case |= {} if shared else {"cpu_s": cpu, "images_per_cpu_s": len(files) / cpu}
+        report(case, repeats)
+
+
+def version_cases(source: Path, folder: Path, side: int, repeats: int, other: Path) -> None:
+    """The command of this checkout and of another one, in turn, and the median ratio of neighbors in time."""
+    for workers in (0, len(os.sched_getaffinity(0))):
+        times: list[tuple[float, float]] = []
+        for _ in range(repeats):
+            pair = []
+            for checkout in (other, Path(__file__).resolve().parents[1]):
+                target = folder / "target"
+                pair.append(timed(lambda at=checkout, to=target, n=workers: progan(source, to, side, n, at))[0])
+                shutil.rmtree(target)
+            times.append((pair[0], pair[1]))
+        before, after = (statistics.median(column) for column in zip(*times, strict=True))
+        case = {"case": "versions", "workers": workers, "source": source.name, "resolution": side}
+        case |= {"before_s": before, "after_s": after, "ratio": statistics.median(b / a for a, b in times)}
         report(case, repeats)
 
 
@@ -164,10 +186,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000, help="generated ones")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", choices=["prepare", "read"])
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="compare with 'progan prepare' of it alone")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         source = args.data or make_jpegs(folder / "jpegs", args.images, 2 * args.resolution)
+        if args.against:
+            version_cases(source, folder, args.resolution, args.repeats, args.against)
+            return
         if args.only != "read":
             prepare_cases(source, folder, args.resolution, args.repeats)
         if args.only != "prepare":
