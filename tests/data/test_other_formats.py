@@ -255,3 +255,16 @@ def test_suffixes_say_what_to_do() -> None:
     assert formats.why_left_out(".svg") == "SVG; render it to PNG or JPEG in the wanted size"
     assert {".avif", ".jp2", ".tga", ".qoi", ".jpg"} <= formats.READABLE_SUFFIXES
     assert [formats.why_left_out(suffix) for suffix in (".jpg", ".txt", "")] == [None, None, None]
+
+
+@pytest.mark.parametrize(("kind", "share"), [("WEBP", 2), ("JPEG2000", 5)])
+def test_formats_whose_decoders_need_more_memory_have_a_lower_limit(monkeypatch, kind: str, share: int) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(file, kind)
+    for limit, taken in ((256 * share, True), (256 * share - 1, False)):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        if taken:
+            assert decode(file.getvalue()).size == (16, 16)
+        else:
+            with pytest.raises(DataError, match=r"too large .*\(256 pixels\) exceeds limit of 255 pixels"):
+                decode(file.getvalue())

@@ -2,6 +2,8 @@
 
 import re
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -50,24 +52,45 @@ def read_bmp(data: bytes) -> Samples | None:
 
 def _rows(data: bytes, start: int, stride: int, height: int, length: int) -> np.ndarray:
     """Return the bytes of the rows, uint8 [height, length]; the padding of the last one may be missing."""
-    found = data[start : start + stride * height]
-    if len(found) < stride * (height - 1) + length:
+    if len(data) - start < stride * (height - 1) + length:
         raise DataError(_CUT)
-    found = found.ljust(stride * height, b"\0")
-    return np.ascontiguousarray(np.frombuffer(found, np.uint8).reshape(height, stride)[:, :length])
+    if len(data) - start < stride * height:
+        data += bytes(stride)
+    found = np.frombuffer(data, np.uint8, stride * height, start).reshape(height, stride)
+    return found if stride == length else np.ascontiguousarray(found[:, :length])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unpacked:
+    """Pixels that are made of stored rows when they are asked for, so that large images fit into memory."""
+
+    stored: np.ndarray
+    shape: tuple[int, ...]
+    """Height, width and channels."""
+    make: Callable[[np.ndarray], np.ndarray]
+    """Makes pixels [h, W, C] of stored rows."""
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return self.make(self.stored[rows])
 
 
 def _with_palette(rows: np.ndarray, width: int, bits: int, colors: bytes, entry: int) -> Samples:
     """Return pixels by their colors, which are gray if they are the ramp from black to white."""
-    ones = np.unpackbits(rows, axis=1).reshape(len(rows), -1, bits)[:, :width]
-    index = ones @ (1 << np.arange(bits, dtype=np.uint8)[::-1])
     table = np.zeros((1 << bits, 3), np.uint8)  # what has no color is black
     given = np.frombuffer(colors, np.uint8)[: len(colors) // entry * entry].reshape(-1, entry)[:, 2::-1]
     table[: len(given)] = given
     ramp = np.rint(np.linspace(0, 255, max(len(given), 2)))[: len(given), None]
-    if (given == ramp).all():
-        return Samples(pixels=table[index][..., :1], white=255)
-    return Samples(pixels=table[index], mode="RGB", white=255)
+    grey = bool((given == ramp).all())
+    table = table[:, :1] if grey else table
+    powers = 1 << np.arange(bits, dtype=np.uint8)[::-1]
+
+    def make(part: np.ndarray) -> np.ndarray:
+        if bits < 8:
+            part = np.unpackbits(part, axis=1).reshape(len(part), -1, bits) @ powers
+        return table[part[:, :width]]
+
+    pixels = _Unpacked(stored=rows, shape=(len(rows), width, 1 if grey else 3), make=make)
+    return Samples(pixels=pixels, mode="L" if grey else "RGB", white=255)
 
 
 def _masks(data: bytes, size: int, bits: int, packing: int) -> tuple[int, ...]:
@@ -82,21 +105,21 @@ def _masks(data: bytes, size: int, bits: int, packing: int) -> tuple[int, ...]:
 
 def _with_masks(values: np.ndarray, masks: tuple[int, ...]) -> Samples:
     """Return each channel scaled to 0 ... 255; alpha that is 0 everywhere is none, as such files are meant."""
-    channels = []
-    for mask in masks:
-        low = (mask & -mask).bit_length() - 1 if mask else 0
-        most = mask >> low
+    lows = [(mask & -mask).bit_length() - 1 if mask else 0 for mask in masks]
+    mosts = [mask >> low for mask, low in zip(masks, lows, strict=True)]
+    for mask, most in zip(masks, mosts, strict=True):
         if most & (most + 1) or most > 0xFFFF:
             raise DataError(f"a BMP with the mask 0x{mask:X}, which is not supported; save it as PNG")
-        part = (values.astype(np.uint32) >> np.uint32(low)) & np.uint32(most)
-        channels.append(scaled_to_8_bits(part, most) if most else np.zeros(values.shape, np.uint8))
-    alpha = channels[3].any()
-    return Samples(
-        pixels=np.stack(channels if alpha else channels[:3], 2),
-        mode="RGB",
-        white=255,
-        alpha="straight" if alpha else "",
-    )
+    alpha = bool(masks[3]) and any((row & values.dtype.type(masks[3])).any() for row in values)
+
+    def make(part: np.ndarray) -> np.ndarray:
+        wide = part.astype(np.uint32)
+        pairs = zip(lows[: 3 + alpha], mosts, strict=False)
+        channels = [scaled_to_8_bits((wide >> np.uint32(low)) & np.uint32(most), most or 1) for low, most in pairs]
+        return np.stack(channels, 2)
+
+    pixels = _Unpacked(stored=values, shape=(*values.shape, 3 + alpha), make=make)
+    return Samples(pixels=pixels, mode="RGB", white=255, alpha="straight" if alpha else "")
 
 
 def read_netpbm(data: bytes) -> Samples | None:

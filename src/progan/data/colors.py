@@ -2,8 +2,9 @@
 
 import functools
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -15,14 +16,23 @@ GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;
 ORIENTATION = 0x0112
 """Number of the tag in EXIF data."""
 _SAME_COLOR = 2  # profiles of sRGB differ by this much in rounding [of 255]
+_PART = 1 << 22  # samples that are converted at a time
 _CHANNELS = {"L": 1, "RGB": 3, "CMYK": 4}
+
+
+class Rows(Protocol):
+    """An array [H, W, C] that need not be in memory as a whole."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __getitem__(self, rows: slice, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
     """Numbers of an image file as they are stored, for what Pillow does not convert, or not exactly."""
 
-    pixels: np.ndarray
+    pixels: Rows
     """Color channels, then alpha if there is any; uint8 or uint16 [H, W, C]."""
     mode: str = "L"
     """Pillow's mode of the colors: L, RGB or CMYK."""
@@ -42,12 +52,35 @@ class Samples:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width [pixels]."""
-        return self.pixels.shape[0], self.pixels.shape[1]
+        height, width, _ = self.pixels.shape
+        return height, width
 
     @property
     def largest(self) -> int:
         """Largest number in the file."""
-        return int((self.pixels[..., :-1] if self.alpha == "key" else self.pixels).max(initial=0))
+        last = -1 if self.alpha == "key" else None
+        return max(int(part[..., :last].max(initial=0)) for _, part in self._parts())
+
+    def _parts(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield some rows at a time, each with the number of the first one, so that large images fit into memory."""
+        height, width, channels = self.pixels.shape
+        step = max(1, _PART // (width * channels))
+        for top in range(0, height, step):
+            yield top, self.pixels[top : top + step]
+
+    def _eight(self, pixels: np.ndarray, most: int) -> np.ndarray:
+        """Scale some rows to 8 bits."""
+        if self.alpha == "premultiplied":
+            alpha = pixels[..., -1:].astype(np.float64)
+            straight = pixels[..., :-1] * (most / np.maximum(alpha, 1))
+            pixels = np.concatenate([np.rint(straight), alpha], 2).clip(0, most).astype(np.uint16)
+        if pixels.shape[2] > 1 and most == 65535:
+            eight = (pixels >> 8).astype(np.uint8)
+        else:
+            eight = scaled_to_8_bits(pixels, most)
+        if self.inverted:
+            eight[..., : _CHANNELS[self.mode]] ^= 255
+        return eight
 
     def image(self, white: int | None = None) -> Image.Image:
         """Return an image of 8 bits per channel, with its profile and orientation.
@@ -59,20 +92,12 @@ class Samples:
             white: number of full intensity if the file does not say; by default ``top``.
         """
         most = self.white or white or self.top
-        pixels = self.pixels
-        if self.alpha == "premultiplied":
-            alpha = pixels[..., -1:].astype(np.float64)
-            straight = pixels[..., :-1] * (most / np.maximum(alpha, 1))
-            pixels = np.concatenate([np.rint(straight), alpha], 2).clip(0, most).astype(np.uint16)
-        if pixels.shape[2] > 1 and most == 65535:
-            eight = (pixels >> 8).astype(np.uint8)
-        else:
-            eight = scaled_to_8_bits(pixels, most)
-        if self.inverted:
-            eight[..., : _CHANNELS[self.mode]] ^= 255
+        height, width, channels = self.pixels.shape
         mode = {"L": "LA", "RGB": "RGBA"}[self.mode] if self.alpha else self.mode
-        height, width, channels = eight.shape
-        image = Image.frombytes(mode, (width, height), eight[..., : channels or None].tobytes())
+        image = Image.new(mode, (width, height))
+        for top, part in self._parts():
+            eight = self._eight(part, most)
+            image.paste(Image.frombytes(mode, eight.shape[1::-1], eight[..., :channels].tobytes()), (0, top))
         if self.icc:
             image.info["icc_profile"] = self.icc
         if self.orientation != 1:

@@ -81,16 +81,14 @@ def decode(data: Payload, ranges: Ranges = AS_THEY_ARE) -> Image.Image:
     Raises:
         DataError: if the image cannot be read completely.
     """
-    if isinstance(data, np.ndarray):
-        found = to_srgb(Image.fromarray(data))
-    else:
-        with opened(data) as image:
-            pixels = _guarded(lambda: image.read(image.deep and ranges.white is not None))
-            picture = pixels.image(ranges.white) if isinstance(pixels, Samples) else pixels
-            found = _guarded(lambda: to_srgb(_upright(picture)))
-            if image.deep:
-                return found
-    return _stretched(found) if ranges.mask else found
+    with opened(data) as image:
+        found = _guarded(lambda: _decoded(image, ranges.white))
+        return _stretched(found) if ranges.mask and not image.deep else found
+
+
+def _decoded(image: Opened, white: int | None) -> Image.Image:
+    pixels = image.read(image.deep and white is not None)
+    return to_srgb(_upright(pixels.image(white) if isinstance(pixels, Samples) else pixels))
 
 
 def measure(data: Payload, deep_only: bool = False) -> tuple[bool, int] | None:
@@ -108,10 +106,20 @@ def measure(data: Payload, deep_only: bool = False) -> tuple[bool, int] | None:
     with opened(data) as image:
         if deep_only and not image.deep:
             return None
-        pixels = _guarded(lambda: image.read(image.deep))
+        pixels = _guarded(lambda: image.read(False))
+        if image.deep and isinstance(pixels, Image.Image):
+            if (high := _largest(pixels)) >= 64:  # more than 14 bits, which is all that is asked for
+                return True, high << 8
+            pixels = _guarded(lambda: image.read(True))
         if isinstance(pixels, Samples):
-            return image.deep, pixels.largest
-        return False, int(np.asarray(_guarded(lambda: to_srgb(pixels)).convert("RGB")).max())
+            return image.deep, _guarded(lambda: pixels.largest)
+        return False, _largest(_guarded(lambda: to_srgb(pixels)))
+
+
+def _largest(image: Image.Image) -> int:
+    """Return the largest number of all channels except alpha."""
+    channels = [image.getchannel(i) for i in range(len(image.getbands()) - image.mode.endswith("A"))]
+    return max(int(np.max(channel.getextrema())) for channel in channels)
 
 
 def opened(data: Payload) -> "closing[Opened]":
@@ -159,6 +167,7 @@ def _pillow(data: Path | bytes, kinds: tuple[str, ...]) -> ImageFile:
 
 
 def _of_pillow(image: ImageFile, data: Path | bytes) -> Opened:
+    formats.check_size(image.width, image.height, image.format or "")
     raw = pngs.rawmode(image) if image.format == "PNG" else ""
     grey = image.mode in GREY_MODES or raw == "LA;16B"
 
@@ -182,7 +191,7 @@ def _of_pillow(image: ImageFile, data: Path | bytes) -> Opened:
 def _loaded(image: ImageFile, data: Path | bytes, raw: str, full: bool) -> Image.Image | Samples:
     """Return the pixels of an image that Pillow has opened; all 16 bits if ``full``."""
     if raw in ("I;16B", "LA;16B") or (raw.endswith(";16B") and (full or "transparency" in image.info)):
-        return pngs.deep_samples(image, data)
+        return pngs.deep_samples(image, raw, data)
     if image.format == "PNG":
         image.load()
         return pngs.with_key(image, raw)

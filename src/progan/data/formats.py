@@ -65,6 +65,7 @@ _READ_HEADS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"qoif", "QOI"),
     (0, b"icns", "ICNS"),
 )
+_BYTES_AS_RGB = {"WEBP": 2, "JPEG2000": 5}  # memory of decoders for a pixel, as a multiple of others
 _DEVELOP = "develop it to JPEG or to TIFF with 8 or 16 bits"
 _RENDER = "render it to PNG or JPEG in the wanted size"
 _TONE = "it has no white; map its tones to PNG or JPEG with 8 or 16 bits"
@@ -180,13 +181,13 @@ def refusal(head: bytes) -> str | None:
     return name and f"not an image in a supported format: {_advice(name)}"
 
 
-def check_size(width: int, height: int) -> None:
-    """Refuse a picture of more pixels than Pillow opens.
+def check_size(width: int, height: int, kind: str = "") -> None:
+    """Refuse a picture of more pixels than Pillow opens, or than a decoder has room for in 1 GB.
 
     Raises:
         DataError: with its size and the limit.
     """
-    limit = Image.MAX_IMAGE_PIXELS
+    limit = (Image.MAX_IMAGE_PIXELS or 0) // _BYTES_AS_RGB.get(kind, 1)
     if limit and width * height > limit:
         found = f"Image size ({width * height} pixels) exceeds limit of {limit} pixels"
         raise DataError(f"too large to be opened: {found}. Reduce its number of pixels")

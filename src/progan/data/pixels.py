@@ -16,6 +16,7 @@ from progan.data.records import Record
 from progan.errors import DataError
 from progan.transparency import over_white
 
+_PART = 1 << 20  # pixels that are composited at a time
 _FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
 
 
@@ -133,11 +134,20 @@ def to_channels(image: Image.Image, channels: int) -> Image.Image:
     if channels == 4:
         return image.convert("RGBA")
     if image.mode in ("LA", "RGBA"):
-        pixels = np.asarray(image).astype(np.uint16)
-        flat = over_white(pixels[:, :, :-1], pixels[:, :, -1:]).astype(np.uint8)
-        image = Image.fromarray(flat[:, :, 0] if flat.shape[2] == 1 else flat)
+        image = _on_white(image)
     mode = "L" if channels == 1 else "RGB"
     return image if image.mode == mode else image.convert(mode)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Composite an image of mode LA or RGBA over white, some rows at a time to save memory."""
+    found = Image.new(image.mode[:-1], image.size)
+    step = max(1, _PART // image.width)
+    for top in range(0, image.height, step):
+        pixels = np.asarray(image.crop((0, top, image.width, min(top + step, image.height)))).astype(np.uint16)
+        flat = over_white(pixels[:, :, :-1], pixels[:, :, -1:]).astype(np.uint8)
+        found.paste(Image.fromarray(flat[:, :, 0] if flat.shape[2] == 1 else flat), (0, top))
+    return found
 
 
 def _resize(image: Image.Image, size: tuple[int, int], plan: Plan) -> Image.Image:
