@@ -188,6 +188,14 @@ def test_declared_names_keep_their_order(tmp_path: Path) -> None:
     assert (opened(file).labels, opened(file).classes) == ([0, 1, 0, 1], ("z", "a", "m"))
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_names_that_are_no_text_are_damage(tmp_path: Path, suffix: str) -> None:
+    file = write(tmp_path / f"a{suffix}", {"image": [{"bytes": png, "nothing": 1} for png in PNGS]})
+    file.write_bytes(file.read_bytes().replace(b"nothing", b"\xff\xfething"))
+    with pytest.raises(DataError, match=rf"a{suffix}: not a readable (parquet|Arrow) file \(.*utf-8"):
+        opened(file)
+
+
 def test_classes_of_one_name_stay_apart(tmp_path: Path) -> None:
     features = {"label": {"_type": "ClassLabel", "names": ["crane", "ant", "crane"]}}
     source = opened(write(tmp_path / "a.parquet", {"image": HUB, "label": [2, 1, 0, 2]}, features))

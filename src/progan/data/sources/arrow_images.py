@@ -50,6 +50,18 @@ def features(schema: Any) -> dict[str, dict]:
         return {}
 
 
+def check_names(fields: Any) -> None:
+    """Check that the names of all columns, and of the fields inside them, are text.
+
+    Raises:
+        ValueError: if one is not, as in a damaged file.
+    """
+    for field in fields:
+        if not isinstance(field.name, str):  # pyarrow decodes it here
+            raise ValueError("a name that is no text")
+        check_names(field.type.field(i) for i in range(field.type.num_fields))
+
+
 def image_place(file: Path, schema: Any, asked: str) -> tuple[Place, tuple[str, ...]]:
     """Return where the images are in a table, and a note if there are others.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from progan.data.records import Choice, Payload, Source, numbered
-from progan.data.sources.arrow_images import Place, image_of
+from progan.data.sources.arrow_images import Place, check_names, image_of
 from progan.data.sources.arrows import TableFile, first_line, table_source
 from progan.data.sources.fields import pick_split
 from progan.errors import DataError
@@ -219,7 +219,8 @@ def _open(file: Path) -> _Arrow:
             return _indexed(file, content)
         content.seek(0)
         table = pyarrow.ipc.open_stream(content).read_all()
-    except (pyarrow.ArrowException, OSError) as error:
+        check_names(table.schema)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"{file}: not a readable Arrow file ({first_line(error)})\n  fix:   download or save it again"
         ) from error
@@ -232,6 +233,7 @@ def _indexed(file: Path, content: Any) -> _Arrow:
     import pyarrow
 
     schema = pyarrow.ipc.open_file(content).schema
+    check_names(schema)
 
     def reader(field: int) -> Any:
         return pyarrow.ipc.open_file(content, options=pyarrow.ipc.IpcReadOptions(included_fields=[field]))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from progan.data.records import Choice, Payload, Source, numbered
-from progan.data.sources.arrow_images import Place, image_of
+from progan.data.sources.arrow_images import Place, check_names, image_of
 from progan.data.sources.arrows import TableFile, first_line, table_source
 from progan.data.sources.fields import pick_split
 from progan.data.sources.names import IMAGE_SUFFIXES
@@ -119,8 +119,10 @@ def _open(file: Path) -> Any:
     except ImportError:
         raise DataError(f"{file}: reading parquet requires pyarrow\n  fix:   pip install 'progan[parquet]'") from None
     try:
-        return pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
-    except (pyarrow.ArrowException, OSError) as error:
+        data = pyarrow.parquet.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False)
+        check_names(data.schema_arrow)
+        return data
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"{file}: not a readable parquet file ({first_line(error)})\n"
             f"  found: {file.stat().st_size} bytes\n"
