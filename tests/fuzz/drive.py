@@ -151,7 +151,7 @@ def listen(worker: subprocess.Popen, most_s: float = MOST_S) -> Iterator[dict]:
             continue
         now, state = cpu_s(worker.pid)
         worked, waited = now - used, waited + 1 if state in "SD" else 0
-        if (made and worked > most_s + 2) or waited > (_WAIT_S if made else _START_S):
+        if (made and worked > 1.2 * most_s) or waited > (_WAIT_S if made else _START_S):
             yield {"blocked": f"stopped after {worked:.0f} s of work and {waited:.0f} s of waiting"}
             return
 

@@ -25,7 +25,7 @@ def outcomes(*arguments: str) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def short() -> list[dict]:
-    return outcomes("-m", "fuzz.worker", ",".join(INSTALLED), "41", "51", "light")
+    return outcomes("-m", "fuzz.worker", ",".join(INSTALLED), "45", "51", "light")
 
 
 @pytest.mark.parametrize("kind", INSTALLED)
