@@ -63,8 +63,6 @@ def peek(data: Payload) -> tuple[bool, tuple[int, int]]:
     Raises:
         DataError: if it cannot be read.
     """
-    if isinstance(data, np.ndarray):
-        return image_kind(data.shape)
     with opened(data) as image:
         return image.grey, image.size
 
