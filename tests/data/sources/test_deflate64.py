@@ -64,6 +64,18 @@ def test_damage_is_found(tmp_path: Path, change: str) -> None:
         archive.read("a.txt")
 
 
+@pytest.mark.parametrize("at", [b"PK\3\4", b"PK\1\2"])
+def test_names_that_are_no_text_are_damage(tmp_path: Path, at: bytes) -> None:
+    content = bytearray(make_zip(tmp_path / "a.zip", {"ä.txt": b"x", "b.npy": b"y"}).read_bytes())
+    name = content.index("ä".encode(), content.index(at))
+    content[name : name + 2] = b"\xff\xff"
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(zipfile.BadZipFile, match="utf-8"), open_zip(tmp_path / "a.zip") as archive:
+        archive.read(archive.namelist()[0])
+    with pytest.raises(DataError):
+        list(open_source(tmp_path / "a.zip"))
+
+
 def test_output_beyond_the_stated_size_is_never_held(tmp_path: Path, monkeypatch) -> None:
     seen = []
     original = inflate64.Inflater

@@ -19,7 +19,10 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     Raises:
         zipfile.BadZipFile: if it is broken.
     """
-    return _Zip(path)
+    try:
+        return _Zip(path)
+    except (UnicodeDecodeError, NotImplementedError) as error:  # names that are no text, versions that do not exist
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 class _Zip(zipfile.ZipFile):
@@ -28,7 +31,7 @@ class _Zip(zipfile.ZipFile):
     def open(self, name: Any, mode: Any = "r", pwd: bytes | None = None, *, force_zip64: bool = False) -> IO[bytes]:
         info = name if isinstance(name, zipfile.ZipInfo) else self.getinfo(name)
         if info.compress_type != DEFLATE64:
-            return super().open(info, mode, pwd, force_zip64=force_zip64)
+            return self._as_stored(info, mode, pwd, force_zip64=force_zip64)
         try:
             import inflate64
         except ImportError:
@@ -36,7 +39,13 @@ class _Zip(zipfile.ZipFile):
         raw = copy.copy(info)  # the packed bytes as a member that is only stored
         raw.compress_type, raw.file_size = zipfile.ZIP_STORED, info.compress_size
         del raw.CRC
-        return io.BufferedReader(_Unpacked(super().open(raw, "r", pwd), inflate64.Inflater(), info))
+        return io.BufferedReader(_Unpacked(self._as_stored(raw, "r", pwd), inflate64.Inflater(), info))
+
+    def _as_stored(self, info: zipfile.ZipInfo, *how: Any, **more: Any) -> IO[bytes]:
+        try:
+            return super().open(info, *how, **more)
+        except UnicodeDecodeError as error:  # the name in front of the content, which is compared
+            raise zipfile.BadZipFile(f"a damaged name ({error})") from error
 
 
 class _Unpacked(io.RawIOBase):

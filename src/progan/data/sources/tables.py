@@ -14,6 +14,7 @@ import numpy as np
 from progan.data.printing import printable
 from progan.data.records import Choice, Source, joined
 from progan.data.sources.array_files import Stored, arrays_source
+from progan.data.sources.deflate64 import open_zip
 from progan.data.sources.fields import pick_split
 from progan.data.sources.mats import MAT_HEAD, mat_matrices
 from progan.data.sources.npy import NPY_BROKEN, load_npy, npy_header
@@ -88,7 +89,7 @@ def numpy_files(path: Path) -> list[Path]:
     if path.suffix in (".npy", ".npz") or _head(path).startswith(_NPY_HEAD):
         return [path]
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, NotImplementedError, OSError):
         return []
@@ -110,7 +111,7 @@ def numpy_source(path: Path, choice: Choice) -> Source:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
             (source,) = stack_sources([(path.name, oriented(str(path), array_rows(array)))])
             return joined(f"NumPy {path.name}", [source])
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             arrays, objects = _members(path, archive)
         if objects and not any(stored.is_images for stored in arrays.values()):
             raise ValueError(f"{objects[0]} contains objects, which could run code")
@@ -138,11 +139,11 @@ def _members(path: Path, archive: zipfile.ZipFile) -> tuple[dict[str, Stored], l
             continue
 
         def rows(member: str = member) -> Rows:
-            with zipfile.ZipFile(path) as again:
+            with open_zip(path) as again:
                 return _member_rows(path, again, member)
 
         def load(member: str = member) -> np.ndarray:
-            with zipfile.ZipFile(path) as again:
+            with open_zip(path) as again:
                 return _load(again, member)
 
         arrays[name] = Stored(shape=shape, dtype=dtype, rows=rows, load=load)
@@ -161,7 +162,7 @@ def _member_rows(path: Path, archive: zipfile.ZipFile, name: str) -> Rows:
 
     @contextlib.contextmanager
     def opened() -> Iterator[Readable]:
-        with zipfile.ZipFile(path) as again, again.open(name) as file:
+        with open_zip(path) as again, again.open(name) as file:
             file.read(start)
             yield file
 
