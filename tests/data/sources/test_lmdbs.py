@@ -194,7 +194,7 @@ def test_one_picture_of_each_size_is_used(tmp_path: Path, order: str) -> None:
     assert source.notes == (
         "each picture is there in 3 sizes: 4 of 32 pixels used, 4 of 64, 4 of 128 left out "
         "(--member 128 takes another size)",
-        "1 values that are no pictures are left out: 'length' (1)",
+        "left out, because they are no pictures: values under 'length' (1)",
     )
     with pytest.raises(DataError, match=r"--member 256: there are no such pictures\n  found: 4 pictures of"):
         lmdb_source(folder, lmdb_files(folder), Choice(member="256"))
@@ -238,7 +238,10 @@ def test_words_under_labels_are_told(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("progan.data.sources.lmdbs.is_text_of_its_own", lambda distinct, count: distinct == count)
     values = {f"image-{i}".encode(): PNGS[i] for i in range(4)} | {f"label-{i}".encode(): b"%d" % i for i in range(4)}
     source = open_source(write(tmp_path / "db", values))
-    assert (source.labels, source.notes) == (None, ("4 values that are no pictures are left out: 'label-#' (4)",))
+    assert (source.labels, source.notes) == (
+        None,
+        ("left out, because they are no pictures: values under 'label-#' (4)",),
+    )
 
 
 def test_masks_beside_pictures_are_left_out(tmp_path: Path) -> None:

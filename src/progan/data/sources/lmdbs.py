@@ -96,7 +96,7 @@ def lmdb_source(path: Path, files: Sequence[Path], choice: Choice) -> Source:
         source, others = found, [kind for kind in others if kind is not labels]
     if others:
         listed = ", ".join(f"{kind.text!r} ({kind.count})" for kind in others[:5])
-        notes = (*notes, f"{sum(kind.count for kind in others)} values that are no pictures are left out: {listed}")
+        notes = (*notes, f"left out, because they are no pictures: values under {listed}")
     return replace(source, notes=(*notes, *source.notes))
 
 
