@@ -11,6 +11,7 @@ from PIL import Image
 
 from progan.data.pixels import decode
 from progan.errors import DataError
+from references import image_writers as write
 from references.image_files import noise
 from references.png_reader import Damaged, read_png
 
@@ -66,6 +67,9 @@ BROKEN: dict[str, Callable[[], bytes]] = {
     "half of a row": lambda: png(rows(PIXELS)[:-9]),
     "last pass": lambda: png(rows(PIXELS)[:60], interlaced=1),
     "filters": lambda: png(rows(PIXELS), filters=1),
+    "order of rows": lambda: png(rows(PIXELS), interlaced=2),
+    "no palette": lambda: write.png(PIXELS[..., :1] % 4, 8, 3),
+    "short palette": lambda: write.png(PIXELS[..., :1] % 4, 8, 3, more=chunk(b"PLTE", bytes(9))),
 }
 
 

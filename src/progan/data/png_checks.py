@@ -13,6 +13,7 @@ FORMATS = frozenset({"PNG", "ICO", "ICNS"})
 """Formats, in Pillow's terms, that are PNG or contain it."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = (b"IHDR", b"PLTE", b"IDAT")
+_PALETTE = 3  # kind of colors
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 """First row and column, and their steps, in each pass of an interlaced PNG."""
@@ -37,14 +38,17 @@ def check(file: Path | bytes, image: Image.Image) -> None:
 
 
 def _check(data: bytes, start: int, image: Image.Image) -> None:
-    header, packed = b"", []
+    header, packed, colors = b"", [], 0
     for name, body, sound in _chunks(data, start + len(_SIGNATURE)):
         if not sound:
             raise DataError(f"broken image (wrong checksum of {name.decode()})")
         header = header or body
         packed += [body] if name == b"IDAT" else []
-    if len(header) != 13 or header[10:12] != bytes(2):
-        raise DataError("broken image (unknown compression or filters)")
+        colors = colors or (len(body) // 3 if name == b"PLTE" else 0)
+    if len(header) != 13 or header[10:12] != bytes(2) or header[12] > 1:
+        raise DataError("broken image (unknown compression, filters or order of rows)")
+    if header[9] == _PALETTE and (not colors or (image.mode == "P" and _extrema(image)[0][1] >= colors)):
+        raise DataError("broken image (colors that are not in its palette)")
     last = image.crop((0, image.height - 1, image.width, image.height))
     ended = any(high for _, high in _extrema(last))  # the last row is not black
     if header[12] or not ended or image.format != "PNG":
