@@ -68,6 +68,7 @@ BROKEN: dict[str, Callable[[], bytes]] = {
     "last pass": lambda: png(rows(PIXELS)[:60], interlaced=1),
     "filters": lambda: png(rows(PIXELS), filters=1),
     "order of rows": lambda: png(rows(PIXELS), interlaced=2),
+    "header behind another chunk": lambda: SIGNATURE + chunk(b"tEXt", b"k\0v") + png(rows(PIXELS))[8:],
     "no palette": lambda: write.png(PIXELS[..., :1] % 4, 8, 3),
     "short palette": lambda: write.png(PIXELS[..., :1] % 4, 8, 3, more=chunk(b"PLTE", bytes(9))),
 }

@@ -40,7 +40,9 @@ def check(file: Path | bytes, image: Image.Image) -> None:
 def _check(data: bytes, start: int, image: Image.Image) -> None:
     header, packed, colors = b"", [], 0
     for name, body, sound in _chunks(data, start + len(_SIGNATURE)):
-        if not sound:
+        if (name == b"IHDR") == bool(header) or (name == b"fdAT" and not packed):
+            raise DataError("broken image (its parts are in the wrong order)")
+        if not sound and name != b"fdAT":
             raise DataError(f"broken image (wrong checksum of {name.decode()})")
         header = header or body
         packed += [body] if name == b"IDAT" else []
@@ -62,14 +64,16 @@ def _extrema(image: Image.Image) -> list[tuple[float, float]]:
 
 def _chunks(data: bytes, at: int) -> Iterator[tuple[bytes, bytes, bool]]:
     """Yield name, content and whether the checksum is right of the chunks that pixels depend on."""
+    first = True
     while at + 12 <= len(data):
         length, name = struct.unpack_from(">I4s", data, at)
         end = at + 8 + length
-        if name in _PIXELS:
+        if name in (*_PIXELS, b"fdAT") or first:
             checksum = zlib.crc32(memoryview(data)[at + 4 : end])
             yield name, data[at + 8 : end], checksum == int.from_bytes(data[end : end + 4], "big")
         if name == b"IEND":
             return
+        first = False
         at = end + 4
 
 
