@@ -194,3 +194,30 @@ def test_opaque_images_with_alpha_are_resized_as_without() -> None:
     found = to_pixels(Image.fromarray(pixels), plan(channels=4))
     np.testing.assert_array_equal(found[:, :, :3], to_pixels(Image.fromarray(pixels[:, :, :3]), plan()))
     assert (found[:, :, 3] == 255).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize(("height", "width"), [(1, 40), (40, 1)])
+def test_a_strip_that_is_cropped_to_the_other_shape_keeps_a_pixel(mode: str, height: int, width: int) -> None:
+    image = Image.fromarray(noise(height, width)).convert(mode)
+    found = to_pixels(image, plan(width, height, 4, upscale=True, filter="box"))
+    assert found.shape == (width, height, 4)
+    assert len(np.unique(found.reshape(-1, 4), axis=0)) == 1
+    assert found[0, 0].tolist() in np.asarray(image.convert("RGBA")).reshape(-1, 4).tolist()
+
+
+@pytest.mark.parametrize("filter", ["box", "lanczos"])
+def test_resizing_with_alpha_does_not_depend_on_how_many_rows_are_done_at_a_time(
+    filter: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, how = Image.fromarray(noise(50, 30, 4)), plan(13, 17, 4, fit="stretch", filter=filter)
+    whole = to_pixels(image, how)
+    monkeypatch.setattr("progan.data.pixels._PART", 100)
+    np.testing.assert_array_equal(to_pixels(image, how), whole)
+
+
+def test_a_side_of_more_than_a_million_pixels_is_refused() -> None:
+    file = io.BytesIO()
+    Image.new("1", (1 << 21, 1)).save(file, "PNG")
+    with pytest.raises(DataError, match="a side of 2097152 pixels, more than the 1048576 allowed"):
+        decode(file.getvalue())

@@ -24,6 +24,7 @@ from progan.errors import DataError
 T = TypeVar("T")
 
 _HEAD = 1 << 10  # bytes that tell the format
+_LONGEST = 1 << 20  # pixels of a side, whose resize takes memory of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +127,11 @@ def opened(data: Payload) -> "closing[Opened]":
     Raises:
         DataError: if its format is not supported, or the header is broken.
     """
-    return closing(_open(data))
+    found = _open(data)
+    if max(found.size) > _LONGEST:
+        found.close()
+        raise DataError(f"a side of {max(found.size)} pixels, more than the {_LONGEST} allowed")
+    return closing(found)
 
 
 def _open(data: Payload) -> Opened:

@@ -103,9 +103,12 @@ def to_pixels(image: Image.Image, plan: Plan) -> np.ndarray:
         image = _crop_box(image, plan.box)
     if plan.center or plan.fit == "crop":
         image = _crop_center(image, plan.height, plan.width)
-    image = to_channels(image, plan.channels)
+    if not (wider := len(image.getbands()) < plan.channels and image.mode in ("L", "RGB")):
+        image = to_channels(image, plan.channels)
     if image.size != (plan.width, plan.height):
         image = _pad(image, plan) if plan.fit == "pad" else _resize(image, (plan.width, plan.height), plan)
+    if wider:  # the same as before, and it needs less memory
+        image = to_channels(image, plan.channels)
     return np.asarray(image).reshape(plan.height, plan.width, plan.channels)
 
 
@@ -121,8 +124,8 @@ def _crop_box(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image
 
 def _crop_center(image: Image.Image, height: int, width: int) -> Image.Image:
     """Crop the largest centered area with the aspect ratio of height x width."""
-    part_width = min(image.width, (2 * image.height * width + height) // (2 * height))  # nearest whole number
-    part_height = min(image.height, (2 * image.width * height + width) // (2 * width))
+    part_width = min(image.width, (2 * image.height * width + height) // (2 * height) or 1)  # nearest whole number
+    part_height = min(image.height, (2 * image.width * height + width) // (2 * width) or 1)
     if (part_width, part_height) == image.size:
         return image
     x, y = (image.width - part_width) // 2, (image.height - part_height) // 2
@@ -179,12 +182,24 @@ def _scaled(image: Image.Image, size: tuple[int, int], plan: Plan) -> Image.Imag
     resample = _FILTERS[plan.filter]
     if image.mode != "RGBA" or image.getchannel("A").getextrema()[0] == 255:
         return image.resize(size, resample)
-    *color, alpha = (np.asarray(band, np.float32) for band in image.split())
-    planes = [Image.fromarray(plane) for plane in (*(plane * alpha for plane in color), alpha)]
+    planes = _narrowed(image, size[0], resample)
     *color, alpha = (np.asarray(plane.resize(size, resample)) for plane in planes)
     unseen = alpha < 0.5  # becomes alpha 0
     if unseen.any():
-        plain = np.asarray(image.convert("RGB").resize(size, resample))
-        color = [np.where(unseen, plain[:, :, c], color[c]) for c in range(3)]
+        plain = [np.asarray(image.getchannel(c).resize(size, resample)) for c in range(3)]
+        color = [np.where(unseen, plain[c], color[c]) for c in range(3)]
     color = [plane / np.where(unseen, np.float32(1), alpha) for plane in color]
     return Image.fromarray(np.rint(np.stack([*color, alpha], 2)).clip(0, 255).astype(np.uint8))
+
+
+def _narrowed(image: Image.Image, width: int, resample: Image.Resampling) -> list[Image.Image]:
+    """Return colors times alpha, and alpha, of an RGBA image as floats, resized to another width only.
+
+    Pillow resizes rows first and columns second, so the result does not depend on how many rows are done at a time.
+    """
+    step, parts = max(1, _PART // image.width), []
+    for top in range(0, image.height, step):
+        part = np.asarray(image.crop((0, top, image.width, min(top + step, image.height))), np.float32)
+        planes = [part[:, :, c] * part[:, :, 3] for c in range(3)] + [part[:, :, 3]]
+        parts.append([np.asarray(Image.fromarray(p).resize((width, len(part)), resample)) for p in planes])
+    return [Image.fromarray(np.concatenate([part[c] for part in parts])) for c in range(4)]
