@@ -9,7 +9,7 @@ from progan.data.sources.samples import is_beside, is_main
 from progan.data.sources.splits import chosen_split, split_in
 from progan.errors import DataError
 
-LABELS = ("label", "labels", "fine_label", "class", "classes", "cls", "y", "target", "targets")
+LABELS = ("label", "labels", "fine_label", "class", "classes", "cls", "category", "y", "target", "targets")
 """Usual names of labels, the most usual ones first."""
 _OFTEN = frozenset({"x", "data", "pixel", "pixels", "jpg", "jpeg", "png", "webp", "photos", "arr_0"})
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")

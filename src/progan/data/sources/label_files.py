@@ -11,13 +11,14 @@ from typing import Any
 
 from progan.data.columns import LABEL
 from progan.data.records import Table
+from progan.data.sources.fields import LABELS
 from progan.data.sources.names import IMAGE_SUFFIXES
 from progan.errors import DataError
 
 _FILE_NAME = re.compile(r"(?:file|image|img|photo|picture)?[ _-]?(?:file|name|path|id|image|img)", re.IGNORECASE)
 _LOOKED_AT = 100  # rows
-LABEL_NAMES = (LABEL, "labels", "cls", "class", "category", "target")
-"""Usual names of the label in a table or in JSON."""
+LABEL_NAMES = tuple(name for name in LABELS if name != "y")
+"""Usual names of the label in a table of files or in JSON, where y is a coordinate."""
 
 
 def read_labels(path: Path, column: str = "", *, signs: bool = True) -> Table:
