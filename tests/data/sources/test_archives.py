@@ -164,3 +164,18 @@ def test_links_that_go_round_are_broken_images(tmp_path: Path) -> None:
             archive.addfile(member)
     source = open_source(path)
     assert all(isinstance(data, DataError) for data in source.read(range(len(source))))
+
+
+@pytest.mark.parametrize("places", [1, 2])
+def test_name_that_is_no_utf_8_though_the_zip_says_so_is_damage(tmp_path: Path, places: int) -> None:
+    file = make_zip(tmp_path / "a.zip", {"a.png": encoded(noise(8, 8)), "é.png": encoded(noise(8, 8, seed=1))})
+    file.write_bytes(
+        file.read_bytes().replace("é".encode(), b"\xff\xfe", places)
+    )  # before the picture, and in the list
+    if places == 2:
+        with pytest.raises(DataError, match="not a readable zip file"):
+            open_source(file)
+    else:
+        good, bad = [record.data for record in open_source(file)]
+        assert decode(good).size == (8, 8)
+        assert isinstance(bad, DataError)

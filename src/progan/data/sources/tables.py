@@ -91,7 +91,7 @@ def numpy_files(path: Path) -> list[Path]:
     try:
         with open_zip(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, OSError):
+    except (zipfile.BadZipFile, NotImplementedError, OSError, UnicodeDecodeError):
         return []
     return [path] if names and all(name.endswith(".npy") for name in names) else []
 
