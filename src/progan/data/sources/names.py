@@ -32,16 +32,18 @@ def is_hidden(name: str) -> bool:
     >>> is_hidden("__MACOSX/._a.png"), is_hidden("cat/@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg"), is_hidden("cat/a.png")
     (True, True, False)
     """
-    return any(part.startswith((".", "~$")) or part.lower() in _SYSTEM for part in PurePosixPath(name).parts)
+    parts = [part for part in name.split("/") if part not in ("", ".")]  # millions of names: pathlib would take minutes
+    return any(part.startswith((".", "~$")) or part.lower() in _SYSTEM for part in parts)
 
 
 def suffix_of(name: str) -> str:
     """Return the extension of a file in lower case, with its dot; names may end with blanks.
 
-    >>> suffix_of("a/b.PNG "), suffix_of("a.b/c")
-    ('.png', '')
+    >>> suffix_of("a/b.PNG "), suffix_of("a.b/c"), suffix_of("a/.png"), suffix_of("b.")
+    ('.png', '', '', '')
     """
-    return PurePosixPath(name.strip()).suffix.lower()
+    start, dot, end = name.strip().rpartition("/")[2].rpartition(".")
+    return f".{end.lower()}" if dot and start and end else ""
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:

@@ -156,7 +156,7 @@ def _by_ending(names: Sequence[str], sides: Collection[str], size: Sizes) -> _Sa
         return sizes
     counts = Counter(what for parts in found.values() for what in parts)
     steady = {what for what, n in counts.items() if 2 * n >= len(found)}
-    samples = {key: _together(parts, steady) for key, parts in found.items()}
+    samples = {key: _together(parts, steady) for key, parts in found.items() if len(parts) > 1}
     return {key: parts for key, parts in samples.items() if len(parts) > 1}
 
 
