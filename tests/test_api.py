@@ -405,6 +405,18 @@ def test_images_of_mixed_sizes_train_at_once(tmp_path: Path, capsys) -> None:
         progan.train("auto", tmp_path / "mixed", resolution=16, **arguments)
 
 
+@pytest.mark.usefixtures("no_probe")
+def test_what_was_decided_about_the_data_is_said(tmp_path: Path, capsys) -> None:
+    for part in ("train", "test"):
+        for i in range(4):
+            (tmp_path / "set" / part).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (16, 16), (40 * i, 9, 9)).save(tmp_path / "set" / part / f"{i}.png")
+    progan.train("auto", tmp_path / "set", out=tmp_path, device="cpu", workers=0, dry_run=True)
+    said = capsys.readouterr().out
+    assert "data: split: train, without test (--split test|all); use this option with 'progan prepare " in said
+    assert "16x16x3, 4 images" in said
+
+
 def test_crops_of_a_store_are_refused(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"crop is for images that are not prepared yet, but .* is a store"):
         progan.train(small_run(), store.path, crop="center", out=tmp_path, device="cpu", dry_run=True)

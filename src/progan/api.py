@@ -1,5 +1,6 @@
 """Training from Python; the command 'progan train' parses its options and calls this module."""
 
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ import torch
 
 from progan.data.loader import Loader
 from progan.data.options import PrepareOptions
+from progan.data.printing import printable
 from progan.data.store import Store, cached
 from progan.devices import pick_device
 from progan.errors import ConfigError, DataError
@@ -25,6 +27,8 @@ from progan.training.session import Callback
 from progan.training.train import train as train_stores
 
 Change = Callable[[RunConfig], RunConfig]
+_PREPARE_ONLY = re.compile(r"--(on-error|labels|split|member|column|exclude)\b")
+"""Options of 'progan prepare' that messages about data mention and 'progan train' does not have."""
 
 
 def preset(name: str) -> RunConfig:
@@ -180,9 +184,13 @@ def _store(
             return cached(data, options, columns=columns, workers=workers, progress=ranks.first)
         except DataError as error:
             hint = f"\n  (use these options with 'progan prepare {data} STORE', then train on STORE)"
-            raise DataError(f"{error}{hint * ('--on-error' in str(error))}") from error
+            raise DataError(f"{error}{hint * bool(_PREPARE_ONLY.search(str(error)))}") from error
 
     store = open_it() if ranks.first else None
+    if store is not None and not _is_store(data):
+        for note in store.manifest.get("notes", ()):
+            hint = f"; use this option with 'progan prepare {data} STORE'" if _PREPARE_ONLY.search(note) else ""
+            print(f"data: {printable(note, 400)}{hint}")
     if store is not None and size == "auto" and not _is_store(data):
         smallest = store.manifest["sizes"]["smallest"]
         if smallest[0] < store.height or smallest[1] < store.width:
