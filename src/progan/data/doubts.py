@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from progan.data.printing import printable, some
+from progan.data.sources.splits import split_in, split_of
 from progan.data.values import Values
 
 _UNBALANCED = 20  # times as many images in the largest class as in the smallest
 _DARK = 64  # no pixel is this bright: 14 bits in 16, label numbers, or 0 ... 1
-_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
 _BESIDE = {
     *("mask", "masks", "annotation", "annotations", "segmentation", "segmentations", "seg", "gt", "groundtruth"),
     *("ground_truth", "thumb", "thumbs", "thumbnail", "thumbnails", "depth", "normals", "edges", "__macosx"),
+    *("gtfine", "gtcoarse", "trimap", "trimaps"),
 }
 _STEP = 10  # between the numbers of folders that are parts of one set rather than classes
 
@@ -66,7 +67,9 @@ def _classes(some: Sequence[str], count: int) -> str:
 
 def _about_names(classes: Sequence[str]) -> list[str]:
     found = []
-    if splits := [name for name in classes if name.lower() in _SPLITS]:
+    words = {name: split_in(name) for name in classes}
+    several = len({split for split in words.values() if split}) > 1  # train_station alone is a class
+    if splits := [name for name in classes if split_of(name) or (several and words[name])]:
         found.append(
             f"classes are named like splits of the data: {some(splits)}; pass one of these folders as SOURCE, or "
             "--labels none"

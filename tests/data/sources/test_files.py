@@ -32,7 +32,11 @@ def facts(source: Source) -> tuple[list[str], list[int] | None, tuple[str, ...]]
     return list(source.names), None if source.labels is None else list(source.labels), source.classes
 
 
-@pytest.mark.parametrize("names", [("train", "test"), ("Training", "Validation"), ("trainset", "dev", "testing")])
+SPLITS = [("train", "test"), ("Training", "Validation"), ("trainset", "dev", "testing"), ("train2017", "val2017")]
+SPLITS += [("cars_train", "cars_test"), ("x_train_HR", "x_valid_HR")]
+
+
+@pytest.mark.parametrize("names", SPLITS)
 @pytest.mark.parametrize("wrapper", ["", "pets/"])
 def test_folders_of_splits(tmp_path: Path, names: tuple[str, ...], wrapper: str) -> None:
     files = {f"{wrapper}{part}/{name}": data for part in names for name, data in PETS.items()}
@@ -45,6 +49,19 @@ def test_folders_of_splits(tmp_path: Path, names: tuple[str, ...], wrapper: str)
     assert (len(test), test.labels, test.classes) == (4, [0, 0, 1, 1], ("cat", "dog"))
     assert all(name.startswith(f"{wrapper}{names[-1]}/") for name in test.names)
     assert len(open_source(path, split="all")) == 1 + 4 * len(names)
+
+
+def test_a_split_named_with_a_year_is_one_beside_other_folders(tmp_path: Path) -> None:
+    files = {f"{part}/{i}.png": noise(8, 8) for part in ("train2017", "val2017", "unlabeled2017") for i in "12"}
+    source = open_source(folder(tmp_path / "a", files))
+    assert facts(source) == (["train2017/1.png", "train2017/2.png"], None, ())
+    assert source.notes == ("split: train, without val (--split val|all); 2 images are in no split",)
+
+
+@pytest.mark.parametrize("names", [("bullet_train", "train_station"), ("train", "plane"), ("a_train_1", "a_train_2")])
+def test_classes_that_mention_one_split_are_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+    files = {f"{name}/{i}.png": noise(8, 8) for name in names for i in "12"}
+    assert open_source(folder(tmp_path / "a", files)).classes == tuple(sorted(names))
 
 
 def test_splits_inside_classes_and_of_domains(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Images among the files of a folder, zip or tar: one set of rules, so that the same files give the same images."""
 
+import itertools
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,7 +133,7 @@ def _split(names: list[str], split: str, where: str) -> tuple[list[int], list[st
         if not all(len(one) > level + 1 for one in parts) and level:
             break
         folders = [one[level] if len(one) > level + 1 else "" for one in parts]
-        known = {folder: _split_and_class(folder) for folder in set(folders)}
+        known = {folder: _split_and_class(bare) for folder, bare in _without_common(set(folders)).items()}
         there = {found[0] for found in known.values() if found}
         if len(there) < 2 or not (all(known.values()) or (level == 0 and "train" in there)):
             continue
@@ -150,6 +152,24 @@ def _split(names: list[str], split: str, where: str) -> tuple[list[int], list[st
             inners.append("/".join([*parts[row][:level], *inner, *parts[row][level + 1 :]]))
         return rows, inners, note or f"split: {split}"
     return list(range(len(names))), names, ""
+
+
+def _without_common(folders: Collection[str]) -> dict[str, str]:
+    """Return what is left of each name without the words at its start and end that all of them have.
+
+    >>> _without_common(["cars_train", "cars_test"]), _without_common(["train"])
+    ({'cars_train': 'train', 'cars_test': 'test'}, {'train': 'train'})
+    """
+    if len(folders) < 2:
+        return {folder: folder for folder in folders}
+    start = re.sub(r"[^\W_]+$", "", _common_start(folders))
+    end = re.sub(r"^[^\W_]+", "", _common_start([folder[len(start) :][::-1] for folder in folders])[::-1])
+    return {folder: folder[len(start) : len(folder) - len(end)] for folder in folders}
+
+
+def _common_start(names: Collection[str]) -> str:
+    same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(min(names), max(names), strict=False))
+    return "".join(one for one, _ in same)
 
 
 def _split_and_class(folder: str) -> tuple[str, str] | None:

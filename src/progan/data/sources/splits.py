@@ -13,6 +13,7 @@ _NAMES = {
     **dict.fromkeys(("val", "valid", "validation", "dev", "valset", "val_set", "validation_set"), "val"),
     **dict.fromkeys(("test", "testing", "tst", "testset", "test_set", "eval", "evaluation"), "test"),
 }
+_YEAR = re.compile(r"[ _-]?(?:19|20)\d\d$")  # COCO: train2017, val2017
 _WORDS = re.compile(r"[^a-z0-9]+")
 _T = TypeVar("_T")
 
@@ -20,10 +21,10 @@ _T = TypeVar("_T")
 def split_of(name: str) -> str | None:
     """Return the split that a folder of this name contains: 'train', 'val', 'test', or None.
 
-    >>> split_of("Training"), split_of("valid"), split_of("trains")
-    ('train', 'val', None)
+    >>> split_of("Training"), split_of("valid"), split_of("trains"), split_of("val2017")
+    ('train', 'val', None, 'val')
     """
-    return _NAMES.get(name.lower())
+    return _NAMES.get(_YEAR.sub("", name.lower()))
 
 
 def split_in(file: str) -> str | None:
