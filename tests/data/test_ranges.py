@@ -118,7 +118,8 @@ def test_16_bit_files_that_use_fewer_bits_reach_white(tmp_path: Path, bits: int)
     deep = np.rint(PART * most).astype(int)
     found, notes = from_files([grey_png(image) for image in deep[..., 0]], tmp_path)
     np.testing.assert_array_equal(found[..., 0], np.rint(deep[..., 0] * (255 / most)))
-    assert notes == (f"{bits}-bit values in 16-bit images: {most} becomes 255",)
+    end = ", which are taken as they are" if bits == 8 else f": {most} becomes 255"
+    assert notes == (f"{bits}-bit values in 16-bit images{end}",)
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
@@ -136,6 +137,13 @@ def test_colors_and_alpha_of_12_bits_in_16(tmp_path: Path, kind: str, channels: 
     count = 1 if channels == 2 else 3
     np.testing.assert_array_equal(found, np.rint(deep[..., :count] * (255 / 4095)))
     assert notes == ("12-bit values in 16-bit images: 4095 becomes 255",)
+
+
+def test_colors_of_8_bits_in_16(tmp_path: Path) -> None:
+    deep = np.rint(PART * 255).astype(int)
+    found, notes = from_files([write.png(image, 16, 2) for image in deep], tmp_path)
+    np.testing.assert_array_equal(found, deep)
+    assert notes == ("8-bit values in 16-bit images, which are taken as they are",)
 
 
 def test_alpha_shows_that_all_16_bits_are_used(tmp_path: Path) -> None:

@@ -125,6 +125,8 @@ def fitting_white(most: float, top: int = 65535) -> int:
 
 def white_note(white: int, where: str) -> str:
     """Return the sentence that tells the white of a set; empty for 16 bits."""
+    if white == 255:
+        return f"8-bit values in {where}, which are taken as they are"
     return "" if white >= 32767 else f"{white.bit_length()}-bit values in {where}: {white} becomes 255"
 
 
