@@ -71,6 +71,8 @@ class Checker:
         labels = f"{self.place}/{case.labels[1:]}" if case.labels.startswith("@") else case.labels
         self.watch.found.clear()
         self.watch.allowed = str(self.target) if case.how == "prepare" else ""
+        if watch.peak_bytes() > self.base + watch.MOST_BYTES // 8:  # for making the input
+            watch.reset_peak()
         before, own, start = self.watch.tree(self.target), watch.held_bytes() - self.base, time.process_time()
         begin()
         self.watch.armed = True
@@ -100,9 +102,6 @@ class Checker:
             outcome.disagreements += [verdict.wrong] if verdict.wrong else []
         cases.clear(self.place)
         cases.clear(self.target)
-        del pictures
-        if watch.peak_bytes() > self.base + watch.MOST_BYTES // 8:
-            watch.reset_peak()
         return outcome
 
     def _judge(self, outcome: Outcome, before: list) -> None:
@@ -131,9 +130,7 @@ def read(path: Path, case: Case, labels: str, outcome: Outcome, rng: Random) -> 
     """Decode the pictures of a source; yield their names, what they were made of, and the result."""
     source = open_source(path, Choice(**case.choice), labels=labels, skip=True)
     check_source(source)
-    plan = Plan(
-        height=8, width=8, channels=rng.choice((1, 3, 4)), box=None, center=False, fit="pad", filter="box", upscale=True
-    )
+    plan = _plan(rng)
     for record in source.records(range(min(len(source), _MOST_PICTURES))):
         assert record.label is None or 0 <= record.label < len(source.classes) or record.label == -1
         try:
@@ -149,10 +146,17 @@ def read(path: Path, case: Case, labels: str, outcome: Outcome, rng: Random) -> 
             continue
         outcome.pictures += 1
         assert image.mode in ("L", "LA", "RGB", "RGBA"), image.mode
-        assert (pixels.shape, pixels.dtype) == ((8, 8, plan.channels), np.uint8)
+        assert (pixels.shape, pixels.dtype) == ((plan.height, plan.width, plan.channels), np.uint8)
         assert kind[1][0] > 0
         if not isinstance(record.data, DataError):
             yield record.name, record.data.read_bytes() if isinstance(record.data, Path) else record.data, image
+
+
+def _plan(rng: Random) -> Plan:
+    """Return a way to crop and resize."""
+    height, width = rng.choice(((8, 8), (8, 8), (1, 16), (16, 3)))
+    how = {"fit": rng.choice(("pad", "crop", "stretch")), "filter": rng.choice(("box", "lanczos"))}
+    return Plan(height=height, width=width, channels=rng.choice((1, 3, 4)), box=None, center=False, upscale=True, **how)
 
 
 def check_source(source) -> None:

@@ -201,7 +201,7 @@ def make(name: str, seed: int) -> Case:
     if seed % _SOUND_EVERY == 0:
         return case
     labels = rng.choice((*(case.labels,) * 18, "none", "folder"))
-    case = case.changed("", how=how, choice=rng.choice((*({},) * 20, *_CHOICES)), labels=labels)
+    case = case.changed("", how=how, choice=rng.choice((*({},) * 100, *_CHOICES)), labels=labels)
     for _ in range(rng.choice((1, 1, 1, 2))):
         case = _damaged(rng, kind, case)
     return case

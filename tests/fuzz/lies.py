@@ -1,5 +1,6 @@
 """Damage that knows a format: lengths that lie under checksums that are right, and parts in a wrong order."""
 
+import lzma
 import struct
 import tarfile
 import zipfile
@@ -23,6 +24,7 @@ _BROKEN = (
     EOFError,
     OSError,
     zlib.error,
+    lzma.LZMAError,
     tarfile.TarError,
     zipfile.BadZipFile,
     RuntimeError,

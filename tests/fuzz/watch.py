@@ -1,5 +1,6 @@
 """What an input must not do: write elsewhere, run a program, connect, load what a pickle names, take much memory."""
 
+import ctypes
 import os
 import resource
 import sys
@@ -67,7 +68,7 @@ class Watch:
             places = arguments[: _CHANGES[event]]
             for path, folder in zip(places, _folders(event, arguments, len(places)), strict=True):
                 self._changed(event, path if folder < 0 else f"/proc/self/fd/{folder}/{os.fsdecode(path)}")
-        elif event.startswith(_NEVER):
+        elif event.startswith(_NEVER) and "uname" not in arguments:  # which the standard library asks for the machine
             self.found.append(f"{event} {str(arguments)[:100]}")
         elif event == "pickle.find_class" and arguments[0] not in _ARRAYS:
             self.found.append(f"{event} {arguments}"[:100])
@@ -121,6 +122,7 @@ def held_bytes() -> int:
 
 def reset_peak() -> None:
     """Begin to measure anew."""
+    ctypes.CDLL(None).malloc_trim(0)  # memory that is free, but kept, would be used again and not be counted
     with Path("/proc/self/clear_refs").open("w") as file:
         file.write("5")
 
