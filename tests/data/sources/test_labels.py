@@ -49,6 +49,43 @@ def test_base_names_match_if_they_are_unique(tmp_path: Path) -> None:
         labels_of(tmp_path / "s", file)
 
 
+NAMELESS = {
+    "ids.csv": "id,breed\na1,dog\nb2,cat\n",
+    "ids.txt": "a1 dog 0 0 62\nb2 cat 0 0 62\n",
+    "boxes.tsv": "a1.png\tdog\t0\t0\t62\nb2.png\tcat\t0\t0\t62\n",
+    "list.txt": "#Image CLASS\n#ID: 1:37\na1 dog\nb2 cat\n",
+    "ids.jsonl": '{"id": "a1", "label": "dog"}\n{"id": "b2", "label": "cat"}\n',
+    "list.json": '[{"file_name": "a1.png", "label": "dog"}, {"file_name": "b2.png", "label": "cat"}]',
+    "names.json": '{"a1.png": "dog", "b2.png": "cat"}',
+}
+
+
+@pytest.mark.parametrize("name", NAMELESS)
+def test_tables_of_ids_and_without_headers(tmp_path: Path, name: str) -> None:
+    for image in ("x/a1.png", "x/b2.png"):
+        save(tmp_path / "s" / image, noise(8, 8))
+    found = labels_of(tmp_path / "s", write(tmp_path / name, NAMELESS[name]))
+    assert found == [("x/a1.png", "dog"), ("x/b2.png", "cat")]
+
+
+def test_an_id_of_several_images_matches_none(tmp_path: Path) -> None:
+    for image in ("x/a.png", "y/a.jpg", "y/b.png"):
+        save(tmp_path / "s" / image, noise(8, 8))
+    with pytest.raises(DataError, match=r"1 of 2 labels are for files that do not exist\n  found: a\n"):
+        labels_of(tmp_path / "s", write(tmp_path / "a.csv", "id,kind\na,cat\nb,dog\n"))
+
+
+def test_the_column_of_a_json_file_counts(tmp_path: Path) -> None:
+    for image in ("a.png", "b.png"):
+        save(tmp_path / "s" / image, noise(8, 8))
+    content = {key: [["a.png", first], ["b.png", 1 - first]] for key, first in (("labels", 0), ("age", 1))}
+    file = write(tmp_path / "dataset.json", json.dumps(content))
+    assert labels_of(tmp_path / "s", file) == [("a.png", "0"), ("b.png", "1")]
+    assert labels_of(tmp_path / "s", f"{file}:age") == [("a.png", "1"), ("b.png", "0")]
+    with pytest.raises(DataError, match=r"no column 'size'\n  found: age\n"):
+        labels_of(tmp_path / "s", f"{file}:size")
+
+
 @pytest.mark.parametrize("kind", ["txt", "csv"])
 def test_attribute_of_celeba_makes_two_classes(tmp_path: Path, kind: str) -> None:
     for i in (1, 2):

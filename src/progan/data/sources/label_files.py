@@ -22,7 +22,7 @@ LABEL_NAMES = tuple(name for name in LABELS if name != "y")
 
 
 def read_labels(path: Path, column: str = "", *, signs: bool = True) -> Table:
-    """Read a label file: a text table, lines of JSON (.jsonl), or a dataset.json.
+    """Read a label file: a text table, lines of JSON (.jsonl) or a list of such objects, or a dataset.json.
 
     The names of the images are in the column whose cells end like those of images, in the one that is named so, or in
     the first one. The labels are the column named ``column``, the only other one, or the one named 'label', if there
@@ -39,14 +39,43 @@ def read_labels(path: Path, column: str = "", *, signs: bool = True) -> Table:
     try:
         data = path.read_bytes()
         if path.suffix.lower() == ".json":
-            table = dataset_json(data, where=str(path))
+            table = dataset_json(data, where=str(path)) or _json_table(data, column, where=str(path), signs=signs)
             if table is None or not table.files:
                 raise no_labels(path)
-            return table
+            return _with_label(table, column, where=str(path)) if column else table
         return table_of(data, column, where=str(path), signs=signs, lines=path.suffix.lower() == ".jsonl")
     except (OSError, ValueError, csv.Error) as error:
         fix = "repair it, or save it again as UTF-8 text"
         raise DataError(f"{path}: not a readable label file ({error})\n  fix:   {fix}") from error
+
+
+def _json_table(data: bytes, column: str, *, where: str, signs: bool) -> Table | None:
+    """Parse a list of JSON objects, one for each image, or an object with the label of each; None for anything else."""
+    content = json.loads(data)
+    if isinstance(content, list) and content and all(isinstance(one, dict) for one in content):
+        lines = "\n".join(map(json.dumps, content)).encode()
+        return table_of(lines, column, where=where, signs=signs, lines=True)
+    if isinstance(content, dict) and not any(isinstance(value, dict | list) for value in content.values()):
+        return _table(where, list(content), list(content.values()), {})
+    return None
+
+
+def _with_label(table: Table, column: str, *, where: str) -> Table:
+    """Return the table with the column of this name as the label."""
+    if column == table.name:
+        return table
+    if column not in table.columns:
+        raise _no_column(where, column, list(table.columns))
+    others = {name: cells for name, cells in table.columns.items() if name != column}
+    return replace(table, labels=table.columns[column], columns=others, name=column, classes=(), by_the_way=False)
+
+
+def _no_column(where: str, column: str, places: Sequence[str]) -> DataError:
+    return DataError(
+        f"{where}: no column {column!r}\n"
+        f"  found: {', '.join(places[:8]) or 'only names of images'}{', ...' if len(places) > 8 else ''}\n"
+        f"  fix:   use --labels {where}:COLUMN with one of these columns"
+    )
 
 
 def no_labels(path: Path) -> DataError:
@@ -157,11 +186,7 @@ def table_of(
     usual = next((name for name in places if name.lower() in LABEL_NAMES), LABEL)
     wanted = column or (places[0] if alone and len(places) == 1 else usual)
     if wanted not in places and (column or (alone and not places)):
-        raise DataError(
-            f"{where}: no column {column or wanted!r}\n"
-            f"  found: {', '.join(places[:8]) or 'only names of images'}{', ...' if len(places) > 8 else ''}\n"
-            f"  fix:   use --labels {where}:COLUMN with one of these columns"
-        )
+        raise _no_column(where, column or wanted, places)
     cells = {name: [row[header.index(name)] for row in rows] for name in places}  # of two of one name the first counts
     labels = cells.pop(wanted, None)
     if column and signs and labels and all(label in ("-1", "1") for label in labels):
@@ -175,7 +200,7 @@ def table_of(
 def _place_of_names(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> int:
     """Return the number of the column that contains the names of the images."""
     for at in range(len(header)):
-        named = sum(PurePosixPath(str(row[at])).suffix.lower() in IMAGE_SUFFIXES for row in rows[:_LOOKED_AT])
+        named = sum(_is_image(row[at]) for row in rows[:_LOOKED_AT])
         if rows and 2 * named > len(rows[:_LOOKED_AT]):
             return at
     return next((at for at, name in enumerate(header) if _FILE_NAME.fullmatch(name)), 0)
@@ -200,12 +225,21 @@ def _split(where: str, text: str) -> tuple[list[str], list[list[Any]]]:
         return ["file", *lines[1].split()], [line.split() for line in lines[2:]]
     mark = next((mark for mark in ("\t", ",", ";") if lines and mark in lines[0]), "")
     cells = csv.reader(io.StringIO(text, newline=""), delimiter=mark) if mark else map(str.split, lines)
-    rows = [row for row in cells if any(map(str.strip, row))]
+    rows = [row for row in cells if any(map(str.strip, row)) and (mark or not _is_comment(row))]
     if not rows:
         raise DataError(
             f"{where}: contains no labels\n  found: an empty file\n  fix:   write one line 'file,label' per image"
         )
     first = rows[0]
-    named = not any(PurePosixPath(cell.strip()).suffix.lower() in IMAGE_SUFFIXES for cell in first)
+    named = not any(map(_is_image, first))
     named = named and not re.search(r"\d", first[0])
-    return [cell.strip() for cell in rows.pop(0)] if named else ["file", LABEL], rows
+    more = (f"column {i}" for i in range(3, len(first) + 1))
+    return [cell.strip() for cell in rows.pop(0)] if named else ["file", LABEL, *more], rows
+
+
+def _is_comment(row: Sequence[str]) -> bool:
+    return row[0].startswith("#") and not _is_image(row[0])
+
+
+def _is_image(cell: object) -> bool:
+    return PurePosixPath(str(cell).strip()).suffix.lower() in IMAGE_SUFFIXES

@@ -15,6 +15,7 @@ from progan.data.sources.columns import column, without_clashes
 from progan.data.sources.label_files import LABEL_NAMES, no_labels, normal, read_labels
 from progan.data.sources.meaning import Kind, labelled
 from progan.data.sources.names import strip_wrapper
+from progan.data.sources.samples import stem_of
 from progan.errors import DataError
 
 KEYWORDS = ("auto", "folder", "none")
@@ -34,8 +35,8 @@ def label(source: Source, labels: str = "auto", *, skip: bool = False) -> Source
     """Return the source with the requested labels and further columns.
 
     What the labels mean is decided by ``meaning``. Files are matched by their path inside the source, with or without
-    the folders that all images have in common, otherwise by their base name if only one image has it. A file without
-    a column of labels leaves the classes of the source as they are.
+    the folders that all images have in common, otherwise by their base name if only one image has it, with or without
+    its extension. A file without a column of labels leaves the classes of the source as they are.
 
     Args:
         source: images with the labels of their folders or arrays.
@@ -195,6 +196,15 @@ def _columns(table: Table, rows: Sequence[int | None]) -> list[Column]:
     return found
 
 
+def _by_stem(names: Sequence[str]) -> dict[str, int]:
+    """Return the images by their paths and base names without extension, such as the ids of Kaggle's tables."""
+    found: dict[str, int] = {}
+    for paths in (list(map(stem_of, strip_wrapper(list(names)))), [PurePosixPath(name).stem for name in names]):
+        counts = Counter(paths)
+        found = {path: i for i, path in enumerate(paths) if counts[path] == 1} | found
+    return found
+
+
 def _match(names: Sequence[str], table: Table) -> tuple[list[int | None], list[str]]:
     """Return the row of every image in a table, None without one, and the listed files that match no image."""
     position: dict[str, int] = {}
@@ -204,6 +214,7 @@ def _match(names: Sequence[str], table: Table) -> tuple[list[int | None], list[s
         position |= {base: i} if counts[base] == 1 else {}
         position |= {inner: i}
     position |= {normal(name): i for i, name in enumerate(names)}  # whole paths win
+    position = _by_stem(names) | position
     found: list[int | None] = [None] * len(names)
     labels, unused = table.labels, []
     order = sorted(range(len(table.files)), key=lambda row: table.files[row] not in position)  # whole paths first
