@@ -89,3 +89,14 @@ def test_an_icon_is_read_or_refused_by_what_is_in_it() -> None:
     assert decode(file.getvalue()).size == (32, 32)
     with pytest.raises(DataError, match="broken"):
         decode(flipped(file.getvalue(), b"IEND", -5))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_transparency_behind_the_pixels_does_not_count(mode: str) -> None:
+    file, image = io.BytesIO(), Image.fromarray(PIXELS).convert("RGB")
+    image = image.quantize(4) if mode == "P" else image.convert(mode)
+    image.save(file, "PNG")
+    data = file.getvalue()
+    late = data[:-12] + chunk(b"tRNS", {"L": bytes(2), "RGB": bytes(6), "P": bytes(4)}[mode]) + data[-12:]
+    assert decode(late).mode == decode(data).mode
+    np.testing.assert_array_equal(np.asarray(decode(late)), np.asarray(decode(data)))

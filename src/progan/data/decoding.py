@@ -196,7 +196,10 @@ def _loaded(image: ImageFile, data: Path | bytes, raw: str, full: bool) -> Image
     if raw in ("I;16B", "LA;16B") or (raw.endswith(";16B") and (full or "transparency" in image.info)):
         return pngs.deep_samples(image, raw, data)
     if image.format == "PNG":
+        has_key = "transparency" in image.info
         image.load()
+        if not has_key:  # it does not count behind the pixels, where Pillow does not check it either
+            image.info.pop("transparency", None)
         return pngs.with_key(image, raw)
     if image.format in formats.PLAIN:
         image.load()
