@@ -252,7 +252,7 @@ def _open_by_plugin(data: Path | bytes, head: bytes, size: int) -> Opened:
     try:
         return _of_pillow(_pillow(data, kinds), data)
     except UnidentifiedImageError:
-        if kind := formats.begun(head):
+        if kind := name or formats.begun(head):
             raise DataError(f"cannot be opened (a broken {kind}, or one of an unsupported kind)") from None
         known = "JPEG, PNG, WEBP, TIFF, GIF, BMP, PPM, AVIF, ..."
         raise DataError(f"not an image in a supported format ({known})") from None
