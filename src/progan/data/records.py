@@ -114,6 +114,8 @@ class Source:
     """Whether the images are grayscale, and their height and width, if these are known to be the same for all."""
     own_labels: Callable[[], Table | None] | None = None
     """Reads the labels stored with the images; returns None if there are none."""
+    unused: Sequence[str] = ()
+    """Paths of images that were left out: excluded, of another split, or other pictures of a sample."""
     notes: tuple[str, ...] = ()
     """What was chosen or left out in reading the source, a sentence each, for the summary."""
     heeds: frozenset[str] = frozenset()
@@ -181,6 +183,7 @@ def within(folder: str, source: Source) -> Source:
     return replace(
         source,
         names=Names(len(source), lambda i: f"{folder}/{source.names[i]}"),
+        unused=Names(len(source.unused), lambda i: f"{folder}/{source.unused[i]}"),
         own_labels=own and (lambda: _moved(folder, own())),
     )
 
@@ -235,6 +238,7 @@ def joined(description: str, parts: Sequence[Source]) -> Source:
         read=read,
         alike=alike.pop() if len(alike) == 1 else None,
         own_labels=(lambda: _joined_own(parts)) if any(part.own_labels for part in parts) else None,
+        unused=[name for part in parts for name in part.unused],
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
         heeds=frozenset().union(*(part.heeds for part in parts)),
     )

@@ -1,10 +1,12 @@
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from progan.data.options import PrepareOptions
+from progan.data.records import Choice
 from progan.data.sources import archives, open_source
 from progan.data.sources.label_files import read_labels
 from progan.data.store import prepare
@@ -66,6 +68,31 @@ def test_tables_of_ids_and_without_headers(tmp_path: Path, name: str) -> None:
         save(tmp_path / "s" / image, noise(8, 8))
     found = labels_of(tmp_path / "s", write(tmp_path / name, NAMELESS[name]))
     assert found == [("x/a1.png", "dog"), ("x/b2.png", "cat")]
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "csv"])
+def test_labels_of_images_that_are_left_out_are_no_mistakes(tmp_path: Path, kind: str) -> None:
+    files = [f"{part}/{i}{end}.png" for part in ("train", "test") for i in "123" for end in ("", "_mask")]
+    rows = [[file, int("1" in file)] for file in files]
+    images = {file: encoded(noise(8, 8, seed=i)) for i, file in enumerate(files)}
+    table = write(tmp_path / "a.csv", "".join(f"{file},{label}\n" for file, label in rows))
+    images |= {} if kind == "csv" else {"dataset.json": json.dumps({"labels": rows}).encode()}
+    path = make_zip(tmp_path / "s.zip", images)
+    if kind != "zip":
+        zipfile.ZipFile(path).extractall(path := tmp_path / "s")
+    source = open_source(path, Choice(exclude=("3*",)), labels=table if kind == "csv" else "auto")
+    assert [(r.name, r.label) for r in source] == [("train/1.png", 1), ("train/2.png", 0)]
+    table = write(tmp_path / "a.csv", f"{Path(table).read_text()}train/4.png,0\n3.png,0\n")
+    with pytest.raises(DataError, match=r"1 of 14 labels are for files that do not exist\n  found: train/4.png"):
+        open_source(path, Choice(exclude=("3*",)), labels=table)
+
+
+def test_the_label_of_an_image_of_another_split_is_not_taken(tmp_path: Path) -> None:
+    for name in ("s/train/1.png", "s/train/2.png", "s/test/1.png", "s/test/2.png"):
+        save(tmp_path / name, noise(8, 8))
+    file = write(tmp_path / "a.csv", "train/2.png,a\ntest/1.png,b\ntest/2.png,b")
+    with pytest.raises(DataError, match=r"1 of 2 images have no label\n  found: train/1.png"):
+        open_source(tmp_path / "s", labels=file)
 
 
 def test_an_id_of_several_images_matches_none(tmp_path: Path) -> None:

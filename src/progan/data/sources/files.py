@@ -85,6 +85,7 @@ def files_source(description: str, files: Files, choice: Choice) -> Source:
         classes=classes,
         read=lambda positions: files.read([names[i] for i in positions]),
         own_labels=lambda: labels_beside(files.path, names, left, files.inner, files.read),
+        unused=sorted({name for name in visible if suffix_of(name) in IMAGE_SUFFIXES} - set(names)),
         notes=tuple(note for note in (*notes, of_split, *picked.notes, of_labels) if note),
         heeds=frozenset(name for name, heeded in heeds.items() if heeded),
     )

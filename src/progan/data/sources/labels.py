@@ -1,8 +1,8 @@
 """Labels of images, from a file that the user chooses or from the source itself."""
 
 import dataclasses
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -134,7 +134,7 @@ def _names(one: Column) -> list[str]:
 
 def _attach(source: Source, table: Table, origin: str, kind: Kind, *, skip: bool) -> Source:
     """Return the source with the labels and columns of a table."""
-    rows, unused = _match(source.names, table)
+    rows, unused = _match(source.names, table, source.unused)
     if unused and not skip and not table.by_the_way:
         fix = "correct the file names, or ignore these labels with --on-error skip"
         what = f"{len(unused)} of {len(table.files)} labels are for files that do not exist"
@@ -149,6 +149,20 @@ def _attach(source: Source, table: Table, origin: str, kind: Kind, *, skip: bool
     bare = dataclasses.replace(source.bare(), description=origin)
     found = labelled(bare, cells, name=table.name, declared=table.classes, kind=kind)
     return dataclasses.replace(found, description=source.description)
+
+
+def _by_base(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return all paths, with and without extension, by their base names."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        for path in (name, stem_of(name)):
+            found[PurePosixPath(path).name].append(f"/{path}")
+    return found
+
+
+def _is_end(file: str, known: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether a listed file is the end of one of these paths."""
+    return any(path.endswith(f"/{file}") for path in known.get(PurePosixPath(file).name, ()))
 
 
 def _without_unlabelled(source: Source, *, skip: bool) -> Source:
@@ -205,8 +219,8 @@ def _by_stem(names: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _match(names: Sequence[str], table: Table) -> tuple[list[int | None], list[str]]:
-    """Return the row of every image in a table, None without one, and the listed files that match no image."""
+def _match(names: Sequence[str], table: Table, left_out: Sequence[str]) -> tuple[list[int | None], list[str]]:
+    """Return the row of every image in a table, None without one, and the listed files that match no image at all."""
     position: dict[str, int] = {}
     counts = Counter(PurePosixPath(name).name for name in names)
     for i, (name, inner) in enumerate(zip(names, strip_wrapper(list(names)), strict=True)):
@@ -218,8 +232,11 @@ def _match(names: Sequence[str], table: Table) -> tuple[list[int | None], list[s
     found: list[int | None] = [None] * len(names)
     labels, unused = table.labels, []
     order = sorted(range(len(table.files)), key=lambda row: table.files[row] not in position)  # whole paths first
+    others, own = _by_base(left_out), _by_base(names if left_out else ())
     for row in order:
         file = table.files[row]
+        if file not in position and _is_end(file, others) and not _is_end(file, own):
+            continue
         i = position.get(file, position.get(PurePosixPath(file).name))
         before = None if i is None else found[i]
         if i is None or (before is not None and (labels is None or labels[before] != labels[row])):
