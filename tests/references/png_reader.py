@@ -28,7 +28,8 @@ def read_png(data: bytes) -> np.ndarray:
     if not width or not height or depth not in _DEPTHS.get(kind, ()) or packing or filtering or interlace > 1:
         raise Damaged("impossible header")
     samples = _samples(_inflated(chunks), width, height, depth, _CHANNELS[kind], interlace)
-    found = dict(reversed(chunks))
+    before = chunks[: [name for name, _ in chunks].index(b"IDAT")]  # behind the pixels, colors do not count
+    found = dict(reversed(before))
     return _colors(samples, depth, kind, found.get(b"PLTE"), found.get(b"tRNS"))
 
 
