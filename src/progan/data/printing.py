@@ -54,4 +54,4 @@ def counted(count: int, what: str) -> str:
     >>> counted(1, "file"), counted(2, "file")
     ('1 file', '2 files')
     """
-    return f"{count} {what}{'s' * (count != 1)}"
+    return f"{count} {what}{'' if count == 1 else 's'}"  # counts of numpy, too
