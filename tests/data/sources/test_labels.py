@@ -47,7 +47,7 @@ def test_base_names_match_if_they_are_unique(tmp_path: Path) -> None:
     file = write(tmp_path / "a.csv", "a.png,0\nb.png,1\nz/c.png,0")
     assert [label for _, label in labels_of(tmp_path / "s", file)] == ["0", "1", "0"]
     save(tmp_path / "s" / "z" / "a.png", noise(8, 8))
-    with pytest.raises(DataError, match=r"1 of \d+ labels are for files that do not exist\n  found: a.png\n  fix: "):
+    with pytest.raises(DataError, match=r"1 of \d+ labels is for a file that does not exist\n  found: a.png\n  fix: "):
         labels_of(tmp_path / "s", file)
 
 
@@ -83,7 +83,7 @@ def test_labels_of_images_that_are_left_out_are_no_mistakes(tmp_path: Path, kind
     source = open_source(path, Choice(exclude=("3*",)), labels=table if kind == "csv" else "auto")
     assert [(r.name, r.label) for r in source] == [("train/1.png", 1), ("train/2.png", 0)]
     table = write(tmp_path / "a.csv", f"{Path(table).read_text()}train/4.png,0\n3.png,0\n")
-    with pytest.raises(DataError, match=r"1 of 14 labels are for files that do not exist\n  found: train/4.png"):
+    with pytest.raises(DataError, match=r"1 of 14 labels is for a file that does not exist\n  found: train/4.png"):
         open_source(path, Choice(exclude=("3*",)), labels=table)
 
 
@@ -91,14 +91,36 @@ def test_the_label_of_an_image_of_another_split_is_not_taken(tmp_path: Path) -> 
     for name in ("s/train/1.png", "s/train/2.png", "s/test/1.png", "s/test/2.png"):
         save(tmp_path / name, noise(8, 8))
     file = write(tmp_path / "a.csv", "train/2.png,a\ntest/1.png,b\ntest/2.png,b")
-    with pytest.raises(DataError, match=r"1 of 2 images have no label\n  found: train/1.png"):
+    with pytest.raises(DataError, match=r"1 of 2 images has no label\n  found: train/1.png"):
         open_source(tmp_path / "s", labels=file)
+
+
+def test_decimal_commas_are_numbers(tmp_path: Path) -> None:
+    for image in ("a.png", "b.png", "c.png"):
+        save(tmp_path / "s" / image, noise(8, 8))
+    text = "file;label;text;age\na.png;0,5;1,x;1\nb.png;-1,25;2,5;2\nc.png;3;4;3"
+    columns = open_source(tmp_path / "s", labels=write(tmp_path / "a.csv", text)).columns
+    found = {one.name: one.values.tolist() for one in columns if not one.classes}
+    assert found == {"label": [0.5, -1.25, 3], "age": [1, 2, 3]}
+    assert [one.classes for one in columns if one.name == "text"] == [("1,x", "2,5", "4")]
+    text = "sep=;\r\n" + text
+    again = open_source(tmp_path / "s", labels=write(tmp_path / "a.csv", text)).columns
+    assert [one.values.tolist() for one in again] == [one.values.tolist() for one in columns]
+
+
+def test_a_table_without_a_label_says_what_to_choose(tmp_path: Path) -> None:
+    for image in ("a.png", "b.png"):
+        save(tmp_path / "s" / image, noise(8, 8))
+    file = write(tmp_path / "a.csv", "file,dx,age\na.png,nv,1\nb.png,mel,2")
+    note = "a.csv has no column 'label', but others: dx, age (--labels FILE:COLUMN takes one)"
+    assert open_source(tmp_path / "s", labels=file).notes == (note,)
+    assert open_source(tmp_path / "s", labels=f"{file}:dx").classes == ("mel", "nv")
 
 
 def test_an_id_of_several_images_matches_none(tmp_path: Path) -> None:
     for image in ("x/a.png", "y/a.jpg", "y/b.png"):
         save(tmp_path / "s" / image, noise(8, 8))
-    with pytest.raises(DataError, match=r"1 of 2 labels are for files that do not exist\n  found: a\n"):
+    with pytest.raises(DataError, match=r"1 of 2 labels is for a file that does not exist\n  found: a\n"):
         labels_of(tmp_path / "s", write(tmp_path / "a.csv", "id,kind\na,cat\nb,dog\n"))
 
 

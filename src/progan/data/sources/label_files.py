@@ -17,6 +17,8 @@ from progan.errors import DataError
 
 _FILE_NAME = re.compile(r"(?:file|image|img|photo|picture)?[ _-]?(?:file|name|path|id|image|img)", re.IGNORECASE)
 _LOOKED_AT = 100  # rows
+_SEPARATOR = re.compile(r"sep=([^\w\s\"]|\t)\r?\n", re.IGNORECASE)
+_DECIMAL = re.compile(r"(?:[+-]?\d+(?:,\d+)?(?:[eE][+-]?\d+)?)?")
 LABEL_NAMES = tuple(name for name in LABELS if name != "y")
 """Usual names of the label in a table of files or in JSON, where y is a coordinate."""
 
@@ -220,21 +222,35 @@ def _of_lines(text: str) -> tuple[list[str], list[list[Any]]]:
 
 def _split(where: str, text: str) -> tuple[list[str], list[list[Any]]]:
     """Return the header and the rows of a text table."""
+    said = _SEPARATOR.match(text)  # as Excel writes and reads it
+    text = text[said.end() :] if said else text
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].strip().isdigit():  # CelebA: how many, names of the attributes, rows
         return ["file", *lines[1].split()], [line.split() for line in lines[2:]]
-    mark = next((mark for mark in ("\t", ",", ";") if lines and mark in lines[0]), "")
+    mark = said[1] if said else next((mark for mark in ("\t", ",", ";") if lines and mark in lines[0]), "")
     cells = csv.reader(io.StringIO(text, newline=""), delimiter=mark) if mark else map(str.split, lines)
     rows = [row for row in cells if any(map(str.strip, row)) and (mark or not _is_comment(row))]
     if not rows:
         raise DataError(
             f"{where}: contains no labels\n  found: an empty file\n  fix:   write one line 'file,label' per image"
         )
+    rows = rows if mark in ("", ",") else _with_points(rows)
     first = rows[0]
     named = not any(map(_is_image, first))
     named = named and not re.search(r"\d", first[0])
     more = (f"column {i}" for i in range(3, len(first) + 1))
     return [cell.strip() for cell in rows.pop(0)] if named else ["file", LABEL, *more], rows
+
+
+def _with_points(rows: list[list[str]]) -> list[list[str]]:
+    """Return the rows with decimal points in the columns whose numbers have decimal commas, as in Germany or France."""
+    found = [list(row) for row in rows]
+    for at in range(min(map(len, rows))):
+        cells = [row[at].strip() for row in rows[1:]]
+        if any("," in cell for cell in cells) and all(_DECIMAL.fullmatch(cell) for cell in cells):
+            for row in found:
+                row[at] = row[at].replace(",", ".") if _DECIMAL.fullmatch(row[at].strip()) else row[at]
+    return found
 
 
 def _is_comment(row: Sequence[str]) -> bool:

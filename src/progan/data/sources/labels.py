@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from progan.data.columns import LABEL, Column
-from progan.data.printing import printable
+from progan.data.printing import printable, some
 from progan.data.records import Payload, Source, Table
 from progan.data.sources.columns import column, without_clashes
 from progan.data.sources.label_files import LABEL_NAMES, no_labels, normal, read_labels
@@ -98,6 +98,10 @@ def _from_file(source: Source, path: Path, name: str, kind: Kind, *, skip: bool)
     source = _attach(source, table, str(path), kind, skip=skip)
     if table.by_the_way and source.columns == known:
         raise no_labels(path)
+    if table.labels is None and table.columns:
+        names = f"{some(list(table.columns), 5)} (--labels FILE:COLUMN takes one)"
+        note = f"{path.name} has no column {LABEL!r}, but others: {names}"
+        return dataclasses.replace(source, notes=(*source.notes, note))
     return source
 
 
@@ -135,11 +139,19 @@ def _names(one: Column) -> list[str]:
 def _attach(source: Source, table: Table, origin: str, kind: Kind, *, skip: bool) -> Source:
     """Return the source with the labels and columns of a table."""
     rows, unused = _match(source.names, table, source.unused)
+    missing = [i for i, row in enumerate(rows) if row is None]
+    if unused and len(missing) == len(rows) and not table.by_the_way:
+        raise DataError(
+            f"{origin}: none of its files is an image of {source.description}\n"
+            f"  found: labels of files such as {printable(unused[0], 200)}, images such as "
+            f"{printable(source.names[0], 200)}\n"
+            f"  fix:   correct the file names, or use another label file or --labels none"
+        )
     if unused and not skip and not table.by_the_way:
         fix = "correct the file names, or ignore these labels with --on-error skip"
-        what = f"{len(unused)} of {len(table.files)} labels are for files that do not exist"
-        raise DataError(f"{origin}: {what}\n  found: {unused[0]}\n  fix:   {fix}")
-    missing = [i for i, row in enumerate(rows) if row is None]
+        what = "is for a file that does not exist" if len(unused) == 1 else "are for files that do not exist"
+        what = f"{len(unused)} of {len(table.files)} labels {what}"
+        raise DataError(f"{origin}: {what}\n  found: {printable(unused[0], 200)}\n  fix:   {fix}")
     if missing and not table.by_the_way and (not skip or len(missing) == len(rows)):
         raise _unlabelled(origin, len(missing), len(rows), source.names[missing[0]])
     source = _with_columns(source, _columns(table, rows))
@@ -176,14 +188,14 @@ def _without_unlabelled(source: Source, *, skip: bool) -> Source:
 
     def read(positions: Sequence[int]) -> Iterator[Payload]:
         for i, data in zip(positions, inner(positions), strict=True):
-            yield DataError(f"no label in {source.description}") if i in missing else data
+            yield DataError("no label") if i in missing else data
 
     return dataclasses.replace(source, read=read)
 
 
 def _unlabelled(origin: str, missing: int, count: int, first: str) -> DataError:
     fix = "add the missing labels, omit these images with --on-error skip, or all labels with --labels none"
-    what = f"{missing} of {count} images have no label"
+    what = f"{missing} of {count} images {'has' if missing == 1 else 'have'} no label"
     return DataError(f"{origin}: {what}\n  found: {printable(first, 200)}\n  fix:   {fix}")
 
 
