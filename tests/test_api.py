@@ -413,7 +413,10 @@ def test_what_was_decided_about_the_data_is_said(tmp_path: Path, capsys) -> None
             Image.new("RGB", (16, 16), (40 * i, 9, 9)).save(tmp_path / "set" / part / f"{i}.png")
     progan.train("auto", tmp_path / "set", out=tmp_path, device="cpu", workers=0, dry_run=True)
     said = capsys.readouterr().out
-    assert "data: split: train, without test (--split test|all); use this option with 'progan prepare " in said
+    assert (
+        "data: split 'train' is used; 'test' is left out (--split test or all); use this option with 'progan prepare "
+        in said
+    )
     assert "16x16x3, 4 images" in said
 
 

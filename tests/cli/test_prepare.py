@@ -101,7 +101,7 @@ def test_inspects_without_writing_a_store(tmp_path: Path, photos: Path, capsys) 
     text = capsys.readouterr().out
     assert "images       4 of 4 can be read" in text
     assert f"progan prepare {photos} photos_16 --resolution 16" in text
-    assert f"sheet        {tmp_path / 'sheet.png'}: 4 of 4 images, evenly chosen from all classes" in text
+    assert f"sheet        {tmp_path / 'sheet.png'}: all 4 images, one class below the other" in text
     with Image.open(tmp_path / "sheet.png") as image:
         assert image.mode == "RGB"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["photos", "sheet.png"]
@@ -112,7 +112,7 @@ def test_the_sheet_of_an_inspection_is_a_temporary_file(tmp_path: Path, photos: 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     assert Prepare(photos, inspect=True, workers=1).run() == 0
     (path,) = (tmp_path / "temporary").glob("*/sheet.png")
-    assert f"sheet        {path}: 4 of 4 images" in capsys.readouterr().out
+    assert f"sheet        {path}: all 4 images" in capsys.readouterr().out
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nothing"))
     assert Prepare(photos, inspect=True, workers=1).run() == 0
     assert "sheet        none, because it cannot be written (No such file" in capsys.readouterr().out
@@ -122,9 +122,7 @@ def test_the_sheet_of_a_store_is_in_it_and_changes_nothing_else(tmp_path: Path, 
     command = Prepare(photos, photos / "store", PrepareOptions(resolution="16"), workers=0)
     assert command.run() == 0
     first, made = capsys.readouterr().out.splitlines(), Store.open(photos / "store")
-    assert f"sheet        {photos / 'store/sheet.png'}: 4 of 4 images, evenly chosen from all classes" in "\n".join(
-        first
-    )
+    assert f"sheet        {photos / 'store/sheet.png'}: all 4 images, one class below the other" in "\n".join(first)
     assert (photos / "store/sheet.png").is_file()
     (photos / "store/sheet.png").write_bytes(bytes(10_000_000))
     assert command.run() == 0  # the store is inside of its source, and its sheet is no image of it, nor of its size
@@ -133,7 +131,7 @@ def test_the_sheet_of_a_store_is_in_it_and_changes_nothing_else(tmp_path: Path, 
     assert Store.open(photos / "store").count == 4
     other = Prepare(photos, tmp_path / "other", PrepareOptions(resolution="16"), sheet=tmp_path / "s.png", workers=0)
     assert other.run() == 0
-    assert f"sheet        {tmp_path / 's.png'}: 4 of 4" in capsys.readouterr().out
+    assert f"sheet        {tmp_path / 's.png'}: all 4" in capsys.readouterr().out
     assert not (tmp_path / "other/sheet.png").exists()
     assert Store.open(tmp_path / "other").hash == made.hash
     with pytest.raises(DataError, match="the contact sheet cannot be written"):

@@ -163,10 +163,12 @@ READ: dict[str, tuple[Callable[[Path], Path], dict[str, Any]]] = {
         dotted_samples, {"classes": "0 1 2 3", "labels": [0, 1, 2, 3], "corner": [0, 10, 20, 30]}
     ),
     "masks of samples are no pictures": (
-        masks_in_shards, {"classes": "0 1 2", "labels": [0, 1, 2], "corner": [0, 10, 20], "note": "3 mask.png left out"}
+        masks_in_shards,
+        {"classes": "0 1 2", "labels": [0, 1, 2], "corner": [0, 10, 20], "note": "'mask.png' (3) is left out"},
     ),
     "folders of splits are no classes": (
-        split_folders, {"classes": "x y", "labels": [0, 1], "corner": [10, 10], "note": "split: train, without val"}
+        split_folders,
+        {"classes": "x y", "labels": [0, 1], "corner": [10, 10], "note": "split 'train' is used; 'val' is left out"},
     ),
     "validation stands in for tests": (
         split_folders, {"split": "test", "classes": "x y", "labels": [0, 1], "corner": [90, 90]}
@@ -260,10 +262,10 @@ def half_labelled(at: Path) -> Path:
 REFUSED: dict[str, tuple[Callable[[Path], Path], list[str], str]] = {
     "a password": (encrypted, [], r"protected by a password; found: 1 encrypted file"),
     "labels of half of the images": (
-        lambda at: ((at / "a").mkdir(), half_labelled(at))[1], [], r"1 of 2 images have no label; found: 2.tar/1.png"
+        lambda at: ((at / "a").mkdir(), half_labelled(at))[1], [], r"1 of 2 images has no label; found: 2.tar/1.png"
     ),
     "a label that is null": (
-        folder(**PAIR, dataset_json=LABELS.format("null", 1)), [], r"1 of 2 images have no label; found: 1.png"
+        folder(**PAIR, dataset_json=LABELS.format("null", 1)), [], r"1 of 2 images has no label; found: 1.png"
     ),
     "labels of no kind": (
         folder(**PAIR, dataset_json=LABELS.format('{"a": 1}', 1)), [], r"found: .*; expected numbers, text"
@@ -278,7 +280,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], list[str], str]] = {
     "a file of another kind under the name of an image": (folder(a_jpg=b"%PDF-1.4"), [], r"a.jpg: .*PDF"),
     "a cut image": (folder(a_png=png(8, 0, [b"\x07" * 8] * 8)[:-30]), [], r"a.png: (broken|truncated)"),
     "numbers beyond every range": (floats(5.0e5), [], r"from 0 to 500000; expected 0 ... 1, -1 ... 1 or 0 ... 255"),
-    "signs for missing labels": (parquet(label=[-1, 1, 0]), [], r"1 of 3 images have no label"),
+    "signs for missing labels": (parquet(label=[-1, 1, 0]), [], r"1 of 3 images has no label"),
     "a web page": (folder(**{"train-images-idx3-ubyte_gz": b"<!DOCTYPE html>"}), [], r"web page"),
 }  # fmt: skip
 

@@ -22,7 +22,7 @@ from progan.data.inspection import inspect
 from progan.data.options import PrepareOptions
 from progan.data.overview import store_duplicates, store_facts, store_values
 from progan.data.pixels import Plan
-from progan.data.printing import printable, quoted
+from progan.data.printing import counted, printable, quoted
 from progan.data.recipes import RECIPES, is_known, open_recipe, prepare_recipe
 from progan.data.records import Source
 from progan.data.report import report
@@ -90,7 +90,9 @@ class Prepare:
         print("\n".join(values.lines(of)))
         found = store_duplicates(store, progress=True)
         equal, near = len(found.equal), len(found.near)
-        print(f"duplicates   {equal} groups of identical and {near} of similar images (--inspect lists them)")
+        print(
+            f"duplicates   {counted(equal, 'group')} of identical and {near} of similar images (--inspect lists them)"
+        )
         for doubt in doubts(store_facts(store, values, found)):
             print(f"warning      {doubt}")
         self._save_sheet(store, self.sheet or store.path / SHEET)
@@ -201,7 +203,8 @@ def _classes(store: Store) -> str:
         return "none"
     counts = np.bincount(labels, minlength=len(store.classes))
     named = [f"{printable(name)} {count}" for name, count in zip(store.classes, counts, strict=True)]
-    extent = f"{len(named)} classes of {counts.min()} to {counts.max()} images"
+    least, most = counts.min(), counts.max()
+    extent = f"{len(named)} classes of {f'{least} to {most} images' if least < most else counted(most, 'image')}"
     more = f", ... ({extent})" if len(named) > 20 else ""
     return ", ".join(named[:20]) + more
 

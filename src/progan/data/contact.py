@@ -92,10 +92,11 @@ def contact_sheet(
             if tile is not None:
                 tiles[position] = tile
     there = len(images.classes) if labels is not None else 0
-    what = f"{len(tiles)} of {count:,} images, evenly chosen"
+    what = f"all {count:,} images" if len(tiles) == count > 1 else f"{len(tiles)} of {count:,} images, evenly chosen"
     if there:
         which = f"the first {len(blocks)} of {there:,}" if there > len(blocks) else "all"
-        what = f"{len(tiles)} of {count:,} images, evenly chosen from {which} classes, one class below the other"
+        what += "" if len(tiles) == count > 1 else f" from {which} classes"
+        what += ", one class below the other"
     return _drawn(blocks, tiles, what), what
 
 

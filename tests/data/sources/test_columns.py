@@ -185,7 +185,7 @@ def test_lists_without_classes_in_dataset_json_need_not_fit(images: Path, tmp_pa
         ([None], "invalid entry in its labels"),
         ([["a.png"]], "invalid entry in its labels"),
         ([["a.png", 1, 0]], "invalid entry in its labels"),
-        ([["a.png", None], ["b.png", 3], ["c.png", 3]], "1 of 3 images have no label\n  found: a.png"),
+        ([["a.png", None], ["b.png", 3], ["c.png", 3]], "1 of 3 images has no label\n  found: a.png"),
         ([["a.png", {}], ["b.png", 1], ["c.png", 1]], "found: '{}'; expected numbers, text, or lists of these"),
     ],
 )

@@ -44,7 +44,7 @@ def test_folders_of_splits(tmp_path: Path, names: tuple[str, ...], wrapper: str)
     train = open_source(path)
     assert (len(train), train.classes) == (5, ("cat", "dog"))
     assert all(name.startswith(f"{wrapper}{names[0]}/") for name in train.names)
-    assert any(note.startswith("split: train, without ") for note in train.notes)
+    assert any(note.startswith("split 'train' is used; ") for note in train.notes)
     test = open_source(path, split="test")
     assert (len(test), test.labels, test.classes) == (4, [0, 0, 1, 1], ("cat", "dog"))
     assert all(name.startswith(f"{wrapper}{names[-1]}/") for name in test.names)
@@ -55,7 +55,7 @@ def test_a_split_named_with_a_year_is_one_beside_other_folders(tmp_path: Path) -
     files = {f"{part}/{i}.png": noise(8, 8) for part in ("train2017", "val2017", "unlabeled2017") for i in "12"}
     source = open_source(folder(tmp_path / "a", files))
     assert facts(source) == (["train2017/1.png", "train2017/2.png"], None, ())
-    assert source.notes == ("split: train, without val (--split val|all); 2 images are in no split",)
+    assert source.notes == ("split 'train' is used; 'val' is left out (--split val or all); 2 images are in no split",)
 
 
 @pytest.mark.parametrize("names", [("bullet_train", "train_station"), ("train", "plane"), ("a_train_1", "a_train_2")])
@@ -98,6 +98,16 @@ def test_choices_without_effect_are_refused(tmp_path: Path) -> None:
             open_source(path, choice)
     with pytest.raises(DataError, match=r"--exclude fox: no file has such a name\n  found: 4 files, such as cat/0.png"):
         open_source(path, Choice(exclude=("fox",)))
+
+
+def test_every_pattern_of_exclude_must_fit_a_file(tmp_path: Path) -> None:
+    path = folder(tmp_path / "pets", PETS)
+    with pytest.raises(DataError, match=r"--exclude fox wolf: no file has such a name"):
+        open_source(path, Choice(exclude=("cat", "fox", "wolf")))
+    with pytest.raises(
+        DataError, match=r"that --exclude leaves out\n  found: 4 files left out by --exclude cat \*.png"
+    ):
+        open_source(path, Choice(exclude=("cat", "*.png")))
 
 
 def test_excluded_files(tmp_path: Path) -> None:

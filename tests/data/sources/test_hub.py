@@ -214,7 +214,7 @@ def test_splits_of_the_hub(hub: dict) -> None:
     assert [len(hub_source("hf:a/b", Choice(split=split))[1]) for split in ("train", "all")] == [6, 9]
     hub["validation"] = hub.pop("unsupervised")
     (_, source) = hub_source("hf:a/b", Choice(split="test"))
-    assert (len(source), source.notes[-1]) == (3, "split: the part for validation, because there is none for tests")
+    assert (len(source), source.notes[-1]) == (3, "split 'val' is used, because there is no split 'test'")
     assert source.heeds == {"split", "column"}
     hub["full"], hub["rest"] = hub.pop("train"), hub.pop("validation")
     (_, source) = hub_source("hf:a/b", Choice())

@@ -269,3 +269,14 @@ def test_labels_that_look_like_numbers_are_names(tmp_path: Path) -> None:
         save(tmp_path / "s" / name, noise(8, 8))
     file = write(tmp_path / "a.csv", "a.png,--5\nb.png,-5")
     assert open_source(tmp_path / "s", labels=file).classes == ("--5", "-5")
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_labels_of_other_images(tmp_path: Path, skip: bool) -> None:
+    for name in ("1.png", "2.png"):
+        save(tmp_path / "s" / name, noise(8, 8))
+    table = write(tmp_path / "a.csv", "file,label\npic_1.png,0\npic_2.png,1\n")
+    with pytest.raises(
+        DataError, match=r"none of its files is an image of folder s\n  found: labels of files such as pic_1"
+    ):
+        open_source(tmp_path / "s", labels=table, skip=skip)

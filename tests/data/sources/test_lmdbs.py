@@ -192,7 +192,7 @@ def test_one_picture_of_each_size_is_used(tmp_path: Path, order: str) -> None:
         assert values_of(source) == [values[name.encode()] for name in wanted]
         assert source.heeds == {"member"}
     assert source.notes == (
-        "each picture is there in 3 sizes: 4 of 32 pixels used, 4 of 64, 4 of 128 left out "
+        "pictures in 3 sizes: 4 of 32 pixels are used; 4 of 64, 4 of 128 are left out "
         "(--member 128 takes another size)",
         "left out, because they are no pictures: values under 'length' (1)",
     )
@@ -250,7 +250,9 @@ def test_masks_beside_pictures_are_left_out(tmp_path: Path) -> None:
     folder = write(tmp_path / "db", values)
     source = open_source(folder)
     assert values_of(source) == PNGS[:4]
-    assert source.notes == ("pictures under 'image-#' used, 3 under 'mask-#' left out (--member mask takes the other)",)
+    assert source.notes == (
+        "pictures under 'image-#' are used; 3 under 'mask-#' are left out (--member mask takes them)",
+    )
     assert values_of(lmdb_source(folder, lmdb_files(folder), Choice(member="mask"))) == [mask] * 3
     with pytest.raises(
         DataError, match=r"--member depth: .*\n  found: 4 pictures under image-#, 3 pictures under mask-#"
@@ -277,7 +279,7 @@ def test_splits_of_several_lmdbs(tmp_path: Path, values: dict) -> None:
     for split, count in (("train", 12), ("val", 12), ("test", 12), ("all", 18)):
         source = lmdb_categories(tmp_path / "lsun", lmdb_folders(tmp_path / "lsun"), Choice(split=split))
         assert (len(source), source.heeds) == (count, {"split"})
-    assert "because there is none for tests" in open_source(tmp_path / "lsun", split="test").notes[-1]
+    assert "because there is no split 'test'" in open_source(tmp_path / "lsun", split="test").notes[-1]
 
 
 def test_lmdb_within_a_zip_is_to_be_unzipped(lsun: Path, tmp_path: Path) -> None:

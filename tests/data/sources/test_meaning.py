@@ -179,9 +179,7 @@ def test_labels_mean_the_same_in_every_source(
 
 def test_labels_of_only_some_images_are_told(tmp_path: Path) -> None:
     path = _metadata(tmp_path, [1, None, 0])
-    with pytest.raises(
-        DataError, match=r"1 of 3 images have no label\n  found: 1.png\n  fix:   add the missing labels"
-    ):
+    with pytest.raises(DataError, match=r"1 of 3 images has no label\n  found: 1.png\n  fix:   add the missing labels"):
         open_source(path)
     kept = [record.name for record in open_source(path, skip=True) if not isinstance(record.data, DataError)]
     assert kept == ["0.png", "2.png"]

@@ -8,7 +8,7 @@ from progan.data.options import PrepareOptions
 from progan.data.sources import open_source
 from progan.data.store import prepare
 from progan.errors import DataError
-from references.image_files import encoded, noise
+from references.image_files import encoded, make_tar, noise
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -80,6 +80,19 @@ def test_folder_of_images_with_metadata_is_one_of_images(tmp_path: Path) -> None
     assert open_source(tmp_path).names == ["1.png"]
 
 
+@pytest.mark.parametrize("kind", ["tar", "folder"])
+def test_parquets_of_img2dataset_are_about_the_images(tmp_path: Path, kind: str) -> None:
+    for shard in ("00000", "00001"):
+        pq.write_table(pa.table({"key": [f"{shard}0000"], "url": ["http://x"]}), tmp_path / f"{shard}.parquet")
+        if kind == "tar":
+            make_tar(tmp_path / f"{shard}.tar", {f"{shard}0000.png": IMAGES[0]})
+        else:
+            (tmp_path / shard).mkdir()
+            (tmp_path / shard / f"{shard}0000.png").write_bytes(IMAGES[0])
+    end = ".tar" if kind == "tar" else ""
+    assert list(open_source(tmp_path).names) == [f"{shard}{end}/{shard}0000.png" for shard in ("00000", "00001")]
+
+
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
 def test_file_without_notes_uses_usual_names(tmp_path: Path, kind: pa.DataType) -> None:
     columns = {"id": pa.array([5, 6]), "png": pa.array(IMAGES[:2], kind), "label": pa.array([1, 0], pa.uint8())}
@@ -99,7 +112,7 @@ def test_secret_labels_are_none_and_lacking_ones_are_named(tmp_path: Path) -> No
     pq.write_table(table(range(3), [-1, None, -1]), tmp_path / "a.parquet")
     assert (open_source(tmp_path).labels, open_source(tmp_path).classes) == (None, ())
     pq.write_table(table(range(3), [0, 1, None]), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"1 of 3 images have no label\n  found: a.parquet\[2\]"):
+    with pytest.raises(DataError, match=r"1 of 3 images has no label\n  found: a.parquet\[2\]"):
         open_source(tmp_path)
     pq.write_table(table(range(3), [0, 1, 3]), tmp_path / "a.parquet")
     with pytest.raises(

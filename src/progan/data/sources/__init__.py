@@ -97,7 +97,7 @@ def chosen(source: Source, choice: Choice) -> Source:
             f"  found: {len(source)} images such as {printable(source.names[0])}\n"
             f"  fix:   use a part of the path between slashes, or a pattern such as '*_mask.png'"
         )
-    note = f"{counted(len(source) - len(rows), 'image')} left out by --exclude"
+    note = f"{counted(len(source) - len(rows), 'image')} left out by --exclude {' '.join(choice.exclude)}"
     return replace(source.only(np.array(rows)), notes=(*source.notes, note))
 
 

@@ -60,14 +60,24 @@ def files_source(description: str, files: Files, choice: Choice) -> Source:
     visible = [name for name in files.names if not is_hidden(files.inner(name))]
     left = [name for name in visible if not (choice.exclude and matches(files.inner(name), choice.exclude))]
     excluded = len(visible) - len(left)
-    if choice.exclude and not excluded:
+    idle = [one for one in choice.exclude if not any(matches(files.inner(name), [one]) for name in visible)]
+    if idle:
         raise DataError(
-            f"--exclude {' '.join(choice.exclude)}: no file has such a name\n"
+            f"--exclude {' '.join(idle)}: no file has such a name\n"
             f"  found: {len(visible)} files, such as {printable(files.inner(visible[0])) if visible else 'none'}\n"
             f"  fix:   use the name of a file or folder, or a pattern such as '*_mask.png'"
         )
-    notes = [*files.notes, *([f"{counted(excluded, 'file')} left out by --exclude"] if excluded else [])]
+    notes = [
+        *files.notes,
+        *([f"{counted(excluded, 'file')} left out by --exclude {' '.join(choice.exclude)}"] if excluded else []),
+    ]
     images = sorted(name for name in left if suffix_of(name) in IMAGE_SUFFIXES) or _without_suffix(left, files.read)
+    if not images and any(suffix_of(name) in IMAGE_SUFFIXES for name in visible):
+        raise DataError(
+            f"{files.path}: contains no images except for those that --exclude leaves out\n"
+            f"  found: {counted(excluded, 'file')} left out by --exclude {' '.join(choice.exclude)}\n"
+            f"  fix:   exclude less"
+        )
     if not images:
         raise no_images(files.path, left)
     notes += _left_out(set(left) - set(images))
@@ -145,7 +155,7 @@ def _split(names: list[str], split: str, where: str) -> tuple[list[int], list[st
         rows, note = chosen_split(places, split, where=where)
         rows.sort()
         if others := sum(found is None for found in map(known.get, folders)):
-            note += f"; {others} images are in no split"
+            note += f"; {counted(others, 'image')} {'is' if others == 1 else 'are'} in no split"
         inners = []
         for row in rows:
             found = known[folders[row]]

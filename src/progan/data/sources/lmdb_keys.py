@@ -74,7 +74,7 @@ def choose_sizes(
         kept = array("q", (i for i in rows if _size(keys[i], part) == best))
         others = ", ".join(f"{sizes[size][0]} of {size}" for size in sorted(sizes) if size != best)
         other = max(size for size in sizes if size != best)
-        note = f"each picture is there in {len(sizes)} sizes: {len(kept)} of {best} pixels used, {others} left out"
+        note = f"pictures in {len(sizes)} sizes: {len(kept)} of {best} pixels are used; {others} are left out"
         return kept, (f"{note} (--member {other} takes another size)",), True
     return rows, (), False
 
@@ -128,7 +128,7 @@ def choose_kinds(
         return _rows_of(keys, set(pictures)), (), True
     used = ", ".join(repr(names[i].text) for i in wanted[:3])
     others = ", ".join(f"{kind.count} under {kind.text!r}" for kind in left[:3])
-    note = f"pictures under {used} used, {others} left out (--member {left[0].name} takes the other)"
+    note = f"pictures under {used} are used; {others} are left out (--member {left[0].name} takes them)"
     return _rows_of(keys, set(wanted)), (note,), True
 
 

@@ -102,10 +102,14 @@ def pick_members(names: Sequence[str], *, sides: Collection[str], size: Sizes, m
 
 def _note(used: Counter[str], left: Counter[str], others: int) -> str:
     more = f"; {counted(others, 'sample')} without it left out" if others else ""
-    rest = ", ".join(f"{n} {printable(what)}" for what, n in left.most_common(5))
-    other = next(iter(left.most_common(1)))[0]
-    what = " and ".join(printable(what) for what, _ in used.most_common(2))
-    return f"samples with several pictures: {what} used, {rest} left out (--member {printable(other)} takes it){more}"
+    rest = ", ".join(f"{printable(what)!r} ({n})" for what, n in left.most_common(5))
+    other = printable(next(iter(left.most_common(1)))[0])
+    take = f"--member {other} takes {'it' if len(left) == 1 else 'the first of them'}"
+    what = " and ".join(repr(printable(what)) for what, _ in used.most_common(2))
+    return (
+        f"of samples with several pictures, {what} {'is' if len(used) == 1 else 'are'} used; "
+        f"{rest} {'is' if len(left) == 1 else 'are'} left out ({take}){more}"
+    )
 
 
 def _is_wanted(what: str, member: str) -> bool:

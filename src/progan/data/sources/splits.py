@@ -55,10 +55,11 @@ def chosen_split(parts: Mapping[str, Sequence[_T]], split: str, *, where: str) -
         return [one for part in ("train", "val", "test") for one in parts.get(part, ())], ""
     if found := list(parts.get(split, ())):
         others = [part for part in ("train", "val", "test") if part != split and parts.get(part)]
-        note = f"split: {split}, without {' and '.join(others)} (--split {'|'.join([*others, 'all'])})"
+        left = f"{' and '.join(map(repr, others))} {'is' if len(others) == 1 else 'are'} left out"
+        note = f"split {split!r} is used; {left} (--split {' or '.join([*others, 'all'])})"
         return found, note if others else ""
     if split == "test" and (found := list(parts.get("val", ()))):
-        return found, "split: the part for validation, because there is none for tests"
+        return found, "split 'val' is used, because there is no split 'test'"
     there = [part for part in ("train", "val", "test") if parts.get(part)]
     raise DataError(
         f"{printable(where, 200)}: no images of the split {split!r}\n"
