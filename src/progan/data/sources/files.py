@@ -58,29 +58,11 @@ def files_source(description: str, files: Files, choice: Choice) -> Source:
         DataError: if there are no images, or none of the requested ones.
     """
     visible = [name for name in files.names if not is_hidden(files.inner(name))]
-    left = [name for name in visible if not (choice.exclude and matches(files.inner(name), choice.exclude))]
-    excluded = len(visible) - len(left)
-    idle = [one for one in choice.exclude if not any(matches(files.inner(name), [one]) for name in visible)]
-    if idle:
-        raise DataError(
-            f"--exclude {' '.join(idle)}: no file has such a name\n"
-            f"  found: {len(visible)} files, such as {printable(files.inner(visible[0])) if visible else 'none'}\n"
-            f"  fix:   use the name of a file or folder, or a pattern such as '*_mask.png'"
-        )
-    notes = [
-        *files.notes,
-        *([f"{counted(excluded, 'file')} left out by --exclude {' '.join(choice.exclude)}"] if excluded else []),
-    ]
+    left, of_exclude = _without_excluded(visible, files, choice.exclude)
     images = sorted(name for name in left if suffix_of(name) in IMAGE_SUFFIXES) or _without_suffix(left, files.read)
-    if not images and any(suffix_of(name) in IMAGE_SUFFIXES for name in visible):
-        raise DataError(
-            f"{files.path}: contains no images except for those that --exclude leaves out\n"
-            f"  found: {counted(excluded, 'file')} left out by --exclude {' '.join(choice.exclude)}\n"
-            f"  fix:   exclude less"
-        )
     if not images:
         raise no_images(files.path, left)
-    notes += _left_out(set(left) - set(images))
+    notes = [*files.notes, of_exclude, *_left_out(set(left) - set(images))]
     rows, inners, of_split = _split(strip_wrapper([files.inner(name) for name in images]), choice.split, description)
     names = [images[row] for row in rows]
     sides = stems(name for name in left if suffix_of(name) in SIDE_SUFFIXES)
@@ -99,6 +81,33 @@ def files_source(description: str, files: Files, choice: Choice) -> Source:
         notes=tuple(note for note in (*notes, of_split, *picked.notes, of_labels) if note),
         heeds=frozenset(name for name, heeded in heeds.items() if heeded),
     )
+
+
+def _without_excluded(names: Sequence[str], files: Files, patterns: Sequence[str]) -> tuple[list[str], str]:
+    """Return the names that match no pattern, and a note.
+
+    Raises:
+        DataError: if a pattern matches nothing, or if all images are excluded.
+    """
+    if not patterns:
+        return list(names), ""
+    idle = [one for one in patterns if not any(matches(files.inner(name), [one]) for name in names)]
+    if idle:
+        raise DataError(
+            f"--exclude {' '.join(idle)}: no file has such a name\n"
+            f"  found: {len(names)} files, such as {printable(files.inner(names[0])) if names else 'none'}\n"
+            f"  fix:   use the name of a file or folder, or a pattern such as '*_mask.png'"
+        )
+    left = [name for name in names if not matches(files.inner(name), patterns)]
+    note = f"{counted(len(names) - len(left), 'file')} left out by --exclude {' '.join(patterns)}"
+    some, rest = (any(suffix_of(name) in IMAGE_SUFFIXES for name in part) for part in (names, left))
+    if some and not rest:
+        raise DataError(
+            f"{files.path}: contains no images except for those that --exclude leaves out\n"
+            f"  found: {note}\n"
+            f"  fix:   exclude less"
+        )
+    return left, note
 
 
 def _without_suffix(names: Sequence[str], read: Read) -> list[str]:
