@@ -21,6 +21,7 @@ from progan.data.records import Source
 from progan.data.sources import open_source
 from progan.data.store import Store, prepare
 from progan.errors import DataError
+from references.image_files import make_zip
 
 Damage = Callable[[Path], object]
 
@@ -234,6 +235,24 @@ def test_no_images_are_one_line(tmp_path: Path, pets: dict) -> None:
     with pytest.raises(DataError, match=r"^\S*pets: contains no images\n  found: made"):
         prepare(tmp_path / "pets", tmp_path / "store", source=nothing)
     assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "fix"),
+    [
+        ("a/x.npy", r"pass one such file, such as \S+/s/a/x.npy$"),
+        ("a/x.7z", "unpack these archives, and pass the folder"),
+        ("a.txt", "use a folder, zip or tar with image files"),
+    ],
+)
+def test_a_folder_of_other_sources_says_what_to_do(tmp_path: Path, file: str, fix: str) -> None:
+    (tmp_path / "s" / "a").mkdir(parents=True)
+    (tmp_path / "s" / file).write_bytes(b"x")
+    with pytest.raises(DataError, match=rf"s: contains no images\n  found: other files .*\n  fix:   {fix}"):
+        open_source(tmp_path / "s")
+    packed = make_zip(tmp_path / "s.zip", {"train.zip": b"x"})
+    with pytest.raises(DataError, match=r"s.zip: contains no images\n  found: .*\n  fix:   unpack these archives"):
+        open_source(packed)
 
 
 def test_a_parquet_of_no_rows_is_one_line(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import fnmatch
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from progan.data.formats import READABLE_SUFFIXES
@@ -23,6 +23,8 @@ _SYSTEM = frozenset(
         "#snapshot", "__pycache__",
     }
 )  # fmt: skip
+_ARRAYS = (".npy", ".npz", ".mat")
+_PACKED = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
 _CAMERA = re.compile(r"\d{3}[A-Za-z0-9_]{5}")  # a folder of pictures in DCIM (JEITA CP-3461, "DCF")
 
 
@@ -57,15 +59,22 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(one, pattern.rstrip("/")) for pattern in patterns for one in tried)
 
 
-def no_images(path: Path, names: Iterable[str]) -> DataError:
+def no_images(path: Path, names: Sequence[str]) -> DataError:
     """Return the error for a source whose files are no images."""
     seen = Counter(suffix_of(name) or "no extension" for name in names)
     found = ", ".join(f"{count} {printable(suffix)}" for suffix, count in seen.most_common(8))
+    fix = (
+        f"use a folder, zip or tar with image files ({' '.join(sorted(IMAGE_SUFFIXES))}), or another kind of source "
+        "(docs/data.md lists them)"
+    )
+    if array := next((name for name in names if suffix_of(name) in _ARRAYS), ""):
+        fix = f"pass one such file, {f'such as {printable(str(path / array), 200)}' if path.is_dir() else 'unpacked'}"
+    elif seen.keys() & _PACKED:
+        fix = "unpack these archives, and pass the folder with the images"
     return DataError(
         f"{path}: contains no images\n"
         f"  found: {f'other files ({found})' if found else 'no files at all'}\n"
-        f"  fix:   use a folder, zip or tar with image files ({' '.join(sorted(IMAGE_SUFFIXES))}), or another kind of "
-        f"source (docs/data.md lists them)"
+        f"  fix:   {fix}"
     )
 
 

@@ -48,6 +48,8 @@ def _inside(folder: Path, deepest: int) -> tuple[list[Path], bool]:
     except OSError:  # told when it is read as a folder of images
         return [], False
     found = [folder / name for name in files if name.lower().endswith(".parquet") and not name.startswith("metadata.")]
+    about = {*folders, *(name[:-4] for name in files if name.endswith(".tar"))}  # img2dataset: 00000.tar, 00000.parquet
+    found = [file for file in found if file.stem not in about]
     images = any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in files)
     for name in folders if deepest > 1 and not images else ():
         more, images = _inside(folder / name, deepest - 1)

@@ -16,16 +16,18 @@ _CHANNELS = (1, 3, 4)
 def is_stack(shape: Sequence[int], dtype: np.dtype) -> bool:
     """Return whether an array can be images: numbers [N, H, W], [N, H, W, C] or [N, C, H, W] with C = 1, 3 or 4.
 
-    What could also be a single image [H, W, C] is not.
+    What could also be a single image [H, W, C] is not, and neither are single numbers or rows of them.
 
-    >>> [is_stack(shape, np.dtype("u1")) for shape in ((9, 28, 28), (9, 3, 8, 8), (9, 784), (64, 64, 3))]
-    [True, True, False, False]
+    >>> [is_stack(shape, np.dtype("u1")) for shape in ((9, 28, 28), (9, 3, 8, 8), (9, 784), (64, 64, 3), (9, 1, 1, 1))]
+    [True, True, False, False, False]
     """
     if dtype.kind not in "uifb" or 0 in shape:
         return False
     if len(shape) == 3:
-        return not (shape[2] in _CHANNELS and shape[1] > 2 * shape[2])
-    return len(shape) == 4 and (shape[3] in _CHANNELS or shape[1] in _CHANNELS)
+        return 1 not in shape[1:] and not (shape[2] in _CHANNELS and shape[1] > 2 * shape[2])
+    if len(shape) != 4 or not (shape[3] in _CHANNELS or shape[1] in _CHANNELS):
+        return False
+    return 1 not in (shape[1:3] if shape[3] in _CHANNELS else shape[2:])
 
 
 def upright(row: np.ndarray) -> np.ndarray:
