@@ -117,6 +117,31 @@ def test_a_table_without_a_label_says_what_to_choose(tmp_path: Path) -> None:
     assert open_source(tmp_path / "s", labels=f"{file}:dx").classes == ("mel", "nv")
 
 
+def test_names_of_a_mac_match_composed_ones(tmp_path: Path) -> None:
+    save(tmp_path / "s" / "e\u0301.png", noise(8, 8))
+    save(tmp_path / "s" / "u\u0308.png", noise(8, 8))
+    (tmp_path / "a.csv").write_text("x/\u00fc.png,0\n\u00e9,1", encoding="utf-8")
+    assert [label for _, label in labels_of(tmp_path / "s", str(tmp_path / "a.csv"))] == ["1", "0"]
+
+
+@pytest.mark.parametrize("end", ["npy", "npz"])
+def test_labels_in_an_array_are_in_the_order_of_the_images(tmp_path: Path, end: str) -> None:
+    np.save(tmp_path / "x.npy", np.stack([noise(8, 8, seed=i) for i in range(4)]))
+    labels = tmp_path / f"y.{end}"
+    np.save(labels, np.array([3, 1, 3, 2])) if end == "npy" else np.savez(labels, np.array([3, 1, 3, 2]))
+    assert [label for _, label in labels_of(tmp_path / "x.npy", str(labels))] == ["3", "1", "3", "2"]
+    np.save(tmp_path / "x.npy", np.stack([noise(8, 8, seed=i) for i in range(3)]))
+    with pytest.raises(DataError, match=r"not the labels of these images\n  found: int64 of shape \[4\], 3 images"):
+        labels_of(tmp_path / "x.npy", str(labels))
+    for name in "abcd":
+        save(tmp_path / "s" / f"{name}.png", noise(8, 8))
+    with pytest.raises(DataError, match=r"not the labels of these images\n  found: .* such as a.png\n"):
+        labels_of(tmp_path / "s", str(labels))
+    labels.write_bytes(labels.read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"not a readable array of labels"):
+        labels_of(tmp_path / "x.npy", str(labels))
+
+
 def test_an_id_of_several_images_matches_none(tmp_path: Path) -> None:
     for image in ("x/a.png", "y/a.jpg", "y/b.png"):
         save(tmp_path / "s" / image, noise(8, 8))

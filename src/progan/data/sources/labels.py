@@ -1,6 +1,9 @@
 """Labels of images, from a file that the user chooses or from the source itself."""
 
 import dataclasses
+import unicodedata
+import zipfile
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -9,12 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from progan.data.columns import LABEL, Column
-from progan.data.printing import printable, some
+from progan.data.printing import counted, printable, some
 from progan.data.records import Payload, Source, Table
 from progan.data.sources.columns import column, without_clashes
 from progan.data.sources.label_files import LABEL_NAMES, no_labels, normal, read_labels
 from progan.data.sources.meaning import Kind, labelled
 from progan.data.sources.names import strip_wrapper
+from progan.data.sources.npy import NPY_BROKEN, load_npy
 from progan.data.sources.samples import stem_of
 from progan.errors import DataError
 
@@ -94,6 +98,8 @@ def split_labels(labels: str) -> Wanted:
 
 
 def _from_file(source: Source, path: Path, name: str, kind: Kind, *, skip: bool) -> Source:
+    if path.suffix.lower() in (".npy", ".npz"):
+        return _from_array(source, path, kind)
     known, table = source.columns, read_labels(path, name, signs=kind != "number")
     source = _attach(source, table, str(path), kind, skip=skip)
     if table.by_the_way and source.columns == known:
@@ -103,6 +109,32 @@ def _from_file(source: Source, path: Path, name: str, kind: Kind, *, skip: bool)
         note = f"{path.name} has no column {LABEL!r}, but others: {names}"
         return dataclasses.replace(source, notes=(*source.notes, note))
     return source
+
+
+def _from_array(source: Source, path: Path, kind: Kind) -> Source:
+    """Return the source with the labels in an array, which belong to the images of another array in their order."""
+    try:
+        values = _only_array(path)
+    except (*NPY_BROKEN, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        fix = "save it again with numpy.save, without objects"
+        raise DataError(f"{path}: not a readable array of labels ({error})\n  fix:   {fix}") from error
+    if values.shape[:1] != (len(source),) or not source.names[0].endswith("]"):
+        raise DataError(
+            f"{path}: not the labels of these images\n"
+            f"  found: {values.dtype} of shape {list(values.shape)}, {counted(len(source), 'image')} such as "
+            f"{printable(source.names[0], 200)}\n"
+            f"  fix:   use a label for each image of an array, or a table with the names of the images"
+        )
+    return labelled(source.bare(), values, name=LABEL, kind=kind)
+
+
+def _only_array(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        if path.suffix.lower() == ".npy":
+            return load_npy(file, path.stat().st_size)
+        with zipfile.ZipFile(file) as archive:
+            (one,) = archive.infolist()  # ValueError if there are several
+            return load_npy(archive.open(one), one.file_size)
 
 
 def _own_name(source: Source) -> str:
@@ -231,6 +263,10 @@ def _by_stem(names: Sequence[str]) -> dict[str, int]:
     return found
 
 
+def _composed(path: str) -> str:
+    return unicodedata.normalize("NFC", path)  # a Mac may write e and an accent where a table has one letter
+
+
 def _match(names: Sequence[str], table: Table, left_out: Sequence[str]) -> tuple[list[int | None], list[str]]:
     """Return the row of every image in a table, None without one, and the listed files that match no image at all."""
     position: dict[str, int] = {}
@@ -241,6 +277,7 @@ def _match(names: Sequence[str], table: Table, left_out: Sequence[str]) -> tuple
         position |= {inner: i}
     position |= {normal(name): i for i, name in enumerate(names)}  # whole paths win
     position = _by_stem(names) | position
+    position = {_composed(key): i for key, i in position.items()} | position
     found: list[int | None] = [None] * len(names)
     labels, unused = table.labels, []
     order = sorted(range(len(table.files)), key=lambda row: table.files[row] not in position)  # whole paths first
@@ -249,7 +286,8 @@ def _match(names: Sequence[str], table: Table, left_out: Sequence[str]) -> tuple
         file = table.files[row]
         if file not in position and _is_end(file, others) and not _is_end(file, own):
             continue
-        i = position.get(file, position.get(PurePosixPath(file).name))
+        forms = (one for path in (file, _composed(file)) for one in (path, PurePosixPath(path).name))
+        i = next((position[one] for one in forms if one in position), None)
         before = None if i is None else found[i]
         if i is None or (before is not None and (labels is None or labels[before] != labels[row])):
             unused.append(file)
