@@ -130,6 +130,13 @@ def test_labels_in_an_array_are_in_the_order_of_the_images(tmp_path: Path, end: 
     labels = tmp_path / f"y.{end}"
     np.save(labels, np.array([3, 1, 3, 2])) if end == "npy" else np.savez(labels, np.array([3, 1, 3, 2]))
     assert [label for _, label in labels_of(tmp_path / "x.npy", str(labels))] == ["3", "1", "3", "2"]
+    np.save(tmp_path / "z.npy", np.array([b"dog", b"cat", b"dog", b"dog"]))
+    assert [label for _, label in labels_of(tmp_path / "x.npy", str(tmp_path / "z.npy"))] == [
+        "dog",
+        "cat",
+        "dog",
+        "dog",
+    ]
     np.save(tmp_path / "x.npy", np.stack([noise(8, 8, seed=i) for i in range(3)]))
     with pytest.raises(DataError, match=r"not the labels of these images\n  found: int64 of shape \[4\], 3 images"):
         labels_of(tmp_path / "x.npy", str(labels))

@@ -125,7 +125,9 @@ def _from_array(source: Source, path: Path, kind: Kind) -> Source:
             f"{printable(source.names[0], 200)}\n"
             f"  fix:   use a label for each image of an array, or a table with the names of the images"
         )
-    return labelled(source.bare(), values, name=LABEL, kind=kind)
+    cells = values.tolist() if values.dtype.kind in "SU" else values
+    found = labelled(dataclasses.replace(source.bare(), description=str(path)), cells, name=LABEL, kind=kind)
+    return dataclasses.replace(found, description=source.description)
 
 
 def _only_array(path: Path) -> np.ndarray:
