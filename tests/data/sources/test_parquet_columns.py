@@ -170,7 +170,7 @@ def test_captions_in_the_column_of_labels_are_told(tmp_path: Path) -> None:
     columns = {"image": [PNGS[0]] * count, "label": [f"a picture of {i}" for i in range(count)]}
     source = opened(write(tmp_path / "a.parquet", columns))
     assert source.labels is None
-    assert source.notes == ("the texts in column 'label' are no classes, because nearly all of them are different",)
+    assert source.notes == ("the texts in column 'label' are not classes, because nearly all of them differ",)
 
 
 def test_columns_that_are_of_no_use_are_told(tmp_path: Path) -> None:

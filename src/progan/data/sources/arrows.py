@@ -131,7 +131,7 @@ def _with_labels(source: Source, tables: Sequence[TableFile], name: str) -> Sour
         cells = [[_named(one, declared) for one in cell] if isinstance(cell, list) else cell for cell in cells]
     texts = {cell for cell in cells if isinstance(cell, str)}
     if is_text_of_its_own(len(texts), len(cells)):
-        told = f"the texts in column {printable(name)!r} are no classes, because nearly all of them are different"
+        told = f"the texts in column {printable(name)!r} are not classes, because nearly all of them differ"
         return replace(source, notes=(*source.notes, told))
     return with_labels(source, lambda: cells, name=name, declared=declared)
 

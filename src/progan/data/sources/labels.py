@@ -228,7 +228,7 @@ def _without_unlabelled(source: Source, *, skip: bool) -> Source:
 
 
 def _unlabelled(origin: str, missing: int, count: int, first: str) -> DataError:
-    fix = "add the missing labels, omit these images with --on-error skip, or all labels with --labels none"
+    fix = "add the missing labels, omit these images with --on-error skip, or omit all labels with --labels none"
     what = f"{missing} of {count} images {'has' if missing == 1 else 'have'} no label"
     return DataError(f"{origin}: {what}\n  found: {printable(first, 200)}\n  fix:   {fix}")
 

@@ -110,7 +110,11 @@ def folder_labels(names: Sequence[str]) -> tuple[list[int] | None, tuple[str, ..
         return None, (), ""
     if len(folders) < len(names):
         outside = next(name for name in names if "/" not in name)
-        rest = f"{len(names) - len(folders)} of {len(names)} images are in none of them, such as {printable(outside)}"
-        return None, (), f"labels: none; the folders {printable(', '.join(classes[:4]))} are no classes, because {rest}"
+        verb = "is" if len(names) - len(folders) == 1 else "are"
+        rest = (
+            f"{len(names) - len(folders)} of {len(names)} images {verb} in none of them, such as {printable(outside)}"
+        )
+        shown = printable(", ".join(classes[:4])) + (", ..." if len(classes) > 4 else "")
+        return None, (), f"labels: none; the folders {shown} are not classes, because {rest}"
     number = {name: i for i, name in enumerate(classes)}
     return [number[folder] for folder in folders], classes, f"labels: {len(classes)} classes from the folders"

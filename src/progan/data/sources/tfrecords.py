@@ -249,7 +249,7 @@ def _with_labels(source: Source, shards: Sequence[RecordFile], layout: _Layout) 
     if any(isinstance(cell, tuple) for cell in cells):
         cells = [cell if cell is None or isinstance(cell, tuple) else (cell,) for cell in cells]
     if is_text_of_its_own(len({cell for cell in cells if isinstance(cell, str)}), len(cells)):
-        told = f"the texts in feature {printable(label)!r} are no classes, because nearly all of them are different"
+        told = f"the texts in feature {printable(label)!r} are not classes, because nearly all of them differ"
         return replace(source, notes=(*source.notes, told))
     pairs = {(cell, word) for cell, word in zip(cells, texts, strict=True)}
     numbers = sorted({cell for cell in cells if isinstance(cell, int)})
