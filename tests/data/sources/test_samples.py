@@ -32,9 +32,16 @@ def picked(names: Sequence[str], sides: Sequence[str] = (), member: str = "", si
         (["JPEGImages/a.jpg", "SegmentationClass/a.png"], ["JPEGImages/a.jpg"]),
         ([f"{c}/{d}/1.png" for c in ("cat", "dog") for d in ("img", "depth")], ["cat/img/1.png", "dog/img/1.png"]),
         (["1.png", "masks/1.png", "2.png", "masks/2_mask.png"], ["1.png", "2.png"]),
+        ([f"{c}/{k}_{what}.png" for c in "xy" for k in TWO for what in ("depth", "rgb")],
+         ["x/a_rgb.png", "x/b_rgb.png", "y/a_rgb.png", "y/b_rgb.png"]),
+        (["a_rgb.png", "a_mask.png", "b.png", "c.png", "d_rgb.png"], ["a_rgb.png", "b.png", "c.png", "d_rgb.png"]),
+        ([f"leftImg8bit/u/{k}_leftImg8bit.png" for k in TWO]
+         + [f"gtFine/u/{k}_gtFine_{what}.png" for k in TWO for what in ("color", "instanceIds", "labelIds")],
+         ["leftImg8bit/u/a_leftImg8bit.png", "leftImg8bit/u/b_leftImg8bit.png"]),
+        (["img/a.png", "masks/a_mask.png", "masks/a_mask2.png", "img/b.png"], ["img/a.png", "img/b.png"]),
         (["images1024x1024/0/a.png", "thumbnails128x128/0/a.png"], ["images1024x1024/0/a.png"]),
     ],
-)
+)  # fmt: skip
 def test_the_picture_itself_is_used(names: list[str], kept: list[str]) -> None:
     assert picked(names) == kept
 
@@ -67,6 +74,8 @@ def test_a_member_that_is_not_there_is_named() -> None:
         ["1/x.png", "2/x.png", "10/x.png"],
         ["a_64.png", "a_128.png"],  # not of these sizes
         ["a.png", "b_mask.png"],
+        ["a.png", "a_color.png", "b.png", "b_color.png"],
+        ["a_rgb.png", "b_depth.png"],
     ],
 )
 def test_pictures_of_their_own_are_all_used(names: list[str]) -> None:

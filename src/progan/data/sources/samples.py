@@ -11,12 +11,14 @@ from progan.errors import DataError
 
 _BESIDE = (
     r"(?:seg(?:m|mentation)?(?:class|object)?|(?:seg(?:mentation)?[ _-]?)?masks?|seg(?:mentation)?[ _-]?maps?|"
-    r"annotations?|labels?|gt(?:fine|coarse)?|ground[ _-]?truth|parsing|trimaps?|alphas?|mattes?|depths?|normals?|"
+    r"annotations?|labels?|gt(?:(?:fine|coarse)(?:_(?:color|instanceids|labelids|labeltrainids))?)?|"
+    r"ground[ _-]?truth|parsing|trimaps?|alphas?|mattes?|depths?|normals?|"
     r"edges?|canny|sketch(?:es)?|pose|flow|conditioning(?:[ _-]images?)?|"
     r"(?:thumb(?:nail)?s?|previews?|small)(?:[ _-]?\d+(?:x\d+)?)?)"
 )
 _BESIDE_NAME = re.compile(_BESIDE, re.IGNORECASE)
 _ENDING = re.compile(rf"(?P<key>.+?)[ _.-]+(?P<what>{_BESIDE})\d*", re.IGNORECASE)
+_MAIN_ENDING = re.compile(r"(?P<key>.+?)[ _.-]+(?:rgb|colou?r|images?|img|photo|picture|leftimg8bit)", re.IGNORECASE)
 _SIZE_ENDING = re.compile(r"(?P<key>.+?)[ _.-]+(?P<size>\d{2,5})(?:x\d{2,5}|px)?", re.IGNORECASE)
 _SIZE_FOLDER = re.compile(r"[^\d]*(?P<size>\d{2,5})(?:x\d{2,5}|px)?", re.IGNORECASE)
 _MAIN = re.compile(r"image|img|picture|photo|rgb|color|target|full|original", re.IGNORECASE)
@@ -62,7 +64,8 @@ def pick_members(names: Sequence[str], *, sides: Collection[str], size: Sizes, m
     Pictures belong to one sample if their names differ only in
 
     - the extension, or what follows a dot: 0.jpg and 0.seg.png, of which at least half of all samples have each;
-    - an ending such as _mask or _thumb, or a folder such as masks/ in or beside one such as images/;
+    - an ending such as _mask or _thumb, beside one such as _rgb or none at all;
+    - a folder such as masks/ in or beside one such as images/;
     - a number that is the size of the picture: 64/a.png and 128/a.png, or a_64.png and a_128.png.
 
     The one without such an ending is used, else the largest, the most frequent, the one with the shortest name.
@@ -146,12 +149,12 @@ _Samples = dict[str, dict[str, int]]
 def _by_ending(names: Sequence[str], sides: Collection[str], size: Sizes) -> _Samples:
     """Return the samples whose pictures differ in what follows their common name."""
     stems = {stem_of(name) for name in names}
-    known = stems | set(sides)
+    known, pairs = stems | set(sides), _pairs(stems)
     found: dict[str, dict[str, int]] = defaultdict(dict)
     sized: dict[str, dict[str, int]] = defaultdict(dict)
     for row, name in enumerate(names):
         stem = stem_of(name)
-        key = stem if stem in sides else _key(stem, known)
+        key = stem if stem in sides else _key(stem, known, pairs)
         what = name[len(key) :].lstrip(".")
         found[stem if _word(what).isdigit() else key].setdefault(what, row)
         if match := _SIZE_ENDING.fullmatch(stem):
@@ -167,7 +170,7 @@ def _by_ending(names: Sequence[str], sides: Collection[str], size: Sizes) -> _Sa
 def _together(parts: Mapping[str, int], steady: Collection[str]) -> dict[str, int]:
     """Return the pictures of one name that are one sample: what most samples have, and what goes with the plain one."""
     beside = {what for what in parts if is_beside(_word(what))}
-    plain = {what for what in parts if beside and not _word(what)}
+    plain = {what for what in parts if beside and (not _word(what) or is_main(_word(what)))}
     return {what: row for what, row in parts.items() if what in steady or what in beside or what in plain}
 
 
@@ -176,15 +179,25 @@ def _word(what: str) -> str:
     return what.rpartition(".")[0].strip("._- ")
 
 
-def _key(stem: str, known: Collection[str]) -> str:
+def _key(stem: str, known: Collection[str], pairs: Collection[str]) -> str:
     """Return the name of the sample that a picture belongs to."""
     folder, slash, base = stem.rpartition("/")
     for end in (i for i in range(len(base) - 1, 0, -1) if base[i] == "."):
         if (key := f"{folder}{slash}{base[:end]}") in known:
             return key
-    match = _ENDING.fullmatch(base)
-    key = f"{folder}{slash}{match['key']}" if match else stem
-    return key if key in known else stem
+    for pattern, keys in ((_ENDING, known), (_ENDING, pairs), (_MAIN_ENDING, pairs)):
+        if (match := pattern.fullmatch(base)) and (key := f"{folder}{slash}{match['key']}") in keys:
+            return key
+    return stem
+
+
+def _pairs(stems: Iterable[str]) -> set[str]:
+    """Return the common names of pictures such as 0_rgb.png and 0_depth.png, of which none has an ending alone."""
+    keys: list[set[str]] = []
+    for pattern in (_MAIN_ENDING, _ENDING):
+        parts = ((stem.rpartition("/"), pattern) for stem in stems)
+        keys.append({f"{a}{b}{match['key']}" for (a, b, base), form in parts if (match := form.fullmatch(base))})
+    return keys[0] & keys[1]
 
 
 def _by_folder(names: Sequence[str]) -> _Samples:
@@ -207,7 +220,9 @@ def _by_folder(names: Sequence[str]) -> _Samples:
         if row is not None:
             main = "/".join(parents[row][j : j + 1]) or "."
             found[names[row]].setdefault(main, row)
-            found[names[row]].setdefault(parents[i][j], i)
+            parts, what = found[names[row]], parents[i][j]
+            again = sum(one == what or one.startswith(f"{what} (") for one in parts)
+            parts[f"{what} ({again + 1})" if again else what] = i
             partners[parents[i][j]] += 1
     totals = Counter(next(filter(is_beside, parents[i])) for i in special)
     common = {folder for folder, n in partners.items() if 2 * n >= totals[folder]}
@@ -216,7 +231,7 @@ def _by_folder(names: Sequence[str]) -> _Samples:
 
 def _bare(name: str) -> str:
     base = PurePosixPath(name).stem
-    match = _ENDING.fullmatch(base)
+    match = _ENDING.fullmatch(base) or _MAIN_ENDING.fullmatch(base)
     return match["key"] if match else base
 
 
