@@ -168,7 +168,7 @@ def test_images_outside_of_the_class_folders_are_told(tmp_path: Path) -> None:
     source = open_source(folder(tmp_path / "a", PETS | {"loose.png": noise(8, 8)}))
     assert source.classes == ()
     assert source.notes[-1] == (
-        "labels: none; the folders cat, dog are not classes, because 1 of 5 images is outside, such as loose.png"
+        "labels: none; the folders cat, dog are not classes, because 1 of 5 images is in none of them, such as loose.png"
     )
 
 

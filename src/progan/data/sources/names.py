@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from progan.data.formats import READABLE_SUFFIXES
+from progan.data.formats import READABLE_SUFFIXES, why_left_out
 from progan.data.printing import printable
 from progan.data.records import in_order
 from progan.errors import DataError
@@ -62,7 +62,8 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 def no_images(path: Path, names: Sequence[str]) -> DataError:
     """Return the error for a source whose files are no images."""
     seen = Counter(suffix_of(name) or "no extension" for name in names)
-    found = ", ".join(f"{count} {printable(suffix)}" for suffix, count in seen.most_common(8))
+    parts = ((count, suffix, why_left_out(suffix)) for suffix, count in seen.most_common(8))
+    found = ", ".join(f"{count} {printable(suffix)}{f' ({why})' if why else ''}" for count, suffix, why in parts)
     fix = (
         f"use a folder, zip or tar with image files ({' '.join(sorted(IMAGE_SUFFIXES))}), or another kind of source "
         "(docs/data.md lists them)"
@@ -97,7 +98,7 @@ def folder_labels(names: Sequence[str]) -> tuple[list[int] | None, tuple[str, ..
     """Return labels and classes from the first folder of every name, and a note about them.
 
     There are none unless every image is in a folder and at least two folders contain images. Folders of a camera,
-    such as 100CANON, are no classes.
+    such as 100CANON, are not classes.
 
     >>> folder_labels(["cat/1.png", "dog/a/1.png", "dog/2.png"])
     ([0, 1, 1], ('cat', 'dog'), 'labels: 2 classes from the folders')
