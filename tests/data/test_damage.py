@@ -238,17 +238,18 @@ def test_no_images_are_one_line(tmp_path: Path, pets: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "fix"),
+    ("file", "found"),
     [
-        ("a/x.npy", r"pass one such file, such as \S+/s/a/x.npy$"),
-        ("a/x.7z", "unpack these archives, and pass the folder"),
-        ("a.txt", "use a folder, zip or tar with image files"),
+        ("a/x.npy", r"1 .npy\)\n  fix:   pass one such file, such as \S+/s/a/x.npy$"),
+        ("a/x.7z", r"1 .7z\)\n  fix:   unpack these archives, and pass the folder"),
+        ("a/x.txt", r"1 .txt\)\n  fix:   use a folder, zip or tar with image files"),
+        ("a/x.nef", r"1 .nef \(camera raw; develop it .*\)\)\n  fix:   use a folder, zip or tar with image files"),
     ],
 )
-def test_a_folder_of_other_sources_says_what_to_do(tmp_path: Path, file: str, fix: str) -> None:
+def test_a_folder_of_other_sources_says_what_to_do(tmp_path: Path, file: str, found: str) -> None:
     (tmp_path / "s" / "a").mkdir(parents=True)
     (tmp_path / "s" / file).write_bytes(b"x")
-    with pytest.raises(DataError, match=rf"s: contains no images\n  found: other files .*\n  fix:   {fix}"):
+    with pytest.raises(DataError, match=rf"s: contains no images\n  found: other files \({found}"):
         open_source(tmp_path / "s")
     packed = make_zip(tmp_path / "s.zip", {"train.zip": b"x"})
     with pytest.raises(DataError, match=r"s.zip: contains no images\n  found: .*\n  fix:   unpack these archives"):

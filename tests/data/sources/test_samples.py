@@ -38,6 +38,7 @@ def picked(names: Sequence[str], sides: Sequence[str] = (), member: str = "", si
         ([f"leftImg8bit/u/{k}_leftImg8bit.png" for k in TWO]
          + [f"gtFine/u/{k}_gtFine_{what}.png" for k in TWO for what in ("color", "instanceIds", "labelIds")],
          ["leftImg8bit/u/a_leftImg8bit.png", "leftImg8bit/u/b_leftImg8bit.png"]),
+        (["images/a.jpg", "annotations/trimaps/a.png", "images/b.jpg"], ["images/a.jpg", "images/b.jpg"]),
         (["img/a.png", "masks/a_mask.png", "masks/a_mask2.png", "img/b.png"], ["img/a.png", "img/b.png"]),
         (["images1024x1024/0/a.png", "thumbnails128x128/0/a.png"], ["images1024x1024/0/a.png"]),
     ],

@@ -216,7 +216,7 @@ def _by_folder(names: Sequence[str]) -> _Samples:
     partners: Counter[str] = Counter()
     for i in special:
         j = next(j for j, part in enumerate(parents[i]) if is_beside(part))
-        row = places.get((*parents[i][:j], *parents[i][j + 1 :], _bare(names[i])))
+        row = places.get((*(part for part in parents[i] if not is_beside(part)), _bare(names[i])))
         if row is not None:
             main = "/".join(parents[row][j : j + 1]) or "."
             found[names[row]].setdefault(main, row)
