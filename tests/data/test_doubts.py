@@ -108,7 +108,7 @@ def test_classes_that_are_numbers_are_classes() -> None:
         ),
         ([noise(8, 8, 1) // 128 * 255], "all pixels have the brightness 0 or 255; are these masks?"),
         ([noise(8, 8) // 16], "no pixel is brighter than 15 of 255; are these numbers of classes, values 0 ... 1, or"),
-        ([noise(8, 8, 1)], "no image has a color; --channels 1 stores and trains on a third"),
+        ([noise(8, 8, 1)], "no image has a color; with --channels 1, the store is a third as large"),
     ],
 )
 def test_pixels_that_look_wrong(images: list[np.ndarray], message: str) -> None:

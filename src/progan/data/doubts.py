@@ -99,15 +99,15 @@ def _about_values(facts: Facts) -> list[str]:
     if 2 * values.plain >= values.images and 2 * (values.black + values.white) < values.images:
         found.append(f"{_of(values.plain, values.images)} images have only one color")
     present = values.present
-    if len(present) <= 2:
+    if len(present) == 2:
         found.append(f"all pixels have the brightness {' or '.join(map(str, present))}; are these masks?")
-    elif present[-1] < _DARK:
+    elif len(present) > 2 and present[-1] < _DARK:
         found.append(
             f"no pixel is brighter than {present[-1]} of 255; are these numbers of classes, values 0 ... 1, or fewer "
             "bits than the files say?"
         )
     if values.gray == values.images and facts.channels > 1 and len(present) > 2:
-        found.append("no image has a color; --channels 1 stores and trains on a third")
+        found.append("no image has a color; with --channels 1, the store is a third as large")
     return found
 
 
