@@ -55,6 +55,7 @@ NUMBERS = [
     (np.array([0.25, NAN]), {"label": [0.25, NAN]}),
     ([[0.5, 1], [2, 3]], {"label": [[0.5, 1], [2, 3]]}),
     ([[1, 2], None], {"label": [[1, 2], [NAN, NAN]]}),
+    ([[1, 2], NAN, ""], {"label": [[1, 2], [NAN, NAN], [NAN, NAN]]}),
     (np.array([[2, 0], [1, 1]]), {"label": [[2, 0], [1, 1]]}),
     ([["cat", "red"], ["cat"], []], {"label=cat": [1, 1, 0], "label=red": [1, 0, 0]}),
     ([[10, 9], [9], None], {"label=9": [1, 1, NAN], "label=10": [1, 0, NAN]}),

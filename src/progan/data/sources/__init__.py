@@ -207,9 +207,10 @@ def walk(folder: Path, special: list[str] | None = None) -> Iterator[str]:
     Pipes, sockets and devices, which could block whoever reads them, are appended to ``special`` instead. Stores inside
     the folder are left out, because their contact sheets are no images of it.
     """
-    seen: set[str] = set()
+    seen: set[tuple[int, int]] = set()
     for parent, children, files in os.walk(folder, onerror=_refuse, followlinks=True):
-        real = os.path.realpath(parent)
+        status = Path(parent).stat()
+        real = status.st_dev, status.st_ino
         if real in seen or (Path(parent) != folder and _is_store(files)):  # a link back to a folder above, or a store
             children.clear()
             continue

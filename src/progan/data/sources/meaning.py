@@ -260,6 +260,7 @@ def _of_rows(rows: np.ndarray, facts: _Facts) -> Meaning:
 
 def _of_lists(values: list[Any], index: np.ndarray, facts: _Facts) -> Meaning:
     """Return the meaning of labels that are tuples."""
+    values = [None if _is_missing(value) else value for value in values]
     known = [value for value in values if value is not None]
     flat = [cell for value in known for cell in value]
     if any(not isinstance(cell, bool | int | float | str) or _is_missing(cell) for cell in flat):
