@@ -40,6 +40,7 @@ def picked(names: Sequence[str], sides: Sequence[str] = (), member: str = "", si
          ["leftImg8bit/u/a_leftImg8bit.png", "leftImg8bit/u/b_leftImg8bit.png"]),
         (["images/a.jpg", "annotations/trimaps/a.png", "images/b.jpg"], ["images/a.jpg", "images/b.jpg"]),
         (["img/a.png", "masks/a_mask.png", "masks/a_mask2.png", "img/b.png"], ["img/a.png", "img/b.png"]),
+        ([f"x/{k}.{what}.png" for k in TWO for what in ("target", "input")], ["x/a.target.png", "x/b.target.png"]),
         (["images1024x1024/0/a.png", "thumbnails128x128/0/a.png"], ["images1024x1024/0/a.png"]),
     ],
 )  # fmt: skip
@@ -75,6 +76,8 @@ def test_a_member_that_is_not_there_is_named() -> None:
         ["1/x.png", "2/x.png", "10/x.png"],
         ["a_64.png", "a_128.png"],  # not of these sizes
         ["a.png", "b_mask.png"],
+        ["cat.0.png", "cat.1.png", "dog.0.png", "dog.1.png"],
+        ["0.left.png", "0.right.png", "1.left.png"],
         ["a.png", "a_color.png", "b.png", "b_color.png"],
         ["a_rgb.png", "b_depth.png"],
     ],

@@ -149,7 +149,7 @@ _Samples = dict[str, dict[str, int]]
 def _by_ending(names: Sequence[str], sides: Collection[str], size: Sizes) -> _Samples:
     """Return the samples whose pictures differ in what follows their common name."""
     stems = {stem_of(name) for name in names}
-    known, pairs = stems | set(sides), _pairs(stems)
+    known, pairs = stems | set(sides) | _dotted(stems), _pairs(stems)
     found: dict[str, dict[str, int]] = defaultdict(dict)
     sized: dict[str, dict[str, int]] = defaultdict(dict)
     for row, name in enumerate(names):
@@ -189,6 +189,19 @@ def _key(stem: str, known: Collection[str], pairs: Collection[str]) -> str:
         if (match := pattern.fullmatch(base)) and (key := f"{folder}{slash}{match['key']}") in keys:
             return key
     return stem
+
+
+def _dotted(stems: Collection[str]) -> set[str]:
+    """Return the common names of pictures such as 0.left.png and 0.right.png, if all are such with the same words."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for stem in stems:
+        folder, slash, base = stem.rpartition("/")
+        key, _, word = base.rpartition(".")
+        if not key or not word.isalpha():
+            return set()
+        found[f"{folder}{slash}{key}"].add(word)
+    words = set().union(*found.values())
+    return set(found) if len(found) > 1 and len(words) > 1 and all(one == words for one in found.values()) else set()
 
 
 def _pairs(stems: Iterable[str]) -> set[str]:
