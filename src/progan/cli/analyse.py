@@ -49,8 +49,7 @@ class Neighbours:
     mirror: bool = True
     """Also compare mirrored training images; use --no-mirror for runs trained without mirroring."""
     label: Annotated[str | None, optional("CLASS", "seed modulo number of classes")] = None
-    """Class of all images, for conditional generators: its name, or its number from 0 if no class is named by a
-    number."""
+    """Class of all images, for conditional generators: its name, or its number (from 0) if no name is a number."""
     resolution: Annotated[int | None, optional("INT", "the one trained last")] = None
     """Shorter side at which to compare [pixels]; at most the resolution trained last."""
     weights: Annotated[Path | None, optional("FILE", "the cache, or the installed package")] = None

@@ -36,8 +36,7 @@ class Generate:
     latents: Annotated[Path | None, optional("FILE", "none")] = None
     """File of latents to use instead of seeds: .npy, [N, latent_size]."""
     label: Annotated[str | None, optional("CLASS", "all classes in turn")] = None
-    """Class of all images, for conditional generators: its name, or its number from 0 if no class is named by a number;
-    otherwise, seed s has class s modulo the number of classes."""
+    """Class of all images, for conditional generators: its name, or its number (from 0) if no name is a number."""
     attributes: tuple[float, ...] = ()
     """Attributes of all images, for generators trained with --label-columns of numbers."""
     grid: bool = False

@@ -46,8 +46,7 @@ class Video:
     sigma: float = SIGMA_S
     """Standard deviation of the Gaussian that smooths a walk [seconds]; larger values are slower."""
     label: Annotated[str | None, optional("CLASS", "all classes in turn")] = None
-    """Class of all images, for conditional generators: its name, or its number from 0 if no class is named by a number;
-    without it, each image of the grid has a class of its own."""
+    """Class of all images, for conditional generators: its name, or its number (from 0) if no name is a number."""
     resolution: Annotated[int | None, optional("INT", "the one trained last")] = None
     """Shorter side of the images of a walk [pixels]; at most the resolution trained last."""
     enlarge: Annotated[int | None, optional("INT", "up to 256 pixels")] = None

@@ -61,23 +61,23 @@ class PrepareOptions:
     labels: str = "auto"
     """Where labels come from: 'auto' (label files or columns in the source if
     there are any, otherwise subfolders, if any), 'folder' (subfolders, which
-    are then required), 'none' (no labels), a FILE (CSV, JSON lines or
-    dataset.json), FILE:COLUMN, such as list_attr_celeba.txt:Male, or a COLUMN
-    of the source. Whole numbers and text are classes, other numbers are
-    values; ':class' or ':number' behind any of these decides otherwise."""
+    are then required), 'none' (no labels), a FILE (CSV, TSV, JSON, .npy ...),
+    FILE:COLUMN, such as list_attr_celeba.txt:Male, or a COLUMN of the source.
+    Whole numbers and text are classes, other numbers are values. Append
+    ':class' or ':number' to any of these to decide otherwise."""
     on_error: Literal["fail", "skip"] = "fail"
     """What to do about images that cannot be used: 'fail' stops at the
     first one, 'skip' omits and lists them."""
     split: Literal["train", "val", "test", "all"] = "train"
-    """Split to use of a source that has splits: folders or files named train,
-    val and test, MNIST, CIFAR-10, data sets of the hub and so on."""
+    """Split to use if the source has splits: folders or files named train, val
+    and test, MNIST, CIFAR-10, data sets of the hub and so on."""
     column: str = ""
-    """Column or array that contains the images, of a table or file with several.
-    By default it is chosen by its name, and the summary tells which."""
+    """Column or array that contains the images, if a table or file has several.
+    By default it is chosen by its name, and the summary says which."""
     member: str = ""
-    """Picture to use where a sample has several, such as 'seg.png' of a.jpg and
-    a.seg.png, 'mask' of a.png and a_mask.png, a folder such as 'masks' beside
-    'images', or '64' of several sizes. By default it is chosen by its name."""
+    """Picture to use if samples have several: 'seg.png' for a.jpg and a.seg.png,
+    'mask' for a.png and a_mask.png, a folder such as 'masks' next to 'images',
+    or '64' for several sizes. By default it is chosen by its name."""
     exclude: tuple[str, ...] = ()
     """Images to leave out: names of files or folders, or patterns, such as
     '*_mask.png' or 'cat/old'."""
