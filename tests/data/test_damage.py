@@ -240,14 +240,15 @@ def test_no_images_are_one_line(tmp_path: Path, pets: dict) -> None:
 @pytest.mark.parametrize(
     ("file", "found"),
     [
-        ("a/x.npy", r"1 .npy\)\n  fix:   pass one such file, such as \S+/s/a/x.npy$"),
-        ("a/x.7z", r"1 .7z\)\n  fix:   unpack these archives, and pass the folder"),
-        ("a/x.txt", r"1 .txt\)\n  fix:   use a folder, zip or tar with image files"),
-        ("a/x.nef", r"1 .nef \(camera raw; develop it .*\)\)\n  fix:   use a folder, zip or tar with image files"),
+        ("x.npy", r"1 .npy\)\n  fix:   pass one such file, such as \S+/s/x.npy$"),
+        ("x.7z", r"1 .7z\)\n  fix:   unpack these archives, and pass the folder"),
+        ("x.mp4", r"1 .mp4\)\n  fix:   save the frames as images first"),
+        ("x.txt", r"1 .txt\)\n  fix:   use a folder, zip or tar with image files"),
+        ("x.nef", r"1 .nef \(camera raw; develop it .*\)\)\n  fix:   use a folder, zip or tar with image files"),
     ],
 )
 def test_a_folder_of_other_sources_says_what_to_do(tmp_path: Path, file: str, found: str) -> None:
-    (tmp_path / "s" / "a").mkdir(parents=True)
+    (tmp_path / "s").mkdir()
     (tmp_path / "s" / file).write_bytes(b"x")
     with pytest.raises(DataError, match=rf"s: contains no images\n  found: other files \({found}"):
         open_source(tmp_path / "s")

@@ -75,6 +75,14 @@ def test_names_and_packing_as_they_are_found(tmp_path: Path, images: str, labels
         np.testing.assert_array_equal(np.stack(list(source.read([1, 4]))), PIXELS[[1, 4]])
 
 
+def test_a_folder_around_the_files_does_not_count(mnist: Path, tmp_path: Path) -> None:
+    around = tmp_path / "around"
+    around.mkdir()
+    (around / ".DS_Store").write_bytes(b"x")
+    mnist.rename(around / "raw")
+    assert open_source(around).classes == open_source(around / "raw").classes
+
+
 def test_labels_that_are_lacking_are_told(tmp_path: Path) -> None:
     source = open_source(write(tmp_path / "s", {"train-images-idx3-ubyte": idx(PIXELS)}))
     assert source.labels is None

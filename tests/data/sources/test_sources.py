@@ -155,6 +155,15 @@ def test_cifar_batch_with_too_few_labels_or_missing_is_named(cifar: Path) -> Non
         open_source(cifar)
 
 
+def test_a_url_is_named(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "ttop").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        DataError, match=r"not a file or folder\n  found: a URL\n  fix:   download it, and pass the file"
+    ):
+        open_source("https://example.com/x.zip")
+
+
 def test_missing_path_names_its_neighbors(tmp_path: Path, pets: dict) -> None:
     with pytest.raises(DataError, match=r"pest: no such file or folder\n  found: .*: pets\n  fix:   use .*/pets"):
         open_source(tmp_path / "pest")

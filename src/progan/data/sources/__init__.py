@@ -152,6 +152,9 @@ def _open_folder(path: Path, choice: Choice) -> Source:
             return shards_source(path, tars, choice)
         if zips := [name for name in visible if name.lower().endswith(".zip")]:
             return _zips(path, zips, choice)
+        inside = {name.split("/")[0] for name in visible}
+        if len(inside) == 1 and (path / min(inside)).is_dir():  # a folder around other formats, such as MNIST/raw
+            return _open(path / min(inside), choice)
     note = f"pipes, sockets and devices are left out: {printable(', '.join(special))}"
 
     def read(names: Sequence[str]) -> Iterator[Payload]:
@@ -265,6 +268,8 @@ def fingerprint(path: Path, *, but: Path | None = None) -> str:
 
 def missing(path: Path) -> DataError:
     """Return the error for a path that does not exist, with the most similar names."""
+    if re.match(r"[a-z]{2,6}:/", str(path)):
+        return DataError(f"{path}: not a file or folder\n  found: a URL\n  fix:   download it, and pass the file")
     parent = path.parent
     while not parent.is_dir() and parent != parent.parent:
         parent = parent.parent

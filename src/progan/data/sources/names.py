@@ -24,6 +24,7 @@ _SYSTEM = frozenset(
     }
 )  # fmt: skip
 _ARRAYS = (".npy", ".npz", ".mat")
+_VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".wmv"}
 _PACKED = {".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
 _CAMERA = re.compile(r"\d{3}[A-Za-z0-9_]{5}")  # a folder of pictures in DCIM (JEITA CP-3461, "DCF")
 
@@ -72,6 +73,8 @@ def no_images(path: Path, names: Sequence[str]) -> DataError:
         fix = f"pass one such file, {f'such as {printable(str(path / array), 200)}' if path.is_dir() else 'unpacked'}"
     elif seen.keys() & _PACKED:
         fix = "unpack these archives, and pass the folder with the images"
+    elif seen.keys() & _VIDEOS:
+        fix = "save the frames as images first, such as with ffmpeg -i VIDEO frames/%06d.png"
     return DataError(
         f"{path}: contains no images\n"
         f"  found: {f'other files ({found})' if found else 'no files at all'}\n"
