@@ -78,7 +78,7 @@ def _side_by_side(column: Column) -> np.ndarray:
         values = (values[:, :, None] == np.arange(len(column.classes))).reshape(len(values), -1)
     if missing := int(np.isnan(values).any(1).sum()):
         raise DataError(
-            f"column {column.name!r}: {missing} of {len(values)} images have no value\n"
+            f"column {column.name!r}: {missing} of {len(values)} images {'has' if missing == 1 else 'have'} no value\n"
             f"  fix:   add the missing values, remove these images, or use other columns"
         )
     return values.astype(np.float32)

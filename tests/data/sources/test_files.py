@@ -241,7 +241,7 @@ def test_members_of_one_name_are_told(tmp_path: Path) -> None:
         archive.writestr("a.png", encoded(noise(8, 8, seed=1)))
         archive.writestr("./a.png", encoded(noise(8, 8, seed=2)))
     source = open_source(tmp_path / "a.zip")
-    assert (len(source), "the later ones are used" in source.notes[0]) == (1, True)
+    assert (len(source), "has a later one of the same name" in source.notes[0]) == (1, True)
     store = prepare(tmp_path / "a.zip", tmp_path / "store", workers=0)
     np.testing.assert_array_equal(store.level(8)[0], noise(8, 8, seed=2))
 

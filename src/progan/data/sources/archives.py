@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Self, TypeVar
 
-from progan.data.printing import printable
+from progan.data.printing import counted, printable
 from progan.data.records import Choice, Payload, Source
 from progan.data.sources.deflate64 import open_zip
 from progan.data.sources.files import Files, files_source
@@ -114,7 +114,7 @@ def _by_name(path: Path, found: Sequence[tuple[str, _T]]) -> tuple[dict[str, _T]
     _refuse_escapes(path, [name for name, _ in found])
     members = {str(PurePosixPath(name)): member for name, member in found}
     replaced = len(found) - len(members)
-    note = f"{replaced} files are in the archive again later under the same name, and the later ones are used"
+    note = f"{counted(replaced, 'file')} left out, because the archive has a later one of the same name"
     return members, (note,) if replaced else ()
 
 
