@@ -69,7 +69,7 @@ def test_histogram_is_printed_with_its_shares() -> None:
 
 def test_nothing_is_said_of_a_good_set() -> None:
     assert found({"cat": 40, "dog": 60}) == []
-    assert found({"bullet_train": 40, "train_station": 60}) == []
+    assert found({"bullet_train": 40, "train_station": 60, "part3": 50}) == []
     assert found() == []
 
 
@@ -83,6 +83,7 @@ def test_nothing_is_said_of_a_good_set() -> None:
         ({"Train": 9, "test": 5}, "classes are named like splits of the data: Train, test; pass one of these folders"),
         ({"xs_train_hr": 9, "xs_valid_hr": 9, "xs_train_lr": 9}, "splits of the data: xs_train_hr, xs_valid_hr"),
         ({"gtFine": 9, "leftImg8bit": 9}, "named like files that accompany pictures: gtFine; to leave them out, pass "),
+        ({"fold0": 9, "fold1": 9}, "named like parts of one set: fold0, fold1; if they are, pass --labels none"),
         ({"images": 9, "masks": 9}, "named like files that accompany pictures: masks; to leave them out, pass "
          "--exclude masks"),
         ({"00000": 9, "01000": 9, "02000": 5}, "numbered folders in steps of 1000: 00000, 01000, 02000; if they are"),

@@ -16,6 +16,7 @@ _BESIDE = {
     *("ground_truth", "thumb", "thumbs", "thumbnail", "thumbnails", "depth", "normals", "edges", "__macosx"),
     *("gtfine", "gtcoarse", "trimap", "trimaps"),
 }
+_PART = re.compile(r"(?:sub)?(?:folds?|batch|part|chunk|shard|set|split|block|bucket)[ _-]*\d+", re.IGNORECASE)
 _STEP = 10  # between the numbers of folders that are parts of one set rather than classes
 
 
@@ -79,6 +80,8 @@ def _about_names(classes: Sequence[str]) -> list[str]:
             f"classes are named like files that accompany pictures: {some(beside)}; to leave them out, pass "
             f"--exclude {printable(beside[0], 60)}"
         )
+    if len(classes) > 1 and all(_PART.fullmatch(name) for name in classes):
+        found.append(f"classes are named like parts of one set: {some(classes)}; if they are, pass --labels none")
     numbers = sorted(int(name) for name in classes if re.fullmatch(r"\d{1,18}", name))
     steps = {b - a for a, b in itertools.pairwise(numbers)}
     if len(numbers) == len(classes) > 1 and len(steps) == 1 and min(steps) >= _STEP:

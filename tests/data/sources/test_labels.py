@@ -149,6 +149,17 @@ def test_labels_in_an_array_are_in_the_order_of_the_images(tmp_path: Path, end: 
         labels_of(tmp_path / "x.npy", str(labels))
 
 
+@pytest.mark.parametrize("values", [("train", "test"), ("train", "dog")])
+def test_a_column_of_splits_is_said_not_to_count(tmp_path: Path, values: tuple[str, str]) -> None:
+    for image in ("a.png", "b.png", "c.png"):
+        save(tmp_path / "s" / image, noise(8, 8))
+    one, two = values
+    file = write(tmp_path / "a.csv", f"file,label,split\na.png,x,{one}\nb.png,y,{two}\nc.png,x,{one}")
+    source = open_source(tmp_path / "s", labels=file)
+    said = [note for note in source.notes if "tells splits" in note]
+    assert said == ["column 'split' tells splits (test, train), but all images are used"] * (two == "test")
+
+
 def test_an_id_of_several_images_matches_none(tmp_path: Path) -> None:
     for image in ("x/a.png", "y/a.jpg", "y/b.png"):
         save(tmp_path / "s" / image, noise(8, 8))

@@ -20,6 +20,7 @@ from progan.data.sources.meaning import Kind, labelled
 from progan.data.sources.names import strip_wrapper
 from progan.data.sources.npy import NPY_BROKEN, load_npy
 from progan.data.sources.samples import stem_of
+from progan.data.sources.splits import split_of
 from progan.errors import DataError
 
 KEYWORDS = ("auto", "folder", "none")
@@ -74,7 +75,12 @@ def label(source: Source, labels: str = "auto", *, skip: bool = False) -> Source
         )
     source = _without_unlabelled(source, skip=skip)
     taken = () if source.labels is None else (LABEL,)
-    return dataclasses.replace(source, columns=without_clashes(source.columns, taken))
+    notes = [
+        f"column {one.name!r} tells splits ({some(one.classes)}), but all images are used"
+        for one in source.columns
+        if len({split_of(name) for name in one.classes} - {None}) > 1 and all(map(split_of, one.classes))
+    ]
+    return dataclasses.replace(source, columns=without_clashes(source.columns, taken), notes=(*source.notes, *notes))
 
 
 def label_files(labels: str) -> tuple[Path, ...]:
