@@ -66,7 +66,7 @@ def _on_background(image: ImageFile, area: tuple[int, int, int, int] | None) -> 
 def _tga(image: ImageFile, data: Path | bytes) -> Image.Image | Samples:
     """Return a TGA with its alpha, as its header and its extension area describe it.
 
-    The highest of 16 bits is no alpha; Pillow takes its inverse for it.
+    The highest of 16 bits is not alpha, although Pillow uses its inverse as such.
     """
     whole = data.read_bytes() if isinstance(data, Path) else data
     if image.mode == "P":

@@ -86,7 +86,7 @@ def test_a_folder_around_the_files_does_not_count(mnist: Path, tmp_path: Path) -
 def test_labels_that_are_lacking_are_told(tmp_path: Path) -> None:
     source = open_source(write(tmp_path / "s", {"train-images-idx3-ubyte": idx(PIXELS)}))
     assert source.labels is None
-    assert source.notes == ("no labels, because there is no file of labels beside train-images-idx3-ubyte",)
+    assert source.notes == ("no labels, because there is no label file for train-images-idx3-ubyte",)
 
 
 def test_emnist_is_turned_upright_and_has_its_26_letters(tmp_path: Path) -> None:

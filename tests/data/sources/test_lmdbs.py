@@ -194,7 +194,7 @@ def test_one_picture_of_each_size_is_used(tmp_path: Path, order: str) -> None:
     assert source.notes == (
         "pictures in 3 sizes: 4 of 32 pixels are used; 4 of 64, 4 of 128 are left out "
         "(--member 128 takes another size)",
-        "left out, because they are no pictures: values under 'length' (1)",
+        "left out, because they are not pictures: values under 'length' (1)",
     )
     with pytest.raises(DataError, match=r"--member 256: there are no such pictures\n  found: 4 pictures of"):
         lmdb_source(folder, lmdb_files(folder), Choice(member="256"))
@@ -240,7 +240,7 @@ def test_words_under_labels_are_told(tmp_path: Path, monkeypatch) -> None:
     source = open_source(write(tmp_path / "db", values))
     assert (source.labels, source.notes) == (
         None,
-        ("left out, because they are no pictures: values under 'label-#' (4)",),
+        ("left out, because they are not pictures: values under 'label-#' (4)",),
     )
 
 

@@ -112,7 +112,7 @@ def test_lists_say_that_the_first_image_is_used(tmp_path: Path) -> None:
 BAD = r"no images in the column 'image' of type "
 NO_IMAGES = {
     "text": (["aGVsbG8="] * 4, BAD + r"string\n  found: a.parquet\[0\]: not an im"),
-    "addresses": (["https://x.org/a.png"] * 4, BAD + r"string\n  found: .*'https://x.org/a.png' is no base64; URLs"),
+    "addresses": (["https://x.org/a.png"] * 4, BAD + r"string\n  found: .*'https://x.org/a.png' is not base64; URLs"),
     "raw pixels": ([bytes(192)] * 4, BAD + r"binary\n  found: a.parquet\[0\]: not an image"),
     "flat pixels": ([[0] * 784] * 4, r"no column of encoded images\n  found: image list<.*int64>\n.*\[H, W\]"),
     "uneven pixels": ([[[1, 2], [3]]] * 4, BAD + r"list.*\n  found: .*lists of numb"),
@@ -177,7 +177,7 @@ def test_columns_that_are_of_no_use_are_told(tmp_path: Path) -> None:
     columns = {"image": HUB, "mask": MASKS, "label": pa.array([1, 2, 3, 4], pa.date32()), "n": [1, 2, 3, 4]}
     source = opened(write(tmp_path / "a.parquet", {**columns, "boxes": [[{"x": 1}]] * 4}))
     assert source.notes[1:] == (
-        "columns that are no attributes of the images are left out: label date32[day], "
+        "columns that do not describe the images are left out: label date32[day], "
         "boxes list<element: struct<x: int64>>",
     )
 

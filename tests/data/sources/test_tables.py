@@ -301,7 +301,7 @@ def test_npz_with_several_arrays_of_images_and_columns(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.stack([record.data for record in source]), RGB)
     assert source.notes == (
         "images from array 'images'; 'masks' is left out (--column masks takes it)",
-        "arrays that are no attributes of the images are left out: mean float64 [3]",
+        "arrays that do not describe the images are left out: mean float64 [3]",
     )
     assert {column.name: (column.values.shape, column.classes) for column in source.columns} == {
         "age": ((5,), ()),

@@ -137,7 +137,7 @@ def _beside(
             one = column(other, _together([stored.load() for _, stored in named]))
         columns += [one] if one else []
         left += [] if one else [f"{printable(named[0][0])} {named[0][1]}"]
-    notes = [f"arrays that are no attributes of the images are left out: {', '.join(left[:5])}"] if left else []
+    notes = [f"arrays that do not describe the images are left out: {', '.join(left[:5])}"] if left else []
     return tuple(columns), label, notes
 
 

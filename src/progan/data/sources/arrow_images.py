@@ -58,7 +58,7 @@ def check_names(fields: Any) -> None:
     """
     for field in fields:
         if not isinstance(field.name, str):  # pyarrow decodes it here
-            raise ValueError("a name that is no text")
+            raise ValueError("a name that is not text")
         check_names(field.type.field(i) for i in range(field.type.num_fields))
 
 
@@ -217,7 +217,7 @@ def _decoded(text: object) -> Payload:
         start = _DATA_URL.match(text)
         return base64.b64decode("".join(text[start.end() if start else 0 :].split()), validate=True)
     except ValueError:
-        return DataError(f"the text {printable(text, 40)!r} is no base64; URLs and paths are not followed")
+        return DataError(f"the text {printable(text, 40)!r} is not base64; URLs and paths are not followed")
 
 
 def _pixels(value: object, dtype: np.dtype) -> Payload:
@@ -226,5 +226,5 @@ def _pixels(value: object, dtype: np.dtype) -> Payload:
     except (ValueError, TypeError, OverflowError):
         pixels = np.empty(0, dtype)
     if not is_stack((1, *pixels.shape), dtype):
-        return DataError("lists of numbers that are no image [H, W], [H, W, C] or [C, H, W]")
+        return DataError("lists of numbers that are not an image [H, W], [H, W, C] or [C, H, W]")
     return upright(pixels)

@@ -63,7 +63,7 @@ def table_source(description: str, tables: Sequence[TableFile], asked: str) -> S
     notes = (*notes, *whole.notes)
     if left:
         more = f" and {len(left) - 5} more" if len(left) > 5 else ""
-        notes = (*notes, f"columns that are no attributes of the images are left out: {', '.join(left[:5])}{more}")
+        notes = (*notes, f"columns that do not describe the images are left out: {', '.join(left[:5])}{more}")
     if is_list(tables[0].schema.field(tables[0].schema.get_field_index(place.path[0])).type) and place.kind != "pixels":
         notes = (*notes, f"lists of images in column {printable(place.name)!r}: the first of each is used")
     whole = replace(whole, columns=columns, notes=notes, heeds=frozenset({"column"}))

@@ -21,7 +21,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     """
     try:
         return _Zip(path)
-    except (UnicodeDecodeError, NotImplementedError) as error:  # names that are no text, versions that do not exist
+    except (UnicodeDecodeError, NotImplementedError) as error:  # names that are not text, versions that do not exist
         raise zipfile.BadZipFile(str(error)) from error
 
 

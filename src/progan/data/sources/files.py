@@ -193,7 +193,7 @@ def _common_start(names: Collection[str]) -> str:
 
 
 def _split_and_class(folder: str) -> tuple[str, str] | None:
-    """Return the split of a folder and the class that its name tells, if any; None if it is no split.
+    """Return the split of a folder and the class that its name tells, if any; None if it is not a split.
 
     >>> _split_and_class("Train"), _split_and_class("trainA"), _split_and_class("cat")
     (('train', ''), ('train', 'A'), None)

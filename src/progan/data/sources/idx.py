@@ -114,7 +114,7 @@ def idx_source(path: Path, files: Sequence[Path], choice: Choice) -> Source:
         notes = ("EMNIST's files contain the images on their sides; they are turned upright", *notes)
     labels = [_label_file(file) for file in chosen]
     if lacking := [file.name for file, beside in zip(chosen, labels, strict=True) if beside is None]:
-        notes = (*notes, f"no labels, because there is no file of labels beside {', '.join(lacking)}")
+        notes = (*notes, f"no labels, because there is no label file for {', '.join(lacking)}")
     whole = replace(whole, default_fit="pad", notes=(*whole.notes, *notes), heeds=heeds)
     counts = [len(rows) for rows in images]
     letters = all("emnist-letters" in file.name.lower() for file in chosen)
@@ -122,7 +122,7 @@ def idx_source(path: Path, files: Sequence[Path], choice: Choice) -> Source:
 
 
 def _cells(files: Sequence[Path], labels: Sequence[Path | None], counts: Sequence[int]) -> Sequence[Any] | np.ndarray:
-    """Return a label for each image; None beside which there is no file of labels."""
+    """Return a label for each image; None for images without a label file."""
     found = [beside and _labels(beside, file, n) for file, beside, n in zip(files, labels, counts, strict=True)]
     arrays = [array for array in found if array is not None]
     if len(arrays) == len(found) and len({array.shape[1:] for array in arrays}) == 1:

@@ -215,7 +215,7 @@ def _of_lines(text: str) -> tuple[list[str], list[list[Any]]]:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     if strange := next((one for one in found if not isinstance(one, dict)), None):
-        raise ValueError(f"a line that is no JSON object: {str(strange)[:80]}")
+        raise ValueError(f"a line that is not a JSON object: {str(strange)[:80]}")
     header = list(dict.fromkeys(key for one in found for key in one))
     return header, [[one.get(key) for key in header] for one in found]
 

@@ -30,7 +30,7 @@ class Kind:
     tried: list[int] = field(default_factory=list)
     """Positions of the first ones."""
     why: str = ""
-    """Why their values are no pictures; empty if one of the first is a picture."""
+    """Why their values are not pictures; empty if one of the first is a picture."""
 
     @property
     def name(self) -> str:

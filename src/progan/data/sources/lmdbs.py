@@ -62,7 +62,7 @@ def lmdb_categories(path: Path, folders: Sequence[Path], choice: Choice) -> Sour
 def lmdb_source(path: Path, files: Sequence[Path], choice: Choice) -> Source:
     """Return the images of an LMDB in the order of their keys. Only the keys are kept in memory, never the values.
 
-    Keys that differ only in their numbers are of one kind; kinds whose values are no pictures are left out, and so are
+    Keys that differ only in their numbers are of one kind; kinds whose values are not pictures are left out, and so are
     masks and the like. Of pictures in several sizes, under SIZE-NUMBER or NUMBER-SIZE, the largest size is used. Values
     under label-NUMBER are the labels of the pictures with these numbers.
 
@@ -96,7 +96,7 @@ def lmdb_source(path: Path, files: Sequence[Path], choice: Choice) -> Source:
         source, others = found, [kind for kind in others if kind is not labels]
     if others:
         listed = ", ".join(f"{kind.text!r} ({kind.count})" for kind in others[:5])
-        notes = (*notes, f"left out, because they are no pictures: values under {listed}")
+        notes = (*notes, f"left out, because they are not pictures: values under {listed}")
     return replace(source, notes=(*notes, *source.notes))
 
 

@@ -193,7 +193,7 @@ def _by_value(numbers: list[Any], index: np.ndarray, facts: _Facts) -> Meaning:
 
 
 def _by_name(values: list[Any], index: np.ndarray, facts: _Facts, odd: Sequence[str]) -> Meaning:
-    """Return classes of text, of which ``odd`` are no numbers although others are."""
+    """Return classes of text, of which ``odd`` are not numbers although others are."""
     names = [None if _is_missing(value) else _text(value) for value in values]
     if facts.declared and set(names) - {None} - set(facts.declared):
         wrong = min(str(name) for name in set(names) - {None} - set(facts.declared))

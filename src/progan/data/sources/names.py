@@ -61,7 +61,7 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def no_images(path: Path, names: Sequence[str]) -> DataError:
-    """Return the error for a source whose files are no images."""
+    """Return the error for a source whose files are not images."""
     seen = Counter(suffix_of(name) or "no extension" for name in names)
     parts = ((count, suffix, why_left_out(suffix)) for suffix, count in seen.most_common(8))
     found = ", ".join(f"{count} {printable(suffix)}{f' ({why})' if why else ''}" for count, suffix, why in parts)

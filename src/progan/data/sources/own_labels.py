@@ -34,7 +34,7 @@ def with_labels(
 ) -> Source:
     """Return the source with its own labels, or with their fault as ``own_labels``.
 
-    So labels that cannot be read or understood do not stand in the way of --labels none and --labels FILE.
+    So labels that cannot be read or understood do not prevent --labels none and --labels FILE.
 
     Args:
         source: the images.

@@ -38,10 +38,9 @@ def split_in(file: str) -> str | None:
 
 
 def chosen_split(parts: Mapping[str, Sequence[_T]], split: str, *, where: str) -> tuple[list[_T], str]:
-    """Return what belongs to a split, and a note if that is not the part of the same name.
+    """Return what belongs to a split, and a note if anything is left out.
 
-    Training uses everything that is neither for validation nor for tests. Where there is no part for tests, the part
-    for validation takes its place.
+    If there is no split for tests, the split for validation is used.
 
     Args:
         parts: what there is of 'train', 'val' and 'test'.

@@ -152,7 +152,7 @@ def _parsed(data: memoryview | DataError) -> dict[str, memoryview]:
     try:
         return features_of(data)
     except ValueError as error:
-        raise DataError(f"the record is no tf.train.Example ({error})") from None
+        raise DataError(f"the record is not a tf.train.Example ({error})") from None
 
 
 def _layout_of(name: str, features: Mapping[str, memoryview]) -> _Layout | None:
