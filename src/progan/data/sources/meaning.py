@@ -74,7 +74,7 @@ def meaning(
     - Other lists become one column of 0 and 1 for each value that occurs in them.
 
     Classes are those that occur, unless their names are declared. A label is missing if it is None, NaN or empty, or
-    -1 where all others are whole numbers from 0 on.
+    -1 where all others are whole numbers from 0 on. -1 and 1 alone are two classes, as attributes of CelebA.
 
     Args:
         cells: label of every image; an array of numbers [N] or [N, K] is faster.
@@ -177,7 +177,9 @@ def _are_classes(numbers: Sequence[bool | int | float], count: int) -> bool:
 def _by_value(numbers: list[Any], index: np.ndarray, facts: _Facts) -> Meaning:
     """Return classes of numbers or truth values."""
     known = {number for number in numbers if not _is_missing(number)}
-    none = {-1} if min(known) == -1 and facts.kind != "class" and all(float(n).is_integer() for n in known) else set()
+    signs = known == {-1, 1} and not facts.declared  # the two sides of an attribute, as in CelebA
+    missing = min(known) == -1 and facts.kind != "class" and all(float(n).is_integer() for n in known) and not signs
+    none = {-1} if missing else set()
     named = {number: _number_name(number) for number in known - none}
     if facts.declared:
         wrong = [n for n in named if not float(n).is_integer() or not 0 <= n < len(facts.declared)]
