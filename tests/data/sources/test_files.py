@@ -257,6 +257,24 @@ def test_zips_in_one_folder_are_splits_or_classes(tmp_path: Path, files: dict, c
     assert (len(source), source.classes) == (4 if "train.zip" in files else 8, classes)
 
 
+def test_zips_without_images_are_left_out(tmp_path: Path) -> None:
+    for name in ("train2017", "val2017"):
+        make_zip(tmp_path / f"{name}.zip", {f"{name}/1.png": encoded(noise(8, 8))})
+    make_zip(tmp_path / "annotations.zip", {"instances.json": b"{}"})
+    source = open_source(tmp_path)
+    assert list(source.names) == ["train2017.zip/train2017/1.png"]
+    assert source.notes[0] == "left out, because they contain no images: annotations.zip"
+
+
+@pytest.mark.parametrize(("names", "parts"), [(("photos-001", "photos-002"), True), (("cats", "dogs-2"), False)])
+def test_labels_from_the_names_of_zips_are_told(tmp_path: Path, names: tuple[str, str], parts: bool) -> None:
+    for name in names:
+        make_zip(tmp_path / f"{name}.zip", {"1.png": encoded(noise(8, 8))})
+    more = "; if they are parts of one set, pass --labels none" if parts else ""
+    assert open_source(tmp_path).notes == (f"labels: 2 classes from the names of the zips{more}",)
+    assert open_source(tmp_path, labels="none").notes == ()
+
+
 def test_shards_of_splits(tmp_path: Path) -> None:
     for shard in ("set-train-0", "set-train-1", "set-val-0"):
         make_tar(tmp_path / f"{shard}.tar", {"0.png": encoded(noise(8, 8)), "0.cls": b"3"})

@@ -12,10 +12,11 @@ from tarfile import is_tarfile
 
 import numpy as np
 
-from progan.data.printing import counted, printable
+from progan.data.printing import counted, printable, some
 from progan.data.records import Choice, Payload, Source, as_bytes, categories, joined, within
 from progan.data.sources.archives import TAR_SUFFIXES, list_tar, read_tar, shards_source, tar_source, zip_source
 from progan.data.sources.arrays import cifar_source, is_cifar
+from progan.data.sources.deflate64 import open_zip
 from progan.data.sources.files import Files, files_source
 from progan.data.sources.hdf5 import hdf5_files, hdf5_source
 from progan.data.sources.hub import arrow_files, saved_files, saved_source
@@ -171,15 +172,32 @@ def _in_utf8(name: str) -> str:
 
 def _zips(path: Path, zips: Sequence[str], choice: Choice) -> Source:
     """Return the images of several zips, each of which is a split or a class."""
-    splits = {name: split_of(PurePosixPath(name).stem) for name in zips}
-    if all(splits.values()) and len(zips) > 1:
-        parts = {part: [name for name in zips if splits[name] == part] for part in splits.values() if part}
+    full = [name for name in zips if _has_images(path / name)] or zips
+    without = [name for name in zips if name not in full]
+    notes = [f"left out, because they contain no images: {some(without)}"] if without else []
+    splits = {name: split_of(PurePosixPath(name).stem) for name in full}
+    if all(splits.values()) and len(full) > 1:
+        parts = {part: [name for name in full if splits[name] == part] for part in splits.values() if part}
         names, note = chosen_split(parts, choice.split, where=str(path))
         inside = replace(choice, split="all")
         whole = joined(f"zips {path.resolve().name}", [within(name, zip_source(path / name, inside)) for name in names])
-        return replace(whole, notes=(*whole.notes, note), heeds=whole.heeds | {"split"})
-    parts = [(name, PurePosixPath(name).stem, zip_source(path / name, choice)) for name in zips]
-    return categories(f"zips {path.resolve().name}", parts)
+        return replace(whole, notes=(*whole.notes, *notes, note), heeds=whole.heeds | {"split"})
+    parts = [(name, PurePosixPath(name).stem, zip_source(path / name, choice)) for name in full]
+    whole = categories(f"zips {path.resolve().name}", parts)
+    if whole.classes:
+        several = len({re.sub(r"\d+\W*$", "", name) for _, name, _ in parts}) > 1
+        more = "" if several else "; if they are parts of one set, pass --labels none"
+        notes.append(f"labels: {len(whole.classes)} classes from the names of the zips{more}")
+    return replace(whole, notes=(*whole.notes, *notes))
+
+
+def _has_images(path: Path) -> bool:
+    """Return whether a zip contains files with the extension of an image, or is broken, which is told later."""
+    try:
+        with open_zip(path) as archive:
+            return any(suffix_of(name) in IMAGE_SUFFIXES and not is_hidden(name) for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return True
 
 
 def _open_file(path: Path, choice: Choice) -> Source:

@@ -15,6 +15,7 @@ from progan.data.columns import LABEL, Column
 from progan.data.printing import counted, printable, some
 from progan.data.records import Payload, Source, Table
 from progan.data.sources.columns import column, without_clashes
+from progan.data.sources.deflate64 import open_zip
 from progan.data.sources.label_files import LABEL_NAMES, no_labels, normal, read_labels
 from progan.data.sources.meaning import Kind, labelled
 from progan.data.sources.names import strip_wrapper
@@ -137,12 +138,12 @@ def _from_array(source: Source, path: Path, kind: Kind) -> Source:
 
 
 def _only_array(path: Path) -> np.ndarray:
-    with path.open("rb") as file:
-        if path.suffix.lower() == ".npy":
+    if path.suffix.lower() == ".npy":
+        with path.open("rb") as file:
             return load_npy(file, path.stat().st_size)
-        with zipfile.ZipFile(file) as archive:
-            (one,) = archive.infolist()  # ValueError if there are several
-            return load_npy(archive.open(one), one.file_size)
+    with open_zip(path) as archive:
+        (one,) = archive.infolist()  # ValueError if there are several
+        return load_npy(archive.open(one), one.file_size)
 
 
 def _own_name(source: Source) -> str:
