@@ -137,7 +137,7 @@ _BOXES = (b"moov", b"meta", b"iprp", b"ipco", b"jp2h", b"iinf", b"dinf", b"trak"
 
 def _box_fields(data: bytes, start: int = 0, end: int | None = None, depth: int = 0) -> Iterator[Field]:
     """Boxes of ISO files (AVIF, JPEG 2000), and the size marker of JPEG 2000."""
-    at, end = start, len(data) if end is None else end
+    at, end = start, min(len(data) if end is None else end, len(data))
     while at + 8 <= end:
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
         yield at, 4, "big"
