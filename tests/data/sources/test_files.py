@@ -168,7 +168,8 @@ def test_images_outside_of_the_class_folders_are_told(tmp_path: Path) -> None:
     source = open_source(folder(tmp_path / "a", PETS | {"loose.png": noise(8, 8)}))
     assert source.classes == ()
     assert source.notes[-1] == (
-        "labels: none; the folders cat, dog are not classes, because 1 of 5 images is in none of them, such as loose.png"
+        "labels: none; the folders cat, dog are not classes, because 1 of 5 images is in none of them, such "
+        "as loose.png"
     )
 
 
@@ -273,6 +274,21 @@ def test_labels_from_the_names_of_zips_are_told(tmp_path: Path, names: tuple[str
     more = "; if they are parts of one set, pass --labels none" if parts else ""
     assert open_source(tmp_path).notes == (f"labels: 2 classes from the names of the zips{more}",)
     assert open_source(tmp_path, labels="none").notes == ()
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_names_of_tars_are_told_to_be_no_classes(tmp_path: Path, labels: bool) -> None:
+    for name in ("cat", "dog"):
+        make_tar(tmp_path / f"{name}.tar", {"0.png": encoded(noise(8, 8))} | ({"0.cls": b"3"} if labels else {}))
+    said = "labels: none from the names of the tars, which are read as parts of one set" in open_source(tmp_path).notes
+    assert said is not labels
+
+
+def test_json_files_that_tell_about_no_image_are_counted(tmp_path: Path) -> None:
+    names = ("a.json", "b.jpg.json", "b.more.json", "annotations/instances.json", "dataset.json")
+    images = {"a.png": noise(8, 8), "b.jpg": noise(8, 8)}
+    source = open_source(folder(tmp_path, {name: b"{}" for name in names} | images))
+    assert source.notes == ("1 file left out: 1 .json",)
 
 
 def test_shards_of_splits(tmp_path: Path) -> None:
