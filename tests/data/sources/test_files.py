@@ -287,7 +287,7 @@ def test_names_of_tars_are_told_to_be_no_classes(tmp_path: Path, labels: bool) -
 def test_json_files_that_tell_about_no_image_are_counted(tmp_path: Path) -> None:
     names = ("a.json", "b.jpg.json", "b.more.json", "annotations/instances.json", "dataset.json")
     images = {"a.png": noise(8, 8), "b.jpg": noise(8, 8)}
-    source = open_source(folder(tmp_path, {name: b"{}" for name in names} | images))
+    source = open_source(folder(tmp_path, dict.fromkeys(names, b"{}") | images))
     assert source.notes == ("1 file left out: 1 .json",)
 
 

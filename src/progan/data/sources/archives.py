@@ -185,7 +185,10 @@ def shards_source(folder: Path, files: Sequence[str], choice: Choice) -> Source:
     whole = Files(path=folder, names=list(shard_of), read=read, inner=inner, notes=tuple(notes))
     source = files_source(f"shards {folder.resolve().name}", whole, choice)
     heeds = source.heeds | ({"split"} if has_splits else set())
-    return replace(source, notes=(*source.notes, *([note] if note else [])), heeds=frozenset(heeds))
+    of_labels = "labels: none from the names of the tars, which are read as parts of one set"
+    of_labels = of_labels if source.labels is None and len(shards) > 1 else ""
+    notes = tuple(one for one in (*source.notes, note, of_labels) if one)
+    return replace(source, notes=notes, heeds=frozenset(heeds))
 
 
 def _tar_files(path: Path, everything: Sequence[tarfile.TarInfo]) -> Files:

@@ -62,7 +62,7 @@ def files_source(description: str, files: Files, choice: Choice) -> Source:
     images = sorted(name for name in left if suffix_of(name) in IMAGE_SUFFIXES) or _without_suffix(left, files.read)
     if not images:
         raise no_images(files.path, left)
-    notes = [*files.notes, of_exclude, *_left_out(set(left) - set(images))]
+    notes = [*files.notes, of_exclude, *_left_out(set(left) - set(images), images)]
     rows, inners, of_split = _split(strip_wrapper([files.inner(name) for name in images]), choice.split, description)
     names = [images[row] for row in rows]
     sides = stems(name for name in left if suffix_of(name) in SIDE_SUFFIXES)
@@ -124,9 +124,12 @@ def _size(name: str, read: Read) -> tuple[int, int] | None:
         return None
 
 
-def _left_out(names: Iterable[str]) -> list[str]:
+def _left_out(names: Iterable[str], images: Sequence[str]) -> list[str]:
     """Return a note about files that are neither images nor known label files, by kind."""
     others = [name for name in sorted(names) if suffix_of(name) not in SIDE_SUFFIXES and not is_metadata(name)]
+    if side := set(names).difference(others):
+        about = {"dataset", "metadata", *(name.rpartition("/")[2].partition(".")[0] for name in images)}
+        others += sorted(name for name in side if name.rpartition("/")[2].partition(".")[0] not in about)
     if not others:
         return []
     kinds = Counter(suffix_of(name) or "without extension" for name in others)
