@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -92,6 +92,22 @@ class Table:
     """Whether the file may omit images of the source and list files that are not in it."""
 
 
+class Cells(NamedTuple):
+    """Labels as a source has them, before it was decided what they mean."""
+
+    name: str
+    """Name of their column."""
+    values: Sequence[Any] | np.ndarray
+    """Label of every image; an array is [N] or [N, K]."""
+    declared: tuple[str, ...] = ()
+    """Names of all classes, if the source has a list of them."""
+
+    def of(self, rows: np.ndarray) -> "Cells":
+        """Return the labels of the images in ``rows`` only, in that order."""
+        some = self.values[rows] if isinstance(self.values, np.ndarray) else [self.values[i] for i in rows.tolist()]
+        return self._replace(values=some)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """Images in one fixed order, read on demand."""
@@ -106,6 +122,8 @@ class Source:
     """Names of the classes; empty without labels."""
     columns: tuple[Column, ...] = ()
     """Further attributes of the images, one row for each image in the same order."""
+    cells: Cells | None = None
+    """What the labels were made of, if they are not those of folders."""
     default_fit: str = "crop"
     """How images are fitted to the requested size if the user does not choose: 'crop' or 'pad'."""
     read: Reader
@@ -135,7 +153,9 @@ class Source:
     def bare(self, note: str = "") -> "Source":
         """Return the source without its labels and the notes about them, but with a note of that."""
         others = tuple(one for one in self.notes if not one.startswith("labels:"))
-        return replace(self, labels=None, classes=(), notes=(*others, f"labels: {note}") if note else others)
+        return replace(
+            self, labels=None, classes=(), cells=None, notes=(*others, f"labels: {note}") if note else others
+        )
 
     def first(self, count: int) -> "Source":
         """Return a source of the first ``count`` images, or of all if there are fewer."""
@@ -151,6 +171,7 @@ class Source:
             names=Names(len(rows), lambda i: self.names[int(rows[i])]),
             labels=labels,
             columns=tuple(column.of(rows) for column in self.columns),
+            cells=self.cells and self.cells.of(rows),
             read=lambda positions: self.read([int(rows[i]) for i in positions]),
         )
 

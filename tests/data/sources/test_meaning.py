@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from progan.data.records import Choice
 from progan.data.sources import open_source
 from progan.data.sources.meaning import meaning
 from progan.errors import DataError
@@ -27,7 +28,7 @@ CLASSES = [
     ([b"dog", b"cat"], [1, 0], ("cat", "dog")),
     ([-1, 0, 7], [-1, 0, 1], ("0", "7")),
     ([-1, 1, 2], [-1, 0, 1], ("1", "2")),
-    ([1, -1, 1], [1, 0, 1], ("-1", "1")),
+    ([1, -1, 1], [0, -1, 0], ("1",)),
     ([-2, -1, 3], [0, 1, 2], ("-2", "-1", "3")),
     ([None, 4, ""], [-1, 0, -1], ("4",)),
     ([NAN, 1.0, 2.0], [-1, 0, 1], ("1", "2")),
@@ -187,6 +188,17 @@ def test_labels_of_only_some_images_are_told(tmp_path: Path) -> None:
     kept = [record.name for record in open_source(path, skip=True) if not isinstance(record.data, DataError)]
     assert kept == ["0.png", "2.png"]
     assert open_source(path, labels="none").classes == ()
+
+
+def test_minus_one_is_a_class_if_the_user_says_so(tmp_path: Path) -> None:
+    path = _parquet(tmp_path, [-1, 1, 0])
+    with pytest.raises(
+        DataError, match=r"1 of 3 images has no label, but -1\n.*\n  fix:   use --labels auto:class if -1"
+    ):
+        open_source(path)
+    source = open_source(path, labels="auto:class")
+    assert (source.labels, source.classes) == ([0, 2, 1], ("-1", "0", "1"))
+    assert open_source(path, Choice(exclude=("*[[]0]",)), labels="label:class").classes == ("0", "1")
 
 
 def test_the_user_decides_what_a_label_is(tmp_path: Path) -> None:

@@ -155,7 +155,10 @@ def _own_name(source: Source) -> str:
 def _again(source: Source, name: str, kind: Kind) -> Source:
     """Return the source with one of its columns as the label."""
     cells: Sequence[Any] | np.ndarray
-    if name == LABEL and source.labels is not None:
+    declared: tuple[str, ...] = ()
+    if source.cells and name in (LABEL, source.cells.name):
+        name, cells, declared = source.cells
+    elif name == LABEL and source.labels is not None:
         cells = [None if number < 0 else source.classes[number] for number in source.labels]
     elif one := next((one for one in source.columns if one.name == name), None):
         cells = _names(one) if one.classes and one.values.ndim == 1 else one.values
@@ -170,7 +173,7 @@ def _again(source: Source, name: str, kind: Kind) -> Source:
         )
     others = tuple(one for one in source.columns if one.name != name)
     bare = dataclasses.replace(source.bare(), columns=others)
-    return labelled(bare, cells, name=name, kind=kind)
+    return labelled(bare, cells, name=name, declared=declared, kind=kind)
 
 
 def _names(one: Column) -> list[str]:
@@ -224,7 +227,9 @@ def _without_unlabelled(source: Source, *, skip: bool) -> Source:
     if not missing:
         return source
     if not skip or len(missing) == len(source):
-        raise _unlabelled(source.description, len(missing), len(source), source.names[min(missing)])
+        first = min(missing)
+        sign = source.cells is not None and source.cells.values[first] in (-1, "-1")
+        raise _unlabelled(source.description, len(missing), len(source), source.names[first], sign=sign)
     inner = source.read
 
     def read(positions: Sequence[int]) -> Iterator[Payload]:
@@ -234,9 +239,10 @@ def _without_unlabelled(source: Source, *, skip: bool) -> Source:
     return dataclasses.replace(source, read=read)
 
 
-def _unlabelled(origin: str, missing: int, count: int, first: str) -> DataError:
+def _unlabelled(origin: str, missing: int, count: int, first: str, *, sign: bool = False) -> DataError:
     fix = "add the missing labels, omit these images with --on-error skip, or omit all labels with --labels none"
-    what = f"{missing} of {count} images {'has' if missing == 1 else 'have'} no label"
+    fix = f"use --labels auto:class if -1 is a class; or {fix}" if sign else fix
+    what = f"{missing} of {count} images {'has' if missing == 1 else 'have'} no label{', but -1' if sign else ''}"
     return DataError(f"{origin}: {what}\n  found: {printable(first, 200)}\n  fix:   {fix}")
 
 

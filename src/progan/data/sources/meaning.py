@@ -9,7 +9,7 @@ import numpy as np
 
 from progan.data.columns import LABEL, Column
 from progan.data.printing import printable
-from progan.data.records import Source, in_order
+from progan.data.records import Cells, Source, in_order
 from progan.data.sources.columns import column, is_text_of_its_own, parsed
 from progan.errors import DataError
 
@@ -51,6 +51,7 @@ def labelled(
         labels=None if found.labels is None else found.labels.tolist(),
         classes=found.classes,
         columns=(*found.columns, *others),
+        cells=Cells(name, cells, tuple(declared)),
         notes=(*source.notes, found.note) if found.note else source.notes,
     )
 
@@ -74,7 +75,7 @@ def meaning(
     - Other lists become one column of 0 and 1 for each value that occurs in them.
 
     Classes are those that occur, unless their names are declared. A label is missing if it is None, NaN or empty, or
-    -1 where all others are whole numbers from 0 on. -1 and 1 alone are two classes, as attributes of CelebA.
+    -1 where all others are whole numbers from 0 on.
 
     Args:
         cells: label of every image; an array of numbers [N] or [N, K] is faster.
@@ -177,8 +178,7 @@ def _are_classes(numbers: Sequence[bool | int | float], count: int) -> bool:
 def _by_value(numbers: list[Any], index: np.ndarray, facts: _Facts) -> Meaning:
     """Return classes of numbers or truth values."""
     known = {number for number in numbers if not _is_missing(number)}
-    signs = known == {-1, 1} and not facts.declared  # the two sides of an attribute, as in CelebA
-    missing = min(known) == -1 and facts.kind != "class" and all(float(n).is_integer() for n in known) and not signs
+    missing = min(known) == -1 and facts.kind != "class" and all(float(n).is_integer() for n in known)
     none = {-1} if missing else set()
     named = {number: _number_name(number) for number in known - none}
     if facts.declared:
