@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -212,13 +212,13 @@ def _by_base(names: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for name in names:
         for path in (name, stem_of(name)):
-            found[PurePosixPath(path).name].append(f"/{path}")
+            found[_base(path)].append(f"/{path}")
     return found
 
 
 def _is_end(file: str, known: Mapping[str, Sequence[str]]) -> bool:
     """Return whether a listed file is the end of one of these paths."""
-    return any(path.endswith(f"/{file}") for path in known.get(PurePosixPath(file).name, ()))
+    return any(path.endswith(f"/{file}") for path in known.get(_base(file), ()))
 
 
 def _without_unlabelled(source: Source, *, skip: bool) -> Source:
@@ -272,10 +272,14 @@ def _columns(table: Table, rows: Sequence[int | None]) -> list[Column]:
 def _by_stem(names: Sequence[str]) -> dict[str, int]:
     """Return the images by their paths and base names without extension, such as the ids of Kaggle's tables."""
     found: dict[str, int] = {}
-    for paths in (list(map(stem_of, strip_wrapper(list(names)))), [PurePosixPath(name).stem for name in names]):
+    for paths in (list(map(stem_of, strip_wrapper(list(names)))), [stem_of(_base(name)) for name in names]):
         counts = Counter(paths)
         found = {path: i for i, path in enumerate(paths) if counts[path] == 1} | found
     return found
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]  # millions of names: pathlib would take minutes
 
 
 def _composed(path: str) -> str:
@@ -285,24 +289,26 @@ def _composed(path: str) -> str:
 def _match(names: Sequence[str], table: Table, left_out: Sequence[str]) -> tuple[list[int | None], list[str]]:
     """Return the row of every image in a table, None without one, and the listed files that match no image at all."""
     position: dict[str, int] = {}
-    counts = Counter(PurePosixPath(name).name for name in names)
+    counts = Counter(map(_base, names))
     for i, (name, inner) in enumerate(zip(names, strip_wrapper(list(names)), strict=True)):
-        base = PurePosixPath(name).name
-        position |= {base: i} if counts[base] == 1 else {}
-        position |= {inner: i}
+        if counts[base := _base(name)] == 1:
+            position[base] = i
+        position[inner] = i
     position |= {normal(name): i for i, name in enumerate(names)}  # whole paths win
     position = _by_stem(names) | position
-    position = {_composed(key): i for key, i in position.items()} | position
+    position = {_composed(key): i for key, i in position.items() if not key.isascii()} | position
     found: list[int | None] = [None] * len(names)
     labels, unused = table.labels, []
     order = sorted(range(len(table.files)), key=lambda row: table.files[row] not in position)  # whole paths first
-    others, own = _by_base(left_out), _by_base(names if left_out else ())
+    strange = left_out and any(file not in position for file in table.files)
+    others, own = _by_base(left_out if strange else ()), _by_base(names if strange else ())
     for row in order:
         file = table.files[row]
-        if file not in position and _is_end(file, others) and not _is_end(file, own):
+        if strange and file not in position and _is_end(file, others) and not _is_end(file, own):
             continue
-        forms = (one for path in (file, _composed(file)) for one in (path, PurePosixPath(path).name))
-        i = next((position[one] for one in forms if one in position), None)
+        i = position.get(file, position.get(_base(file)))
+        if i is None and not file.isascii():
+            i = position.get(_composed(file), position.get(_composed(_base(file))))
         before = None if i is None else found[i]
         if i is None or (before is not None and (labels is None or labels[before] != labels[row])):
             unused.append(file)

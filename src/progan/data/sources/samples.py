@@ -18,7 +18,7 @@ _BESIDE = (
 )
 _BESIDE_NAME = re.compile(_BESIDE, re.IGNORECASE)
 _ENDING = re.compile(rf"(?P<key>.+?)[ _.-]+(?P<what>{_BESIDE})\d*", re.IGNORECASE)
-_MAIN_ENDING = re.compile(r"(?P<key>.+?)[ _.-]+(?:rgb|colou?r|images?|img|photo|picture|leftimg8bit)", re.IGNORECASE)
+_MAIN_ENDING = re.compile(r"(?P<key>.+)[ _.-](?:rgb|colou?r|images?|img|photo|picture|leftimg8bit)", re.IGNORECASE)
 _SIZE_ENDING = re.compile(r"(?P<key>.+?)[ _.-]+(?P<size>\d{2,5})(?:x\d{2,5}|px)?", re.IGNORECASE)
 _SIZE_FOLDER = re.compile(r"[^\d]*(?P<size>\d{2,5})(?:x\d{2,5}|px)?", re.IGNORECASE)
 _MAIN = re.compile(r"image|img|picture|photo|rgb|color|target|full|original", re.IGNORECASE)
@@ -185,10 +185,12 @@ def _key(stem: str, known: Collection[str], pairs: Collection[str]) -> str:
     for end in (i for i in range(len(base) - 1, 0, -1) if base[i] == "."):
         if (key := f"{folder}{slash}{base[:end]}") in known:
             return key
-    for pattern, keys in ((_ENDING, known), (_ENDING, pairs), (_MAIN_ENDING, pairs)):
-        if (match := pattern.fullmatch(base)) and (key := f"{folder}{slash}{match['key']}") in keys:
-            return key
-    return stem
+    match = _ENDING.fullmatch(base)
+    key = f"{folder}{slash}{match['key']}" if match else stem
+    if match is None and pairs and (match := _MAIN_ENDING.fullmatch(base)):
+        key = f"{folder}{slash}{match['key']}"
+        return key if key in pairs else stem
+    return key if key in known or key in pairs else stem
 
 
 def _dotted(stems: Collection[str]) -> set[str]:
@@ -206,11 +208,14 @@ def _dotted(stems: Collection[str]) -> set[str]:
 
 def _pairs(stems: Iterable[str]) -> set[str]:
     """Return the common names of pictures such as 0_rgb.png and 0_depth.png, of which none has an ending alone."""
-    keys: list[set[str]] = []
-    for pattern in (_MAIN_ENDING, _ENDING):
-        parts = ((stem.rpartition("/"), pattern) for stem in stems)
-        keys.append({f"{a}{b}{match['key']}" for (a, b, base), form in parts if (match := form.fullmatch(base))})
-    return keys[0] & keys[1]
+    main = _keys(stems, _MAIN_ENDING)
+    return main & _keys(stems, _ENDING) if main else main
+
+
+def _keys(stems: Iterable[str], pattern: re.Pattern[str]) -> set[str]:
+    """Return the names without the endings of a pattern, of those that have one."""
+    parts = (stem.rpartition("/") for stem in stems)
+    return {f"{a}{b}{match['key']}" for a, b, base in parts if (match := pattern.fullmatch(base))}
 
 
 def _by_folder(names: Sequence[str]) -> _Samples:
