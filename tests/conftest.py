@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from progan.data.options import PrepareOptions
-from progan.data.store import Store, prepare
+from progan.data.preparing import prepare
+from progan.data.store import Store
 from small import quick_plan, write_images
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

@@ -14,7 +14,8 @@ from PIL import Image
 import progan
 from progan.cli import main
 from progan.data.options import PrepareOptions
-from progan.data.store import Store, prepare
+from progan.data.preparing import prepare
+from progan.data.store import Store
 from progan.errors import CheckpointError, ConfigError, DataError
 from progan.evaluation.sets import open_images
 from progan.schedule import ScheduleConfig

@@ -11,8 +11,9 @@ import torch
 
 from progan.data.loader import Loader
 from progan.data.options import PrepareOptions
+from progan.data.preparing import cached
 from progan.data.printing import printable
-from progan.data.store import Store, cached
+from progan.data.store import Store
 from progan.devices import pick_device
 from progan.errors import ConfigError, DataError
 from progan.evaluation.monitor import MetricMonitor

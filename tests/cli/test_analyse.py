@@ -10,7 +10,7 @@ from PIL import Image
 
 from progan.cli import main
 from progan.data.options import PrepareOptions
-from progan.data.store import prepare
+from progan.data.preparing import prepare
 from progan.gans import ProGANConfig
 from progan.gans.base import ImageSpec
 from progan.snapshot import Snapshot

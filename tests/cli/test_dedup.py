@@ -10,7 +10,8 @@ from PIL import Image
 from progan.cli import main
 from progan.curation import dedup
 from progan.data.options import PrepareOptions
-from progan.data.store import Store, prepare
+from progan.data.preparing import prepare
+from progan.data.store import Store
 from small import write_images
 
 

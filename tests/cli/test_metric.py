@@ -7,7 +7,8 @@ import pytest
 
 from progan.cli import main
 from progan.data.options import PrepareOptions
-from progan.data.store import Store, prepare
+from progan.data.preparing import prepare
+from progan.data.store import Store
 from small import write_images
 
 

@@ -10,10 +10,11 @@ from PIL import Image
 from progan.cli.prepare import Prepare, summary
 from progan.data.columns import Column
 from progan.data.inspection import inspect
+from progan.data.inspection.report import report
 from progan.data.options import PrepareOptions
-from progan.data.report import report
+from progan.data.preparing import prepare
 from progan.data.sources import open_source
-from progan.data.store import Store, prepare
+from progan.data.store import Store
 from progan.errors import ConfigError, DataError
 from references.image_files import noise, save
 

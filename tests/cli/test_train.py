@@ -14,7 +14,8 @@ from PIL import Image
 
 from progan.cli import main
 from progan.data.options import PrepareOptions
-from progan.data.store import Store, prepare
+from progan.data.preparing import prepare
+from progan.data.store import Store
 from progan.presets import PRESETS
 from progan.snapshot import Snapshot
 from progan.training import checkpoint

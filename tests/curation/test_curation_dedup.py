@@ -12,8 +12,9 @@ from progan.curation.dedup import groups_of, groups_sheet, kept_by, semantic_cod
 from progan.data.columns import Column
 from progan.data.levels import box_levels
 from progan.data.options import PrepareOptions
+from progan.data.preparing import prepare
 from progan.data.records import Source
-from progan.data.store import Store, prepare
+from progan.data.store import Store
 from progan.errors import DataError
 from references import dedup as reference
 

@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from progan.curation.digits import train_digit_classifier
 from progan.data.options import PrepareOptions
-from progan.data.store import prepare
+from progan.data.preparing import prepare
 from progan.errors import DataError
 from progan.metrics.digits import load
 from references.image_files import idx

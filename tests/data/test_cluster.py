@@ -16,7 +16,7 @@ from progan.cli import main
 from progan.data import cluster, pipeline
 from progan.data.cluster import dask_workers
 from progan.data.options import PrepareOptions
-from progan.data.store import prepare
+from progan.data.preparing import prepare
 from progan.errors import DataError
 from references.image_files import make_tar, noise, save
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from progan.data.contact import blocks_of, contact_sheet
+from progan.data.inspection.contact import blocks_of, contact_sheet
 from progan.data.options import PrepareOptions
+from progan.data.preparing import prepare
 from progan.data.sources import open_source
-from progan.data.store import prepare
 from references.image_files import noise, save
 
 COLORS = {"a": (200, 0, 0), "b": (0, 160, 0), "c\u732b": (0, 0, 220)}

@@ -17,9 +17,10 @@ import torch
 from progan.cli.prepare import summary
 from progan.data.loader import Loader
 from progan.data.options import PrepareOptions
+from progan.data.preparing import prepare
 from progan.data.records import Source
 from progan.data.sources import open_source
-from progan.data.store import Store, prepare
+from progan.data.store import Store
 from progan.errors import DataError
 from references.image_files import make_zip
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from progan.data.doubts import Facts, doubts
-from progan.data.values import Values
+from progan.data.inspection.doubts import Facts, doubts
+from progan.data.inspection.values import Values
 from references.image_files import noise
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from progan.data.columns import Column
 from progan.data.options import PrepareOptions
+from progan.data.preparing import cached, prepare
 from progan.data.records import Source
 from progan.data.sources import open_source
-from progan.data.store import Store, cached, prepare
+from progan.data.store import Store
 from progan.errors import DataError
 from references.image_files import noise, save
 

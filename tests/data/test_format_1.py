@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from progan.data import store as store_module
+from progan.data import preparing
 from progan.data.options import PrepareOptions
+from progan.data.preparing import cached, prepare
 from progan.data.sources import fingerprint
-from progan.data.store import Store, cached, prepare
+from progan.data.store import Store
 from progan.errors import DataError
 from references.image_files import noise, save
 
@@ -107,7 +108,7 @@ def old_cache(tmp_path: Path, pets: dict) -> Callable[..., Path]:
 
     def put(**changes) -> Path:
         options = PrepareOptions(**changes)
-        values = tuple(getattr(options, name) for name in store_module._FIRST_OPTIONS)
+        values = tuple(getattr(options, name) for name in preparing._FIRST_OPTIONS)
         assert changes or values == OLD_OPTIONS
         key = hashlib.sha256(repr((fingerprint(tmp_path / "pets"), values, 1)).encode()).hexdigest()[:16]
         folder = tmp_path / "cache" / f"pets-{key}"
@@ -165,8 +166,8 @@ def test_options_that_an_older_version_did_not_have_count_as_defaults(tmp_path: 
 
 
 def test_options_of_later_versions_change_the_place_in_the_cache_if_they_are_set(tmp_path, pets, monkeypatch) -> None:
-    earlier = tuple(name for name in store_module._FIRST_OPTIONS if name != "channels")  # as if it were new
-    monkeypatch.setattr(store_module, "_FIRST_OPTIONS", earlier)
+    earlier = tuple(name for name in preparing._FIRST_OPTIONS if name != "channels")  # as if it were new
+    monkeypatch.setattr(preparing, "_FIRST_OPTIONS", earlier)
     key = hashlib.sha256(repr((fingerprint(tmp_path / "pets"), OLD_OPTIONS[:5] + OLD_OPTIONS[6:], 1)).encode())
     plain = cached(tmp_path / "pets", cache_dir=tmp_path / "cache").path
     assert plain.name == f"pets-{key.hexdigest()[:16]}"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from progan.data import colors
+from progan.data.decoding import colors
 from progan.data.options import PrepareOptions
 from progan.data.pixels import decode, peek
-from progan.data.store import prepare
+from progan.data.preparing import prepare
 from progan.errors import DataError
 from references import color_profiles as reference
 from references.image_files import encoded, noise, save

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from progan.data.contact import contact_sheet
 from progan.data.inspection import NEAR_BITS, difference_hash, groups_of, inspect, near_groups
+from progan.data.inspection.contact import contact_sheet
+from progan.data.inspection.overview import store_duplicates, store_values
+from progan.data.inspection.report import histogram, report
 from progan.data.options import PrepareOptions
-from progan.data.overview import store_duplicates, store_values
-from progan.data.report import histogram, report
+from progan.data.preparing import prepare
 from progan.data.sources import open_source
-from progan.data.store import prepare
 from references.image_files import encoded, make_zip, noise, save
 
 

@@ -12,8 +12,9 @@ from progan import draws
 from progan.data.columns import Column
 from progan.data.loader import Loader, _copied, windows
 from progan.data.options import PrepareOptions
+from progan.data.preparing import prepare
 from progan.data.sources import open_source
-from progan.data.store import Store, prepare
+from progan.data.store import Store
 from progan.errors import DataError
 from references.image_files import noise, save
 from references.store_reference import loader_batch, one_hot

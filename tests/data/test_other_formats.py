@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from progan.data import formats
-from progan.data.decoding import decode, peek
+from progan.data.decoding import decode, formats, peek
 from progan.errors import DataError
 from references import image_writers as write
 from references.decoders import as_rgba, ffmpeg, opencv, rgba, samples, shown

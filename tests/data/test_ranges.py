@@ -10,9 +10,9 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from progan.data.options import PrepareOptions, make_plan
+from progan.data.preparing import prepare
 from progan.data.ranges import find_ranges
 from progan.data.sources import open_source
-from progan.data.store import prepare
 from progan.errors import DataError
 from references import image_writers as write
 from references.image_files import encoded, noise

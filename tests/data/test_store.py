@@ -15,7 +15,8 @@ import pytest
 
 from progan.data import pipeline, unfinished, writer
 from progan.data.options import PrepareOptions
-from progan.data.store import Store, cached, prepare
+from progan.data.preparing import cached, prepare
+from progan.data.store import Store
 from progan.errors import ConfigError, DataError
 from references import store_reference as reference
 from references.image_files import encoded, make_tar, make_zip, noise, save
@@ -236,14 +237,14 @@ def test_equal_store_is_reused_and_another_one_replaced(tmp_path: Path, pets: di
 SLOW = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores for what it starts in the background
-from progan.data import store, writer
+from progan.data import preparing, writer
 append = writer.PartialStore.append
 def slow(self, chunk):
     append(self, chunk)
     print("writing", flush=True)
     time.sleep(60)
 writer.PartialStore.append = slow
-store.prepare(sys.argv[1], sys.argv[2])
+preparing.prepare(sys.argv[1], sys.argv[2])
 """
 
 

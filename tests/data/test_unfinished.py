@@ -22,8 +22,8 @@ from progan.data import pipeline, unfinished, writer
 from progan.data.cluster import dask_workers
 from progan.data.columns import Column
 from progan.data.options import PrepareOptions
+from progan.data.preparing import prepare
 from progan.data.sources import open_source
-from progan.data.store import prepare
 from progan.data.unfinished import Unfinished
 from progan.errors import DataError
 from references.image_files import make_tar, noise, save
@@ -78,7 +78,7 @@ def done_in(folder: Path) -> int:
 
 KILLED = """
 import os, signal, sys
-from progan.data import pipeline, store, unfinished, writer
+from progan.data import pipeline, preparing, unfinished, writer
 from progan.data.options import PrepareOptions
 pipeline._CHUNK_IMAGES = 7
 real, sync = unfinished.write_all, unfinished.sync_folder
@@ -104,12 +104,12 @@ def sync_folder(path):
 unfinished.write_all = writer.write_all = write_all
 unfinished.sync_folder = writer.sync_folder = sync_folder
 options = PrepareOptions(on_error="skip")
-store.prepare(sys.argv[1], f"{sys.argv[2]}/first", options)  # loads what is loaded late
+preparing.prepare(sys.argv[1], f"{sys.argv[2]}/first", options)  # loads what is loaded late
 for moment in range(60):
     child = os.fork()
     if not child:
         left = moment
-        store.prepare(sys.argv[1], f"{sys.argv[2]}/{moment:02d}/store", options)
+        preparing.prepare(sys.argv[1], f"{sys.argv[2]}/{moment:02d}/store", options)
         os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     print(code)

@@ -8,7 +8,8 @@ from PIL import Image
 
 from progan import draws
 from progan.data.options import PrepareOptions
-from progan.data.store import Store, prepare
+from progan.data.preparing import prepare
+from progan.data.store import Store
 from progan.errors import CheckpointError, ConfigError, DataError
 from progan.evaluation.measure import Measurement
 from progan.evaluation.monitor import MetricMonitor

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from progan.data.store import Store, prepare
+from progan.data.preparing import prepare
+from progan.data.store import Store
 from progan.errors import ConfigError, DataError
 from progan.experiments import EXPERIMENTS
 from progan.experiments import job as row_runs

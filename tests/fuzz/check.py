@@ -17,9 +17,10 @@ from fuzz.cases import Case
 from fuzz.watch import Watch
 from progan.data.options import PrepareOptions
 from progan.data.pixels import Plan, decode, peek, to_pixels
+from progan.data.preparing import prepare
 from progan.data.records import Choice
 from progan.data.sources import open_source
-from progan.data.store import Store, prepare
+from progan.data.store import Store
 from progan.errors import DataError, ProganError
 
 _MOST_PICTURES = 64  # of one input

@@ -52,7 +52,7 @@ def metadata(rng: Random) -> Case:
 def store(rng: Random) -> Case:
     """Build a store with labels, names and columns."""
     from progan.data.options import PrepareOptions
-    from progan.data.store import prepare
+    from progan.data.preparing import prepare
 
     with tempfile.TemporaryDirectory() as name:
         source = Path(name) / "in"

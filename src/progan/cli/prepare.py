@@ -16,18 +16,19 @@ import tyro
 from progan.cli import nearest, optional
 from progan.data.cluster import dask_workers
 from progan.data.columns import LABEL
-from progan.data.contact import SHEET, contact_sheet
-from progan.data.doubts import doubts
 from progan.data.inspection import inspect
+from progan.data.inspection.contact import SHEET, contact_sheet
+from progan.data.inspection.doubts import doubts
+from progan.data.inspection.overview import store_duplicates, store_facts, store_values
+from progan.data.inspection.report import report
 from progan.data.options import PrepareOptions
-from progan.data.overview import store_duplicates, store_facts, store_values
 from progan.data.pixels import Plan
+from progan.data.preparing import prepare
 from progan.data.printing import counted, printable, quoted
 from progan.data.recipes import RECIPES, is_known, open_recipe, prepare_recipe
 from progan.data.records import Source
-from progan.data.report import report
 from progan.data.sources import missing, open_source
-from progan.data.store import Store, prepare
+from progan.data.store import Store
 from progan.errors import ConfigError, DataError
 from progan.images import save_png
 

@@ -20,9 +20,10 @@ from progan.curation.scratch import Crop, Picture, Scratch
 from progan.data.manifest import check_target
 from progan.data.options import PrepareOptions
 from progan.data.pixels import decode, to_channels
+from progan.data.preparing import prepare
 from progan.data.records import Record, Source
 from progan.data.sources import fingerprint
-from progan.data.store import Store, prepare
+from progan.data.store import Store
 from progan.data.unfinished import sayer
 from progan.errors import ConfigError, DataError
 from progan.files import replacing

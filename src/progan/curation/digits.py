@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from progan import draws
 from progan.data.options import PrepareOptions
-from progan.data.store import Store, cached
+from progan.data.preparing import cached
+from progan.data.store import Store
 from progan.errors import DataError
 from progan.metrics.digits import DigitClassifier
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from progan import draws
 from progan.data.options import PrepareOptions
-from progan.data.store import Store, cached
+from progan.data.preparing import cached
+from progan.data.store import Store
 from progan.errors import CheckpointError, ConfigError, DataError
 from progan.images import opaque
 from progan.sizes import parse_size

@@ -10,7 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from progan.data.options import PrepareOptions
-from progan.data.store import Store, cached
+from progan.data.preparing import cached
+from progan.data.store import Store
 from progan.devices import pick_device
 from progan.errors import ConfigError, DataError
 from progan.experiments import networks

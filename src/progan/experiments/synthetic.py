@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from progan.data.options import PrepareOptions
-from progan.data.store import Store, prepare
+from progan.data.preparing import prepare
+from progan.data.store import Store
 from progan.files import replacing
 
 COUNT, SIDE, CLASSES = 128, 32, 2

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from progan.data.pixels import decode
+from progan.data.preparing import prepare
 from progan.data.sources import archives, open_source
-from progan.data.store import prepare
 from progan.errors import DataError
 from references.image_files import encoded, make_tar, make_zip, noise
 

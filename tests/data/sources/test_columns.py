@@ -9,9 +9,9 @@ import pytest
 
 from column_values import NAN, found, plain
 from progan.data.options import PrepareOptions
+from progan.data.preparing import prepare
 from progan.data.sources import open_source
 from progan.data.sources.columns import MOST_NAMES, column
-from progan.data.store import prepare
 from progan.errors import DataError
 from references import tfrecord_writer
 from references.image_files import encoded, make_tar, make_zip, noise, save

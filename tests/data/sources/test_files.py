@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from progan.data.options import PrepareOptions
+from progan.data.preparing import prepare
 from progan.data.records import Choice, Source
 from progan.data.sources import open_source
 from progan.data.sources.names import strip_wrapper
-from progan.data.store import prepare
 from progan.errors import DataError
 from references.image_files import encoded, make_tar, make_zip, noise, save
 

@@ -8,10 +8,10 @@ import pytest
 
 from progan.data.decoding import decode
 from progan.data.options import PrepareOptions
+from progan.data.preparing import prepare
 from progan.data.records import Choice
 from progan.data.sources import open_source
 from progan.data.sources.hdf5 import hdf5_files, hdf5_source
-from progan.data.store import prepare
 from progan.errors import DataError
 from references.image_files import encoded, noise, save
 

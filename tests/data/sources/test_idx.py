@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from progan.data.preparing import prepare
 from progan.data.records import Choice
 from progan.data.sources import open_source
 from progan.data.sources.idx import _length, idx_files, idx_source
-from progan.data.store import prepare
 from progan.errors import DataError
 from references.image_files import idx, noise, save
 

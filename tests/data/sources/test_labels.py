@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from progan.data.options import PrepareOptions
+from progan.data.preparing import prepare
 from progan.data.records import Choice
 from progan.data.sources import archives, open_source
 from progan.data.sources.label_files import read_labels
-from progan.data.store import prepare
 from progan.errors import DataError
 from references.image_files import encoded, make_tar, make_zip, noise, save
 

@@ -9,10 +9,10 @@ from PIL import Image
 
 from progan.data.options import PrepareOptions
 from progan.data.pixels import decode
+from progan.data.preparing import prepare
 from progan.data.records import Choice
 from progan.data.sources import fingerprint, open_source
 from progan.data.sources.lmdbs import lmdb_categories, lmdb_files, lmdb_folders, lmdb_source
-from progan.data.store import prepare
 from progan.errors import DataError
 from references.image_files import encoded, make_zip, noise
 

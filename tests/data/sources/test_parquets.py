@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from progan.data.options import PrepareOptions
+from progan.data.preparing import prepare
 from progan.data.sources import open_source
-from progan.data.store import prepare
 from progan.errors import DataError
 from references.image_files import encoded, make_tar, noise
 

@@ -9,11 +9,11 @@ import pytest
 import scipy.io
 
 from progan.data.options import PrepareOptions
+from progan.data.preparing import prepare
 from progan.data.records import Choice
 from progan.data.sources import open_source
 from progan.data.sources.mats import mat_matrices
 from progan.data.sources.tables import numpy_source
-from progan.data.store import prepare
 from progan.errors import DataError
 from references.image_files import make_zip, noise
 

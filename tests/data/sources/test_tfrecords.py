@@ -6,11 +6,11 @@ import pytest
 
 from progan.data.decoding import decode
 from progan.data.options import PrepareOptions
+from progan.data.preparing import prepare
 from progan.data.records import Choice
 from progan.data.sources import open_source
 from progan.data.sources.crc32c import crc32c
 from progan.data.sources.tfrecords import tfrecord_files, tfrecord_source
-from progan.data.store import prepare
 from progan.errors import DataError
 from references import tfrecord_writer
 from references.image_files import encoded, noise

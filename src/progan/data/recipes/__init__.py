@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from progan.data.options import PrepareOptions
+from progan.data.preparing import prepare
 from progan.data.recipes.mnist_rgb import mnist_rgb_source
 from progan.data.records import Source
 from progan.data.sources import chosen, open_source
 from progan.data.sources.hub import hub_source, is_hub_name
 from progan.data.sources.labels import label, split_labels
-from progan.data.store import Store, prepare
+from progan.data.store import Store
 from progan.download import fetch_any
 from progan.errors import DataError
 
@@ -188,7 +189,7 @@ def prepare_recipe(
     seed: int = 0,
     **how: Any,
 ) -> Store:
-    """Prepare a data set by its name: ``open_recipe``, then ``progan.data.store.prepare`` with the arguments ``how``.
+    """Prepare a data set by its name: ``open_recipe``, then ``preparing.prepare`` with the arguments ``how``.
 
     Raises:
         DataError: as in these two functions.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from progan.data.decoding import peek
-from progan.data.formats import why_left_out
+from progan.data.decoding.formats import why_left_out
 from progan.data.printing import counted, printable
 from progan.data.records import Choice, Payload, Source
 from progan.data.sources.beside import SIDE_SUFFIXES, is_metadata, labels_beside

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from progan.data.formats import READABLE_SUFFIXES, why_left_out
+from progan.data.decoding.formats import READABLE_SUFFIXES, why_left_out
 from progan.data.printing import printable
 from progan.data.records import in_order
 from progan.errors import DataError

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from progan.data.colors import Samples, scaled_to_8_bits
-from progan.data.formats import check_size
+from progan.data.decoding.colors import Samples, scaled_to_8_bits
+from progan.data.decoding.formats import check_size
 from progan.errors import DataError
 
 _BI_RGB, _BI_RLE8, _BI_RLE4, _BI_BITFIELDS, _BI_ALPHABITFIELDS = 0, 1, 2, 3, 6

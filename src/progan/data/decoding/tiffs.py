@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from progan.data.colors import ORIENTATION, Samples, scaled_to_8_bits
-from progan.data.formats import check_size
-from progan.data.tiff_data import SAVE, TiffPage
+from progan.data.decoding.colors import ORIENTATION, Samples, scaled_to_8_bits
+from progan.data.decoding.formats import check_size
+from progan.data.decoding.tiff_data import SAVE, TiffPage
 from progan.errors import DataError
 
 HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from progan.data.inspection.values import Values
 from progan.data.printing import printable, some
 from progan.data.sources.splits import split_in, split_of
-from progan.data.values import Values
 
 _UNBALANCED = 20  # times as many images in the largest class as in the smallest
 _DARK = 64  # no pixel is this bright: 14 bits in 16, label numbers, or 0 ... 1

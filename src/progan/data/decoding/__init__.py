@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
-from progan.data import bitmaps, corrections, formats, png_checks, pngs, salvage, tiffs
-from progan.data.colors import GREY_MODES, ORIENTATION, Samples, to_srgb
+from progan.data.decoding import bitmaps, corrections, formats, png_checks, pngs, salvage, tiffs
+from progan.data.decoding.colors import GREY_MODES, ORIENTATION, Samples, to_srgb
 from progan.data.records import Payload, image_kind
 from progan.errors import DataError
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from progan.data.doubts import Facts
 from progan.data.inspection import groups_of, near_groups
+from progan.data.inspection.doubts import Facts
+from progan.data.inspection.values import Values
 from progan.data.store import Store
-from progan.data.values import Values
 
 _SIDE = 32  # largest level that is looked at, if there is one [pixels]
 _BYTES = 16 << 20  # of a store at a time

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.ImageFile import ImageFile
 
-from progan.data.colors import ORIENTATION, Samples
+from progan.data.decoding.colors import ORIENTATION, Samples
 from progan.errors import DataError
 
 _UNUSED_ALPHA = ("DIB", "ICO", "CUR")  # formats in which alpha that is 0 everywhere means none

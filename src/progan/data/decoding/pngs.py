@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from progan.data.colors import ORIENTATION, Samples
+from progan.data.decoding.colors import ORIENTATION, Samples
 
 _GREY_BITS = {"L;2": 2, "L;4": 4, "L": 8}
 _LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}  # what unpacks them instead of the high

@@ -12,12 +12,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from progan.data.decoding import AS_THEY_ARE, Ranges, decode
-from progan.data.doubts import Facts
+from progan.data.inspection.doubts import Facts
+from progan.data.inspection.values import Values
 from progan.data.levels import level_sizes
 from progan.data.options import PrepareOptions, make_plan
 from progan.data.pixels import Plan
 from progan.data.records import Record, Source
-from progan.data.values import Values
 from progan.errors import DataError
 from progan.processes import usable_cpus
 

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from progan.data.doubts import doubts
 from progan.data.inspection import Inspection
+from progan.data.inspection.doubts import doubts
 from progan.data.printing import bars, printable, quoted
 from progan.files import short_name
 
