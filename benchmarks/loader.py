@@ -17,7 +17,8 @@ from torch.utils.benchmark import Timer
 
 from progan.data.loader import Loader
 from progan.data.options import PrepareOptions
-from progan.data.store import Store, prepare
+from progan.data.preparing import prepare
+from progan.data.store import Store
 
 
 def make_store(folder: Path, resolution: int, images: int) -> Store:

@@ -141,7 +141,7 @@ def read_cases(source: Path, folder: Path, side: int, repeats: int) -> None:
     """A batch of 64 random images: from a store, held and mapped, and decoded from JPEG and PNG files."""
     from progan.data.loader import Loader
     from progan.data.options import PrepareOptions
-    from progan.data.store import prepare
+    from progan.data.preparing import prepare
 
     store = prepare(source, folder / "store", PrepareOptions(resolution=str(side), upscale=True))
     position = itertools.count(0, 64)

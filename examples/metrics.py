@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter
 
 import progan
 from progan.data.options import PrepareOptions
-from progan.data.store import cached
+from progan.data.preparing import cached
 from progan.draws import permutation
 from progan.evaluation.measure import Measurement, Result
 from progan.evaluation.report import number

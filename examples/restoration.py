@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from progan.cli import main as progan
 from progan.data.options import PrepareOptions
-from progan.data.store import cached
+from progan.data.preparing import cached
 from progan.images import save_png, sheet, to_float, to_uint8
 from progan.restoration.artefacts import jpeg
 from progan.restoration.patches import psnr
