@@ -49,18 +49,28 @@ def train_digit_classifier(source: Path, out: Path, *, seed: int = 0, progress: 
 
 def _open(source: Path, *, progress: bool) -> tuple[Store, Store]:
     """Open the training and the test images as stores."""
-    train, test = (
-        cached(source, PrepareOptions(resolution="32", split=split, channels=1), progress=progress)
-        for split in ("train", "test")
-    )
-    if train.hash == test.hash or not len(train.classes) == len(test.classes) == 10 or train.channels != 1:
-        parts = "only one set of images" if train.hash == test.hash else f"{len(train.classes)} classes"
-        raise DataError(
-            f"{source}: expected training and test images of ten digits\n"
-            f"  found: {parts}\n"
-            f"  fix:   name the folder with the four idx files of MNIST"
+    try:
+        train, test = (
+            cached(source, PrepareOptions(resolution="32", split=split, channels=1), progress=progress)
+            for split in ("train", "test")
         )
+    except DataError as error:
+        if "--split test: no effect" not in str(error):
+            raise
+        raise _no_digits(source, "only one set of images") from error
+    if train.hash == test.hash:
+        raise _no_digits(source, "only one set of images")
+    if not len(train.classes) == len(test.classes) == 10 or train.channels != 1:
+        raise _no_digits(source, f"{len(train.classes)} classes")
     return train, test
+
+
+def _no_digits(source: Path, found: str) -> DataError:
+    return DataError(
+        f"{source}: expected training and test images of ten digits\n"
+        f"  found: {found}\n"
+        f"  fix:   name the folder with the four idx files of MNIST"
+    )
 
 
 def _tensors(store: Store) -> tuple[Tensor, Tensor]:
