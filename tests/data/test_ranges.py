@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
@@ -230,3 +231,13 @@ def test_ordinary_sets_are_not_decoded_for_this(tmp_path: Path, monkeypatch) -> 
         assert find_ranges(replace(source, read=counted))[1] == ()
         assert len(read) == count
     assert len({id(image) for image in decoded}) == 1
+
+
+def test_files_of_several_pages_are_told(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(noise(8, 8, seed=i)) for i in range(2))
+    for i, kind in enumerate(("tif", "gif", "png", "webp")):
+        first.save(tmp_path / f"{i}.{kind}", save_all=True, append_images=[second])
+    tifffile.imwrite(tmp_path / "deflate.tif", np.stack([noise(8, 8)] * 2), photometric="rgb", compression="zlib")
+    first.save(tmp_path / "one.tif")
+    _, notes = find_ranges(open_source(tmp_path))
+    assert notes == ("5 of the first 6 images have several pages or frames, of which one is used",)

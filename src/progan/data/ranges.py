@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from progan.data.decoding import AS_THEY_ARE, Ranges, measure
+from progan.data.decoding import AS_THEY_ARE, Ranges, has_several, measure
+from progan.data.printing import counted
 from progan.data.records import Record, Source
 from progan.errors import DataError
 
@@ -137,15 +138,26 @@ def find_ranges(source: Source) -> tuple[Ranges, tuple[str, ...]]:
     whose largest value in the whole set fits 14 bits or fewer have the white of these bits, and other images with no
     values but 0 and 1 are masks.
     """
-    survey, records = _Survey(), iter(source)
+    survey, records, several = _Survey(), iter(source), 0
     for record in itertools.islice(records, _FIRST):
         survey.add(record)
         if isinstance(record.data, np.ndarray) and not survey.is_mask:  # arrays have 8 bits
             return AS_THEY_ARE, ()
+        several += _has_several(record)
     survey.begun = True
     while survey.is_open and (record := next(records, None)) is not None:
         survey.add(record)
-    return survey.result() if survey.is_open else (AS_THEY_ARE, ())
+    ranges, notes = survey.result() if survey.is_open else (AS_THEY_ARE, ())
+    looked = min(_FIRST, len(source))
+    pages = f"{several} of the first {counted(looked, 'image')} have several pages or frames, of which one is used"
+    return ranges, (*notes, *([pages] if several else []))
+
+
+def _has_several(record: Record) -> bool:
+    try:
+        return has_several(record.data)
+    except DataError:  # reported, or skipped, when its turn comes
+        return False
 
 
 class _Survey:

@@ -3,6 +3,7 @@
 It must not import torch, because the worker processes of 'prepare' load it.
 """
 
+import functools
 import io
 import struct
 import warnings
@@ -52,6 +53,8 @@ class Opened:
     """Whether it has 16 bits of which the file does not say how many are used."""
     read: Callable[[bool], Image.Image | Samples] = field(repr=False)
     """Decodes the pixels; True asks for all 16 bits of colors."""
+    several: Callable[[], bool] = field(default=lambda: False, repr=False)
+    """Tells whether the file has further pages or frames; to be called before ``read``."""
     close: Callable[[], object] = field(default=lambda: None, repr=False)
     """Closes the file."""
 
@@ -88,6 +91,18 @@ def decode(data: Payload, ranges: Ranges = AS_THEY_ARE) -> Image.Image:
 def _decoded(image: Opened, white: int | None) -> Image.Image:
     pixels = image.read(image.deep and white is not None)
     return to_srgb(_upright(pixels.image(white) if isinstance(pixels, Samples) else pixels))
+
+
+def has_several(data: Payload) -> bool:
+    """Return whether a file has several pages or frames, of which ``decode`` uses the first.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
+    if isinstance(data, np.ndarray):
+        return False
+    with opened(data) as image:
+        return _guarded(image.several)
 
 
 def measure(data: Payload, deep_only: bool = False) -> tuple[bool, int] | None:
@@ -188,7 +203,8 @@ def _of_pillow(image: ImageFile, data: Path | bytes) -> Opened:
             return saved
 
     size = (image.height, image.width)
-    return Opened(grey=grey, size=size, deep=raw.endswith(";16B"), read=read, close=image.__exit__)
+    several = functools.partial(getattr, image, "is_animated", False)
+    return Opened(grey=grey, size=size, deep=raw.endswith(";16B"), read=read, several=several, close=image.__exit__)
 
 
 def _loaded(image: ImageFile, data: Path | bytes, raw: str, full: bool) -> Image.Image | Samples:
@@ -274,7 +290,8 @@ def _open_tiff(data: bytes) -> Opened:
     tiff = tiffs.Tiff.opened(data)
     if not tiff.for_pillow:
         size = (tiff.height, tiff.width)
-        return Opened(grey=tiff.is_grey, size=size, deep=tiff.is_deep, read=lambda full: tiff.samples())
+        facts = {"grey": tiff.is_grey, "size": size, "deep": tiff.is_deep}
+        return Opened(**facts, read=lambda full: tiff.samples(), several=lambda: bool(tiff.tags.next))
     tiff.check()
     try:
         return _of_pillow(_pillow(data, ("TIFF",)), data)
