@@ -138,7 +138,9 @@ class Prepare:
         if is_known(name) and (self.files is not None or not is_path):
             return name
         if not path.exists() and path.name == name:
-            raise DataError(f"{missing(path)}\n  or:    name a known data set: {nearest(name, list(RECIPES))}")
+            known = nearest(name, list(RECIPES))
+            known = known if known.endswith("?") else "such as mnist or cifar10; docs/data.md lists all"
+            raise DataError(f"{missing(path)}\n  or:    name a known data set: {known}")
         return None
 
     def _inspect(self, recipe: str | None) -> int:

@@ -181,7 +181,8 @@ def _fill(
                 partial.append(chunk)
                 bar.update(len(chunk.sizes) + len(chunk.skipped))
         except ImageError as error:
-            hint = "  fix:   repair or remove it, or omit such images with --on-error skip"
+            first = "do that" if "--upscale" in str(error) else "repair or remove it"
+            hint = f"  fix:   {first}, or omit such images with --on-error skip"
             raise DataError(f"{path}: an image cannot be used\n  found: {error}\n{hint}") from error
     if not partial.count:
         raise DataError(

@@ -237,13 +237,20 @@ def walk(folder: Path, special: list[str] | None = None) -> Iterator[str]:
             continue
         seen.add(real)
         children.sort()
+        inside = Path(parent).relative_to(folder).as_posix()
+        start = "" if inside == "." else f"{inside}/"
+        regular = _regular(parent)
         for file in sorted(files):
-            place = Path(parent, file)
-            name = place.relative_to(folder).as_posix()
-            if place.is_file() or not place.exists():  # a dangling link is reported when its turn comes
-                yield name
+            if file in regular or not os.path.exists(f"{parent}/{file}"):  # noqa: PTH110, for millions of files
+                yield start + file  # a dangling link is reported when its turn comes
             elif special is not None:
-                special.append(name)
+                special.append(start + file)
+
+
+def _regular(folder: str) -> set[str]:
+    """Return the names of the files in a folder that can be read without waiting for somebody to write."""
+    with os.scandir(folder) as entries:
+        return {entry.name for entry in entries if entry.is_file()}
 
 
 def _is_store(files: Sequence[str]) -> bool:
