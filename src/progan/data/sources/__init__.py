@@ -141,8 +141,7 @@ def _open_folder(path: Path, choice: Choice) -> Source:
     if files := idx_files(path):
         return idx_source(path, files, choice)
     for folder in (path, path / "cifar-10-batches-py", path / "cifar-100-python"):
-        files = folder.iterdir() if folder.is_dir() else ()
-        batches = {file.name: file.read_bytes for file in files if file.is_file()}
+        batches = {name: (folder / name).read_bytes for name in _regular(str(folder))} if folder.is_dir() else {}
         if is_cifar(list(batches)):
             return cifar_source(folder, batches, choice)
     special: list[str] = []

@@ -23,7 +23,7 @@ _Read = Callable[[Sequence[str]], Iterator[Payload]]
 
 def is_metadata(name: str) -> bool:
     """Return whether a file is a metadata file of the hub's image folders."""
-    return PurePosixPath(name).name.lower() in _METADATA
+    return name.rpartition("/")[2].lower() in _METADATA
 
 
 def labels_beside(
@@ -56,7 +56,7 @@ def labels_beside(
 
 def _dataset_json(names: Sequence[str], files: Sequence[str], inner: Callable[[str], str], read: _Read) -> Table | None:
     """Read the dataset.json of every shard, at the top of the images."""
-    found = [name for name in files if PurePosixPath(name).name == "dataset.json"]
+    found = [name for name in files if name.rpartition("/")[2] == "dataset.json"]
     tops = {name: PurePosixPath(name).parent for name in found}
     tops = {
         name: top

@@ -1,5 +1,6 @@
 """LMDB databases of encoded images, such as those of LSUN, read in place by key."""
 
+import os
 import re
 import weakref
 from array import array
@@ -37,7 +38,9 @@ def lmdb_folders(path: Path) -> list[Path]:
     """Return the folders directly in a folder that contain an LMDB."""
     if not path.is_dir():
         return []
-    return [folder for folder in sorted(path.iterdir()) if (folder / "data.mdb").is_file()]
+    with os.scandir(path) as entries:  # of perhaps a million images, so only folders are looked into
+        folders = [path / entry.name for entry in entries if entry.is_dir()]
+    return [folder for folder in sorted(folders) if (folder / "data.mdb").is_file()]
 
 
 def lmdb_categories(path: Path, folders: Sequence[Path], choice: Choice) -> Source:
