@@ -19,6 +19,7 @@ FORMS = (*IMAGE_FORMS, *ARCHIVE_FORMS, *RECORD_FORMS, *TGA, *TEXT)
 _BROKEN = (
     struct.error,
     ValueError,
+    OverflowError,
     IndexError,
     KeyError,
     EOFError,

@@ -36,7 +36,7 @@ TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 _MAGIC = {b"\x1f\x8b": "gz", b"BZ": "bz2", b"\xfd7": "xz"}
 """First bytes of the methods of compression of a tar."""
 
-_BROKEN_TAR = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, KeyError, ValueError, IndexError)
+_BROKEN_TAR = (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError, LookupError, ValueError, OverflowError)
 _BROKEN_ZIP = (
     zipfile.BadZipFile,
     EOFError,
