@@ -290,8 +290,13 @@ def _open_tiff(data: bytes) -> Opened:
     tiff = tiffs.Tiff.opened(data)
     if not tiff.for_pillow:
         size = (tiff.height, tiff.width)
-        facts = {"grey": tiff.is_grey, "size": size, "deep": tiff.is_deep}
-        return Opened(**facts, read=lambda full: tiff.samples(), several=lambda: bool(tiff.tags.next))
+        return Opened(
+            grey=tiff.is_grey,
+            size=size,
+            deep=tiff.is_deep,
+            read=lambda full: tiff.samples(),
+            several=lambda: bool(tiff.tags.next),
+        )
     tiff.check()
     try:
         return _of_pillow(_pillow(data, ("TIFF",)), data)
