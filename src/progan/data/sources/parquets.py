@@ -140,10 +140,14 @@ def _read_rows(file: Path, group: int, place: Place, positions: Sequence[int]) -
             stop = int(rows.searchsorted(start + len(batch)))
             values = batch.column(batch.schema.get_field_index(place.path[0]))
             for row in rows[done:stop]:
-                yield image_of(values[int(row) - start].as_py(), place)
-            start, done = start + len(batch), stop
+                payload = image_of(values[int(row) - start].as_py(), place)
+                done += 1
+                yield payload
+            start += len(batch)
             if done == len(rows):
-                break
+                return
+        reason = "fewer rows than it says"
     except (ValueError, OSError, LookupError) as error:  # pyarrow's errors are among these
-        for _ in rows[done:]:
-            yield DataError(f"damaged in the parquet file ({first_line(error)})")
+        reason = first_line(error)
+    for _ in rows[done:]:
+        yield DataError(f"damaged in the parquet file ({reason})")
