@@ -89,6 +89,8 @@ def test_pictures_of_their_own_are_all_used(names: list[str]) -> None:
 def test_label_files_show_where_the_key_of_a_sample_ends() -> None:
     names = [f"{k}.{side}.png" for k in range(3) for side in ("left", "right")]
     assert picked(names, sides=["0", "1", "2"]) == ["0.left.png", "1.left.png", "2.left.png"]
+    names = [f"{k}.{side}.png" for k in range(3) for side in ("panorama", "mask")]
+    assert picked(names, sides=["0", "1", "2"]) == ["0.panorama.png", "1.panorama.png", "2.panorama.png"]
     names = ["shot.01.png", "shot.02.png", "other.png"]
     assert picked(names, sides=["shot.01", "shot.02", "other"]) == sorted(names)
 
