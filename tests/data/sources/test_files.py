@@ -256,6 +256,7 @@ def test_zips_in_one_folder_are_splits_or_classes(tmp_path: Path, files: dict, c
         make_zip(tmp_path / name, {k: encoded(v) for k, v in inside.items()})
     source = open_source(tmp_path)
     assert (len(source), source.classes) == (4 if "train.zip" in files else 8, classes)
+    assert all(open_source(tmp_path, Choice(split="all")).notes)  # no empty sentence where nothing is left out
 
 
 def test_zips_without_images_are_left_out(tmp_path: Path) -> None:

@@ -180,7 +180,8 @@ def _zips(path: Path, zips: Sequence[str], choice: Choice) -> Source:
         names, note = chosen_split(parts, choice.split, where=str(path))
         inside = replace(choice, split="all")
         whole = joined(f"zips {path.resolve().name}", [within(name, zip_source(path / name, inside)) for name in names])
-        return replace(whole, notes=(*whole.notes, *notes, note), heeds=whole.heeds | {"split"})
+        notes += [note] if note else []
+        return replace(whole, notes=(*whole.notes, *notes), heeds=whole.heeds | {"split"})
     parts = [(name, PurePosixPath(name).stem, zip_source(path / name, choice)) for name in full]
     whole = categories(f"zips {path.resolve().name}", parts)
     if whole.classes:
