@@ -10,7 +10,7 @@ from typing import Any
 
 from progan.data.records import Payload, Table, as_bytes, joined_tables
 from progan.data.sources.label_files import LABEL_NAMES, dataset_json, table_of
-from progan.data.sources.names import suffix_of
+from progan.data.sources.names import base_of, suffix_of
 from progan.data.sources.samples import stem_of
 from progan.errors import DataError
 
@@ -23,7 +23,7 @@ _Read = Callable[[Sequence[str]], Iterator[Payload]]
 
 def is_metadata(name: str) -> bool:
     """Return whether a file is a metadata file of the hub's image folders."""
-    return name.rpartition("/")[2].lower() in _METADATA
+    return base_of(name).lower() in _METADATA
 
 
 def labels_beside(
@@ -56,7 +56,7 @@ def labels_beside(
 
 def _dataset_json(names: Sequence[str], files: Sequence[str], inner: Callable[[str], str], read: _Read) -> Table | None:
     """Read the dataset.json of every shard, at the top of the images."""
-    found = [name for name in files if name.rpartition("/")[2] == "dataset.json"]
+    found = [name for name in files if base_of(name) == "dataset.json"]
     tops = {name: PurePosixPath(name).parent for name in found}
     tops = {
         name: top

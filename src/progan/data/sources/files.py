@@ -14,6 +14,7 @@ from progan.data.records import Choice, Payload, Source
 from progan.data.sources.beside import SIDE_SUFFIXES, is_metadata, labels_beside
 from progan.data.sources.names import (
     IMAGE_SUFFIXES,
+    base_of,
     folder_labels,
     is_hidden,
     matches,
@@ -128,8 +129,8 @@ def _left_out(names: Iterable[str], images: Sequence[str]) -> list[str]:
     """Return a note about files that are neither images nor known label files, by kind."""
     others = [name for name in sorted(names) if suffix_of(name) not in SIDE_SUFFIXES and not is_metadata(name)]
     if side := set(names).difference(others):
-        about = {"dataset", "metadata", *(name.rpartition("/")[2].partition(".")[0] for name in images)}
-        others += sorted(name for name in side if name.rpartition("/")[2].partition(".")[0] not in about)
+        about = {"dataset", "metadata", *(base_of(name).partition(".")[0] for name in images)}
+        others += sorted(name for name in side if base_of(name).partition(".")[0] not in about)
     if not others:
         return []
     kinds = Counter(suffix_of(name) or "without extension" for name in others)

@@ -18,7 +18,7 @@ from progan.data.sources.columns import column, without_clashes
 from progan.data.sources.deflate64 import open_zip
 from progan.data.sources.label_files import LABEL_NAMES, no_labels, normal, read_labels
 from progan.data.sources.meaning import Kind, labelled
-from progan.data.sources.names import strip_wrapper
+from progan.data.sources.names import base_of, strip_wrapper
 from progan.data.sources.npy import NPY_BROKEN, load_npy
 from progan.data.sources.samples import stem_of
 from progan.data.sources.splits import split_of
@@ -212,13 +212,13 @@ def _by_base(names: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for name in names:
         for path in (name, stem_of(name)):
-            found[_base(path)].append(f"/{path}")
+            found[base_of(path)].append(f"/{path}")
     return found
 
 
 def _is_end(file: str, known: Mapping[str, Sequence[str]]) -> bool:
     """Return whether a listed file is the end of one of these paths."""
-    return any(path.endswith(f"/{file}") for path in known.get(_base(file), ()))
+    return any(path.endswith(f"/{file}") for path in known.get(base_of(file), ()))
 
 
 def _without_unlabelled(source: Source, *, skip: bool) -> Source:
@@ -272,14 +272,10 @@ def _columns(table: Table, rows: Sequence[int | None]) -> list[Column]:
 def _by_stem(names: Sequence[str]) -> dict[str, int]:
     """Return the images by their paths and base names without extension, such as the ids of Kaggle's tables."""
     found: dict[str, int] = {}
-    for paths in (list(map(stem_of, strip_wrapper(list(names)))), [stem_of(_base(name)) for name in names]):
+    for paths in (list(map(stem_of, strip_wrapper(list(names)))), [stem_of(base_of(name)) for name in names]):
         counts = Counter(paths)
         found = {path: i for i, path in enumerate(paths) if counts[path] == 1} | found
     return found
-
-
-def _base(path: str) -> str:
-    return path.rpartition("/")[2]  # millions of names: pathlib would take minutes
 
 
 def _composed(path: str) -> str:
@@ -289,9 +285,9 @@ def _composed(path: str) -> str:
 def _match(names: Sequence[str], table: Table, left_out: Sequence[str]) -> tuple[list[int | None], list[str]]:
     """Return the row of every image in a table, None without one, and the listed files that match no image at all."""
     position: dict[str, int] = {}
-    counts = Counter(map(_base, names))
+    counts = Counter(map(base_of, names))
     for i, (name, inner) in enumerate(zip(names, strip_wrapper(list(names)), strict=True)):
-        if counts[base := _base(name)] == 1:
+        if counts[base := base_of(name)] == 1:
             position[base] = i
         position[inner] = i
     position |= {normal(name): i for i, name in enumerate(names)}  # whole paths win
@@ -306,9 +302,9 @@ def _match(names: Sequence[str], table: Table, left_out: Sequence[str]) -> tuple
         file = table.files[row]
         if strange and file not in position and _is_end(file, others) and not _is_end(file, own):
             continue
-        i = position.get(file, position.get(_base(file)))
+        i = position.get(file, position.get(base_of(file)))
         if i is None and not file.isascii():
-            i = position.get(_composed(file), position.get(_composed(_base(file))))
+            i = position.get(_composed(file), position.get(_composed(base_of(file))))
         before = None if i is None else found[i]
         if i is None or (before is not None and (labels is None or labels[before] != labels[row])):
             unused.append(file)

@@ -39,13 +39,18 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith((".", "~$")) or part.lower() in _SYSTEM for part in parts)
 
 
+def base_of(name: str) -> str:
+    """Return a path without its folders."""
+    return name.rpartition("/")[2]  # millions of names: pathlib would take minutes
+
+
 def suffix_of(name: str) -> str:
     """Return the extension of a file in lower case, with its dot; names may end with blanks.
 
     >>> suffix_of("a/b.PNG "), suffix_of("a.b/c"), suffix_of("a/.png"), suffix_of("b.")
     ('.png', '', '', '')
     """
-    start, dot, end = name.strip().rpartition("/")[2].rpartition(".")
+    start, dot, end = base_of(name.strip()).rpartition(".")
     return f".{end.lower()}" if dot and start and end else ""
 
 
