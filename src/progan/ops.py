@@ -121,3 +121,23 @@ def no_autocast(x: Tensor) -> AbstractContextManager:
     """Return a context in which autocast is off on the device of ``x``."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
+def hashed_uniform(seeds: Tensor, width: int) -> Tensor:
+    """Return uniform numbers in [0, 1), computed on the device from two random numbers for each sample.
+
+    They are good enough for dropout masks, and much cheaper than as many draws: 32-bit integers are mixed as in
+    MurmurHash3's finalizer (Appleby 2011).
+
+    Args:
+        seeds: random numbers in [0, 1), float32 [N, 2].
+        width: numbers for each sample.
+
+    Shape: [N, 2] -> float32 [N, width], multiples of 2^-24.
+    """
+    start, later = (seeds * 2**24).to(torch.int32).unsqueeze(2).unbind(1)  # [N, 1] each
+    x = torch.arange(1, width + 1, dtype=torch.int32, device=seeds.device) * -1640531527 ^ start  # 2^32 / golden ratio
+    for shift, factor in ((16, -2048144789), (13, -1028477387)):
+        x.bitwise_xor_((x >> shift).bitwise_and_((1 << 32 - shift) - 1)).mul_(factor).add_(later)
+    x.bitwise_xor_(x >> 16)
+    return x.bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0**-24)

@@ -1,6 +1,6 @@
 """Presets: functions that return the settings of a run."""
 
-from progan.presets import mnist_1k, progressive, restoration, table1
+from progan.presets import dcgan, mnist_1k, progressive, restoration, table1
 
 AUTO = "auto"
 """Name of the preset that adapts its settings to the data and the machine."""
@@ -28,6 +28,13 @@ PRESETS = {
     "table1_g": table1.table1_g,
     "table1_h": table1.table1_h,
     **mnist_1k.PRESETS,
+    "dcgan_celeba_64": dcgan.dcgan_celeba_64,
+    "dcgan_celeba_64_small": dcgan.dcgan_celeba_64_small,
+    "dcgan_mnist": dcgan.dcgan_mnist,
+    "dcgan_mnist_small": dcgan.dcgan_mnist_small,
+    "dcgan_faces_64": dcgan.dcgan_faces_64,
+    "dcgan_lsun_64": dcgan.dcgan_lsun_64,
+    "dcgan_imagenet_32": dcgan.dcgan_imagenet_32,
     "artefacts": restoration.artefacts,
     "artefacts_small": restoration.artefacts_small,
     "super_resolution": restoration.super_resolution,

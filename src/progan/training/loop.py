@@ -150,7 +150,7 @@ class Trainer:
         self.consistent = False
         norms, skipped = self._step(phase, stage)
         for buffer, old in zip(self._kept, before, strict=True):
-            buffer.copy_(torch.where(skipped > 0, old, buffer))
+            buffer.data.copy_(torch.where(skipped > 0, old, buffer))  # data: no graph kept for a later phase uses them
         if parts == 1:
             self.statistics.add(found[0] | norms)
         else:

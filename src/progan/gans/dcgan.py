@@ -1,0 +1,132 @@
+"""DCGAN: deep convolutional GAN (Radford et al. 2016), which made GANs of images trainable.
+
+The rules of the paper: strided convolutions instead of pooling; batch norm in both networks, except at G's output and
+D's input; no hidden dense layers; ReLU in G with tanh at its output, leaky ReLU in D; Adam with a small learning rate
+and beta1 0.5.
+
+The published versions differ. The PyTorch example has 4x4 kernels, 64 maps and normal latents, shows D a batch of real
+images and then a batch of generated ones, and trains G by the same generated images. The authors' Theano version has
+5x5 kernels, 128 maps and uniform latents, and each batch trains only one of the networks: the first G, the second D,
+and so on. The defaults are those of the PyTorch example.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from progan.errors import ConfigError
+from progan.gans.base import Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase, Terms
+from progan.gans.dcgan_networks import Discriminator, Generator
+from progan.gans.two_player import TwoPlayer, alternating
+from progan.losses import ADVERSARIAL
+from progan.schedule import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class DCGANConfig(GANConfig):
+    """Networks and steps of DCGAN; the defaults are those of the PyTorch example."""
+
+    maps: int = 64
+    """Feature maps next to the images; each halving of the size doubles them."""
+    most_maps: int = 1024
+    """Largest number of feature maps of a layer."""
+    kernel: Literal[4, 5] = 4
+    """Side of the kernels [pixels]: 4 as in the PyTorch example, or 5 as in the authors' version."""
+    latent_size: int = 100
+    """Number of components of a latent."""
+    latent: Literal["normal", "uniform"] = "normal"
+    """Prior of the latents: N(0, 1), or uniform in [-1, 1] as in the paper."""
+    loss: Literal["non_saturating", "saturating", "least_squares", "hinge"] = "non_saturating"
+    """Adversarial loss."""
+    turns: Literal["steps", "batches"] = "steps"
+    """Use each batch of real images for a step of D and a step of G, or for one of the two in turns (authors)."""
+    reuse_fakes: bool = True
+    """Train G by the images that D was just shown, which saves generating others; only if turns is steps."""
+    d_batches: Literal["separate", "mixed"] = "separate"
+    """Batches of D: all real and all generated ones, each with its own batch-norm statistics, or both together."""
+    norm: Literal["both", "generator", "discriminator", "none"] = "both"
+    """Networks with batch norm."""
+    bn_eps: float = 1e-5
+    """Epsilon of batch norm; 1e-8 in the authors' version."""
+    bn_group: int = 0
+    """Number of samples that share batch-norm statistics; 0: the whole batch, over all devices."""
+    weight_decay: float = 0.0
+    """Weight decay (L2 penalty) of both networks; 1e-5 in the authors' version."""
+
+    def __post_init__(self) -> None:
+        for name in ("maps", "most_maps", "latent_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"gan.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("bn_group", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"gan.{name} must be at least 0, got {getattr(self, name)}")
+        if self.kernel not in (4, 5):
+            raise ConfigError(f"gan.kernel must be 4 or 5, got {self.kernel}")
+
+    @property
+    def group(self) -> int:
+        """Number of samples that one pass must see together."""
+        return self.bn_group or 1 if self.norm != "none" else 1
+
+    @property
+    def whole_share(self) -> bool:
+        """Whether batch norm uses the statistics of whole batches."""
+        return self.norm != "none" and not self.bn_group
+
+    def make(self, spec: ImageSpec) -> "DCGAN":
+        """Return both networks for images of a data set, with initial weights."""
+        return DCGAN(self, spec)
+
+    def make_sampler(self, spec: ImageSpec) -> Generator:
+        """Return the generator alone."""
+        return Generator(spec, Latent(self.latent_size, self.latent), **self._shared("generator"))
+
+    def make_discriminator(self, spec: ImageSpec) -> Discriminator:
+        """Return the discriminator alone."""
+        return Discriminator(spec, **self._shared("discriminator"))
+
+    def _shared(self, network: str) -> dict[str, Any]:
+        """Arguments of one of the networks."""
+        same = {name: getattr(self, name) for name in ("maps", "most_maps", "kernel", "bn_group")}
+        return {**same, "norm": self.norm in ("both", network), "eps": self.bn_eps}
+
+
+class DCGAN(TwoPlayer):
+    """Generator, discriminator and their steps."""
+
+    def __init__(self, config: DCGANConfig, spec: ImageSpec) -> None:
+        self.config = config
+        super().__init__(
+            spec,
+            config.make_sampler(spec),
+            config.make_discriminator(spec),
+            adversarial=ADVERSARIAL[config.loss],
+            optimizers={name: Optimizer(weight_decay=config.weight_decay) for name in ("generator", "discriminator")},
+        )
+        self._fakes: dict[int, Tensor] = {}  # of D's step, until G's step of the same iteration
+
+    def phases(self, stage: Stage) -> list[Phase]:
+        if self.config.turns == "steps":
+            return alternating(self)
+        if stage.images_seen // stage.batch % 2:
+            return [Phase("discriminator", ("discriminator",), self.discriminator_loss)]
+        return [Phase("generator", ("generator",), self.generator_loss)]  # its batch counts, though G sees none of it
+
+    def discriminator_loss(self, batch: Batch) -> Terms:
+        if not (self.config.reuse_fakes and self.config.turns == "steps"):
+            return super().discriminator_loss(batch)
+        self.generator.requires_grad_(True)  # for the graph that G's step uses; nothing here has a gradient in it
+        fake = self._fakes[int(batch.positions[0])] = self.fakes(batch)
+        return self.discriminator_terms(batch, fake.detach())
+
+    def generator_loss(self, batch: Batch) -> Terms:
+        fake = self._fakes.pop(int(batch.positions[0]), None)
+        return self.adversarial.generator(self.score(batch, self.fakes(batch) if fake is None else fake, "fake"))
+
+    def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
+        if self.config.d_batches == "separate":
+            return super().discriminator_terms(batch, fake)
+        scores = self.score(batch, torch.cat([batch.images, fake]), "mixed")
+        return self.adversarial.critic(*scores.chunk(2))

@@ -1,0 +1,50 @@
+"""DCGAN (Radford et al. 2016): runs of the PyTorch example and of the authors' Theano version."""
+
+from dataclasses import replace
+
+from progan.gans import DCGANConfig
+from progan.presets.family import constant
+from progan.training.config import RunConfig
+
+
+def dcgan_celeba_64() -> RunConfig:
+    """DCGAN on faces (CelebA) at 64x64 as in the PyTorch example: 25 epochs of 202,599 images."""
+    return constant(DCGANConfig(), 64, batch=64, lr=2e-4, total_kimg=25 * 202.599, beta1=0.5, beta2=0.999)
+
+
+def dcgan_celeba_64_small() -> RunConfig:
+    """dcgan_celeba_64 for a laptop: 16 feature maps next to the images instead of 64, and 300 kimg."""
+    row = dcgan_celeba_64()
+    return replace(row, gan=DCGANConfig(maps=16), schedule=replace(row.schedule, total_kimg=300))
+
+
+def dcgan_mnist() -> RunConfig:
+    """DCGAN on MNIST at 28x28: the networks of the PyTorch example, one halving shorter; 25 epochs."""
+    row = dcgan_celeba_64()
+    return replace(row, schedule=replace(row.schedule.resized(28), total_kimg=25 * 60.0))
+
+
+def dcgan_mnist_small() -> RunConfig:
+    """dcgan_mnist for a laptop: 32 feature maps next to the images instead of 64, and 300 kimg."""
+    row = dcgan_mnist()
+    return replace(row, gan=DCGANConfig(maps=32), schedule=replace(row.schedule, total_kimg=300))
+
+
+def dcgan_faces_64() -> RunConfig:
+    """DCGAN on faces at 64x64 as in the authors' version: 25 epochs of 350,000 images."""
+    gan = DCGANConfig(
+        maps=128, kernel=5, latent="uniform", turns="batches", reuse_fakes=False, bn_eps=1e-8, weight_decay=1e-5
+    )
+    return constant(gan, 64, batch=128, lr=2e-4, total_kimg=25 * 350.0, beta1=0.5, beta2=0.999)
+
+
+def dcgan_lsun_64() -> RunConfig:
+    """DCGAN on LSUN bedrooms at 64x64 as in the paper: 5 epochs of 3,033,042 images."""
+    row = dcgan_faces_64()
+    return replace(row, schedule=replace(row.schedule, total_kimg=5 * 3033.042))
+
+
+def dcgan_imagenet_32() -> RunConfig:
+    """DCGAN on ImageNet-1k at 32x32, whose features classify CIFAR-10 in the paper: 25 epochs of 1,281,167 images."""
+    row = dcgan_faces_64()
+    return replace(row, schedule=replace(row.schedule.resized(32), total_kimg=25 * 1281.167))
