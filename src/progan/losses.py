@@ -25,14 +25,27 @@ class Adversarial:
     """Whether the generator's terms compare generated with real images."""
 
 
+def least_squares(*, a: float, b: float, c: float) -> Adversarial:
+    """Return half the squared distances of scores from constants (LSGAN equation 2).
+
+    With b - c = 1 and b - a = 2, as for (-1, 1, 0), the generator minimizes the Pearson chi-squared divergence.
+
+    Args:
+        a: score that the critic should give generated images.
+        b: score that the critic should give real images.
+        c: score that the generator wants for generated images.
+    """
+    return Adversarial(
+        critic=lambda real, fake: {"fake": (fake - a).square() / 2, "real": (real - b).square() / 2},
+        generator=lambda fake: {"fake": (fake - c).square() / 2},
+    )
+
+
 WASSERSTEIN = Adversarial(  # WGAN equations 2 and 3
     critic=lambda real, fake: {"fake": fake, "real": -real},
     generator=lambda fake: {"fake": -fake},
 )
-LEAST_SQUARES = Adversarial(  # LSGAN equation 9
-    critic=lambda real, fake: {"fake": fake.square() / 2, "real": (real - 1).square() / 2},
-    generator=lambda fake: {"fake": (fake - 1).square() / 2},
-)
+LEAST_SQUARES = least_squares(a=0, b=1, c=1)  # LSGAN equation 9
 NON_SATURATING = Adversarial(  # GAN section 3, scores before the sigmoid
     critic=lambda real, fake: {"fake": F.softplus(fake), "real": F.softplus(-real)},
     generator=lambda fake: {"fake": F.softplus(-fake)},

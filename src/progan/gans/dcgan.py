@@ -103,9 +103,9 @@ class DCGAN(TwoPlayer):
             config.make_sampler(spec),
             config.make_discriminator(spec),
             adversarial=ADVERSARIAL[config.loss],
+            reuse_fakes=config.reuse_fakes and config.turns == "steps",
             optimizers={name: Optimizer(weight_decay=config.weight_decay) for name in ("generator", "discriminator")},
         )
-        self._fakes: dict[int, Tensor] = {}  # of D's step, until G's step of the same iteration
 
     def phases(self, stage: Stage) -> list[Phase]:
         if self.config.turns == "steps":
@@ -113,17 +113,6 @@ class DCGAN(TwoPlayer):
         if stage.images_seen // stage.batch % 2:
             return [Phase("discriminator", ("discriminator",), self.discriminator_loss)]
         return [Phase("generator", ("generator",), self.generator_loss)]  # its batch counts, though G sees none of it
-
-    def discriminator_loss(self, batch: Batch) -> Terms:
-        if not (self.config.reuse_fakes and self.config.turns == "steps"):
-            return super().discriminator_loss(batch)
-        self.generator.requires_grad_(True)  # for the graph that G's step uses; nothing here has a gradient in it
-        fake = self._fakes[int(batch.positions[0])] = self.fakes(batch)
-        return self.discriminator_terms(batch, fake.detach())
-
-    def generator_loss(self, batch: Batch) -> Terms:
-        fake = self._fakes.pop(int(batch.positions[0]), None)
-        return self.adversarial.generator(self.score(batch, self.fakes(batch) if fake is None else fake, "fake"))
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         if self.config.d_batches == "separate":

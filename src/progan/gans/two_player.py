@@ -74,6 +74,8 @@ class TwoPlayer(GAN):
         discriminator: network from images [N, C, H, W] to scores [N].
         adversarial: losses of both.
         conditional: whether both networks are given the labels of the images.
+        reuse_fakes: whether the generator's step uses the images that the discriminator was just shown, which saves
+            generating others. Requires one step of each on the same positions.
         optimizers: see ``GAN``.
     """
 
@@ -85,11 +87,13 @@ class TwoPlayer(GAN):
         *,
         adversarial: Adversarial,
         conditional: bool = False,
+        reuse_fakes: bool = False,
         optimizers: dict[str, Optimizer] | None = None,
     ) -> None:
         self.spec, self.adversarial, self.conditional = spec, adversarial, conditional
-        self.generator, self.discriminator = generator, discriminator
+        self.generator, self.discriminator, self.reuse_fakes = generator, discriminator, reuse_fakes
         self.latent: Latent = generator.latent  # type: ignore[assignment]
+        self._fakes: dict[int, Tensor] = {}  # of D's step, by first position, until G's step of the same iteration
         super().__init__({"generator": generator, "discriminator": discriminator}, optimizers=optimizers)
 
     def samples(self, sampler: nn.Module, batch: Batch) -> Tensor:
@@ -112,7 +116,11 @@ class TwoPlayer(GAN):
         return self.discriminator(images)
 
     def discriminator_loss(self, batch: Batch) -> Terms:
-        """Return the terms of the discriminator; generated images carry no graph."""
+        """Return the terms of the discriminator, which have no gradient in the generator."""
+        if self.reuse_fakes:
+            self.generator.requires_grad_(True)  # for the graph that G's step uses
+            fake = self._fakes[int(batch.positions[0])] = self.fakes(batch)
+            return self.discriminator_terms(batch, fake.detach())
         with torch.no_grad():
             fake = self.fakes(batch)
         return self.discriminator_terms(batch, fake)
@@ -123,7 +131,8 @@ class TwoPlayer(GAN):
 
     def generator_loss(self, batch: Batch) -> Terms:
         """Return the terms of the generator; the loop freezes the discriminator meanwhile."""
-        return self.adversarial.generator(self.score(batch, self.fakes(batch), "fake"))
+        fake = self._fakes.pop(int(batch.positions[0]), None)
+        return self.adversarial.generator(self.score(batch, self.fakes(batch) if fake is None else fake, "fake"))
 
     def joint_loss(self, batch: Batch) -> Terms:
         """Return the terms of both at the same point, for one simultaneous step.
