@@ -49,10 +49,10 @@ def gradient_norms(network: nn.Module) -> list[float]:
 
 
 class Fixed:
-    """Real images given by hand, float [P, C, H, W] by position; they begin again at the end."""
+    """Real images [P, C, H, W] and labels given by hand, by position; they begin again at the end."""
 
-    def __init__(self, pixels: Tensor) -> None:
-        self.pixels = pixels
+    def __init__(self, pixels: Tensor, labels: Tensor | None = None) -> None:
+        self.pixels, self.known = pixels, labels
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -61,7 +61,8 @@ class Fixed:
         return self.pixels[np.arange(position + offset, position + count, stride) % len(self.pixels)]
 
     def labels(self, position: int, count: int, *, offset: int = 0, stride: int = 1) -> Tensor | None:
-        return None
+        rows = np.arange(position + offset, position + count, stride) % len(self.pixels)
+        return None if self.known is None else self.known[rows]
 
 
 class Given:

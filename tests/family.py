@@ -1,0 +1,76 @@
+"""Every GAN of the classic family at tiny size, for the checks that all of them must pass."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from golden_family import Fixed
+from progan.gans import DCGANConfig
+from progan.gans.base import GANConfig, ImageSpec
+from progan.presets.family import constant
+from progan.training.config import RunConfig
+from progan.training.distributed import Ranks, process_group
+from progan.training.loop import Trainer
+
+STEPS = 6
+"""Iterations of a run."""
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Member:
+    """A GAN, the images that it is trained on, and a learning rate that it takes."""
+
+    gan: GANConfig
+    spec: ImageSpec = field(default_factory=lambda: ImageSpec(3, 16, 16))
+    lr: float = 1e-3
+
+
+FAMILY = {
+    "dcgan": Member(DCGANConfig(maps=2, latent_size=4)),
+    "dcgan_authors": Member(
+        DCGANConfig(maps=2, kernel=5, latent="uniform", turns="batches", weight_decay=1e-5), ImageSpec(1, 28, 28)
+    ),
+    "dcgan_mixed": Member(DCGANConfig(maps=2, d_batches="mixed", reuse_fakes=False, bn_group=4)),
+}
+"""By name, each with the options that take other paths."""
+
+
+def settings(name: str) -> RunConfig:
+    """A short run of a member; Adam's epsilon is far above rounding errors, which it would otherwise turn to steps."""
+    member = FAMILY[name]
+    return constant(
+        member.gan, member.spec.shorter, batch=BATCH, lr=member.lr, total_kimg=0.1, beta1=0.5, adam_eps=1e-4
+    )
+
+
+def data(spec: ImageSpec) -> Fixed:
+    """40 random images with the labels of a specification."""
+    draw = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (40, spec.channels, spec.height, spec.width), generator=draw, dtype=torch.uint8)
+    labels: Tensor | None = None
+    if spec.classes:
+        labels = torch.arange(40) % spec.classes
+    elif spec.attributes:
+        labels = torch.randn(40, spec.attributes, generator=draw)
+    return Fixed(pixels, labels)
+
+
+def trained(name: str, steps: int, ranks: Ranks = Ranks(), state: dict | None = None) -> Trainer:  # noqa: B008, frozen
+    """A trainer of a member after some iterations, from ``state`` on if that is given."""
+    spec = FAMILY[name].spec
+    trainer = Trainer(settings(name), spec, data(spec), device=torch.device("cpu"), ranks=ranks)
+    if state is not None:
+        trainer.load_state_dict(state)
+    for _ in range(steps):
+        trainer.iterate()
+    return trainer
+
+
+def two_ranks(folder: Path) -> None:
+    """Train every member on two ranks, and save its weights."""
+    with process_group("cpu") as ranks:
+        for name in FAMILY:
+            torch.save(trained(name, STEPS, ranks).gan.networks.state_dict(), folder / f"{name}{ranks.rank}.pt")
