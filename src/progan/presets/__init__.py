@@ -1,6 +1,6 @@
 """Presets: functions that return the settings of a run."""
 
-from progan.presets import dcgan, mnist_1k, progressive, restoration, table1
+from progan.presets import dcgan, gan, lsgan, mnist_1k, progressive, restoration, table1
 
 AUTO = "auto"
 """Name of the preset that adapts its settings to the data and the machine."""
@@ -28,6 +28,10 @@ PRESETS = {
     "table1_g": table1.table1_g,
     "table1_h": table1.table1_h,
     **mnist_1k.PRESETS,
+    "gan_mnist": gan.gan_mnist,
+    "gan_cifar10": gan.gan_cifar10,
+    "gan_cifar10_conv": gan.gan_cifar10_conv,
+    "cgan_mnist": gan.cgan_mnist,
     "dcgan_celeba_64": dcgan.dcgan_celeba_64,
     "dcgan_celeba_64_small": dcgan.dcgan_celeba_64_small,
     "dcgan_mnist": dcgan.dcgan_mnist,
@@ -35,6 +39,13 @@ PRESETS = {
     "dcgan_faces_64": dcgan.dcgan_faces_64,
     "dcgan_lsun_64": dcgan.dcgan_lsun_64,
     "dcgan_imagenet_32": dcgan.dcgan_imagenet_32,
+    "lsgan_lsun_112": lsgan.lsgan_lsun_112,
+    "lsgan_64": lsgan.lsgan_64,
+    "lsgan_64_small": lsgan.lsgan_64_small,
+    "lsgan_64_no_bn_g": lsgan.lsgan_64_no_bn_g,
+    "lsgan_64_no_bn_rmsprop": lsgan.lsgan_64_no_bn_rmsprop,
+    "lsgan_hwdb": lsgan.lsgan_hwdb,
+    "lsgan_mnist_small": lsgan.lsgan_mnist_small,
     "artefacts": restoration.artefacts,
     "artefacts_small": restoration.artefacts_small,
     "super_resolution": restoration.super_resolution,

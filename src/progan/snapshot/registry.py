@@ -1,7 +1,7 @@
 """Registry of the kinds of networks that runs train and snapshots contain, by their names in files."""
 
 from progan.errors import ConfigError
-from progan.gans import DCGANConfig, MNIST1KConfig, ProGANConfig
+from progan.gans import CGANConfig, DCGANConfig, LSGANConfig, MNIST1KConfig, OriginalGANConfig, ProGANConfig
 from progan.gans.base import GANConfig
 from progan.restoration.artefacts import ArtefactsConfig
 from progan.restoration.super_resolution import SuperResolutionConfig
@@ -9,7 +9,10 @@ from progan.restoration.super_resolution import SuperResolutionConfig
 GANS: dict[str, type[GANConfig]] = {
     "progan": ProGANConfig,
     "mnist_1k": MNIST1KConfig,
+    "gan": OriginalGANConfig,
+    "cgan": CGANConfig,
     "dcgan": DCGANConfig,
+    "lsgan": LSGANConfig,
     "artefacts": ArtefactsConfig,
     "super_resolution": SuperResolutionConfig,
 }

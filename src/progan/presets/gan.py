@@ -1,0 +1,53 @@
+"""GAN (Goodfellow et al. 2014) and CGAN (Mirza and Osindero 2014): runs of the papers, and small ones for a laptop."""
+
+import math
+from dataclasses import replace
+
+from progan.gans import CGANConfig, OriginalGANConfig
+from progan.presets.family import constant
+from progan.schedule import DecayConfig
+from progan.training.config import RunConfig
+
+
+def divided(factor: float, *, lr: float, batch: int) -> DecayConfig:
+    """Return the decay of a learning rate that is divided by ``factor`` after every step, down to 1e-6."""
+    steps = math.log(2) / math.log(factor)
+    return DecayConfig(kind="exponential", half_life_kimg=steps * batch / 1000, floor=1e-6 / lr)
+
+
+def gan_mnist() -> RunConfig:
+    """GAN on MNIST at 28x28 as in the authors' program, which has no end; here 500 epochs of 50,000 images."""
+    decay = divided(1.000004, lr=0.1, batch=100)
+    return constant(OriginalGANConfig(), 28, batch=100, lr=0.1, total_kimg=500 * 50.0, decay=decay)
+
+
+def gan_cifar10() -> RunConfig:
+    """GAN on CIFAR-10 at 32x32 with dense layers as in the authors' program; 500 epochs of 40,000 images."""
+    gan = OriginalGANConfig(
+        latent="normal",
+        g_hidden=(8000, 8000),
+        g_last_hidden="sigmoid",
+        g_output="linear",
+        g_output_range=0.5,
+        d_units=(1600, 1600),
+        momentum_kimg=249 * 40.0,
+        pixel_bias=False,
+    )
+    decay = divided(1.000004, lr=0.025, batch=100)
+    return constant(gan, 32, batch=100, lr=0.025, total_kimg=500 * 40.0, decay=decay)
+
+
+def gan_cifar10_conv() -> RunConfig:
+    """GAN on CIFAR-10 at 32x32 with convolutional maxout layers in D and a transposed convolution in G; 500 epochs."""
+    row = gan_cifar10()
+    gan = replace(
+        row.gan, generator="conv", g_hidden=(8000,), g_output_range=0.05, discriminator="conv", d_units=(500,)
+    )
+    schedule = replace(row.schedule, batch=128, lr=0.004, decay=divided(1.000004, lr=0.004, batch=128))
+    return replace(row, gan=gan, schedule=schedule)
+
+
+def cgan_mnist() -> RunConfig:
+    """CGAN on MNIST at 28x28 as in the paper, whose end is the best Parzen estimate; here 500 epochs of 50,000."""
+    decay = divided(1.00004, lr=0.1, batch=100)
+    return constant(CGANConfig(), 28, batch=100, lr=0.1, total_kimg=500 * 50.0, decay=decay)
