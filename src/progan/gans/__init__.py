@@ -6,5 +6,16 @@ from progan.gans.gan import OriginalGANConfig
 from progan.gans.lsgan import LSGANConfig
 from progan.gans.mnist_1k import MNIST1KConfig
 from progan.gans.progressive import ProGANConfig
+from progan.gans.wgan import WGANConfig
+from progan.gans.wgan_gp import WGANGPConfig
 
-__all__ = ["CGANConfig", "DCGANConfig", "LSGANConfig", "MNIST1KConfig", "OriginalGANConfig", "ProGANConfig"]
+__all__ = [
+    "CGANConfig",
+    "DCGANConfig",
+    "LSGANConfig",
+    "MNIST1KConfig",
+    "OriginalGANConfig",
+    "ProGANConfig",
+    "WGANConfig",
+    "WGANGPConfig",
+]

@@ -1,6 +1,6 @@
 """Presets: functions that return the settings of a run."""
 
-from progan.presets import dcgan, gan, lsgan, mnist_1k, progressive, restoration, table1
+from progan.presets import dcgan, gan, lsgan, mnist_1k, progressive, restoration, table1, wgan
 
 AUTO = "auto"
 """Name of the preset that adapts its settings to the data and the machine."""
@@ -46,6 +46,17 @@ PRESETS = {
     "lsgan_64_no_bn_rmsprop": lsgan.lsgan_64_no_bn_rmsprop,
     "lsgan_hwdb": lsgan.lsgan_hwdb,
     "lsgan_mnist_small": lsgan.lsgan_mnist_small,
+    "wgan_lsun_64": wgan.wgan_lsun_64,
+    "wgan_mlp_lsun_64": wgan.wgan_mlp_lsun_64,
+    "wgan_mnist": wgan.wgan_mnist,
+    "wgan_mnist_small": wgan.wgan_mnist_small,
+    "wgan_gp_mnist": wgan.wgan_gp_mnist,
+    "wgan_gp_mnist_small": wgan.wgan_gp_mnist_small,
+    "wgan_gp_lsun_64": wgan.wgan_gp_lsun_64,
+    "wgan_gp_dcgan_lsun_64": wgan.wgan_gp_dcgan_lsun_64,
+    "wgan_gp_cifar10": wgan.wgan_gp_cifar10,
+    "wgan_gp_cifar10_conditional": wgan.wgan_gp_cifar10_conditional,
+    "wgan_gp_64_small": wgan.wgan_gp_64_small,
     "artefacts": restoration.artefacts,
     "artefacts_small": restoration.artefacts_small,
     "super_resolution": restoration.super_resolution,

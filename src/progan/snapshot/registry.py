@@ -1,7 +1,16 @@
 """Registry of the kinds of networks that runs train and snapshots contain, by their names in files."""
 
 from progan.errors import ConfigError
-from progan.gans import CGANConfig, DCGANConfig, LSGANConfig, MNIST1KConfig, OriginalGANConfig, ProGANConfig
+from progan.gans import (
+    CGANConfig,
+    DCGANConfig,
+    LSGANConfig,
+    MNIST1KConfig,
+    OriginalGANConfig,
+    ProGANConfig,
+    WGANConfig,
+    WGANGPConfig,
+)
 from progan.gans.base import GANConfig
 from progan.restoration.artefacts import ArtefactsConfig
 from progan.restoration.super_resolution import SuperResolutionConfig
@@ -13,6 +22,8 @@ GANS: dict[str, type[GANConfig]] = {
     "cgan": CGANConfig,
     "dcgan": DCGANConfig,
     "lsgan": LSGANConfig,
+    "wgan": WGANConfig,
+    "wgan_gp": WGANGPConfig,
     "artefacts": ArtefactsConfig,
     "super_resolution": SuperResolutionConfig,
 }
