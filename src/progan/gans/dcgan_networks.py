@@ -129,6 +129,21 @@ def check_size(spec: ImageSpec) -> None:
         )
 
 
+def quarter(spec: ImageSpec) -> tuple[int, int]:
+    """Return a quarter of the height and width of images [pixels], where networks of two halvings begin or end.
+
+    Raises:
+        ConfigError: unless both sides are multiples of 4.
+    """
+    if spec.height % 4 or spec.width % 4:
+        fits = max(spec.shorter // 4 * 4, 4)
+        raise ConfigError(
+            f"these networks require images whose sides are multiples of 4, such as 28x28; the data has "
+            f"{spec.height}x{spec.width}; use 'progan prepare SOURCE STORE --resolution {fits}'"
+        )
+    return spec.height // 4, spec.width // 4
+
+
 def initialize(network: nn.Module) -> None:
     """Draw all weights from N(0, 0.02), and the gains of batch norm from N(1, 0.02); biases are zero."""
     for module in network.modules():

@@ -57,6 +57,8 @@ PRESETS = {
     "wgan_gp_cifar10": wgan.wgan_gp_cifar10,
     "wgan_gp_cifar10_conditional": wgan.wgan_gp_cifar10_conditional,
     "wgan_gp_64_small": wgan.wgan_gp_64_small,
+    "dcgan_mnist_keras": dcgan.dcgan_mnist_keras,
+    "dcgan_mnist_torch": dcgan.dcgan_mnist_torch,
     "artefacts": restoration.artefacts,
     "artefacts_small": restoration.artefacts_small,
     "super_resolution": restoration.super_resolution,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from progan.gans import DCGANConfig
+from progan.gans import DCGANConfig, DCGANMnistConfig
 from progan.presets.family import constant
 from progan.training.config import RunConfig
 
@@ -48,3 +48,15 @@ def dcgan_imagenet_32() -> RunConfig:
     """DCGAN on ImageNet-1k at 32x32, whose features classify CIFAR-10 in the paper: 25 epochs of 1,281,167 images."""
     row = dcgan_faces_64()
     return replace(row, schedule=replace(row.schedule.resized(32), total_kimg=25 * 1281.167))
+
+
+def dcgan_mnist_keras() -> RunConfig:
+    """DCGAN on MNIST at 28x28 as a tutorial in Keras teaches it: 50 epochs."""
+    gan = DCGANMnistConfig(tutorial="keras")
+    return constant(gan, 28, batch=256, lr=1e-4, total_kimg=50 * 60.0, beta1=0.9, beta2=0.999, adam_eps=1e-7)
+
+
+def dcgan_mnist_torch() -> RunConfig:
+    """DCGAN on MNIST at 28x28 as a tutorial in PyTorch teaches it: 50 epochs."""
+    gan = DCGANMnistConfig(tutorial="torch")
+    return constant(gan, 28, batch=64, lr=2e-4, total_kimg=50 * 60.0, beta1=0.9, beta2=0.999)

@@ -4,6 +4,7 @@ from progan.errors import ConfigError
 from progan.gans import (
     CGANConfig,
     DCGANConfig,
+    DCGANMnistConfig,
     LSGANConfig,
     MNIST1KConfig,
     OriginalGANConfig,
@@ -24,6 +25,7 @@ GANS: dict[str, type[GANConfig]] = {
     "lsgan": LSGANConfig,
     "wgan": WGANConfig,
     "wgan_gp": WGANGPConfig,
+    "dcgan_mnist": DCGANMnistConfig,
     "artefacts": ArtefactsConfig,
     "super_resolution": SuperResolutionConfig,
 }
