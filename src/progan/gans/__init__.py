@@ -2,6 +2,7 @@
 
 from progan.gans.cgan import CGANConfig
 from progan.gans.dcgan import DCGANConfig
+from progan.gans.dcgan_conditional import ConditionalDCGANConfig
 from progan.gans.dcgan_mnist import DCGANMnistConfig
 from progan.gans.gan import OriginalGANConfig
 from progan.gans.lsgan import LSGANConfig
@@ -12,6 +13,7 @@ from progan.gans.wgan_gp import WGANGPConfig
 
 __all__ = [
     "CGANConfig",
+    "ConditionalDCGANConfig",
     "DCGANConfig",
     "DCGANMnistConfig",
     "LSGANConfig",

@@ -19,7 +19,7 @@ from torch import Tensor
 from progan.errors import ConfigError
 from progan.gans.base import Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase, Terms
 from progan.gans.dcgan_networks import Discriminator, Generator
-from progan.gans.two_player import TwoPlayer, alternating
+from progan.gans.two_player import TwoPlayer, alternating, taking_batches
 from progan.losses import ADVERSARIAL
 from progan.schedule import Stage
 
@@ -108,11 +108,7 @@ class DCGAN(TwoPlayer):
         )
 
     def phases(self, stage: Stage) -> list[Phase]:
-        if self.config.turns == "steps":
-            return alternating(self)
-        if stage.images_seen // stage.batch % 2:
-            return [Phase("discriminator", ("discriminator",), self.discriminator_loss)]
-        return [Phase("generator", ("generator",), self.generator_loss)]  # its batch counts, though G sees none of it
+        return alternating(self) if self.config.turns == "steps" else taking_batches(self, stage)
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         if self.config.d_batches == "separate":

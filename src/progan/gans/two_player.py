@@ -10,6 +10,7 @@ from progan.errors import ConfigError
 from progan.gans.base import GAN, Batch, ImageSpec, Latent, Optimizer, Phase, Terms
 from progan.losses import Adversarial
 from progan.ops import hashed_uniform
+from progan.schedule import Stage
 
 Dropout = Callable[[Tensor, float], Tensor]
 """Function from features and the probability of keeping each to features, of which the others are zero."""
@@ -165,3 +166,13 @@ def alternating(gan: TwoPlayer, *, n_critic: int = 1, generator_batch: int = 1) 
 def simultaneous(gan: TwoPlayer) -> list[Phase]:
     """Return the single phase of a simultaneous step of both networks."""
     return [Phase("both", ("discriminator", "generator"), gan.joint_loss)]
+
+
+def taking_batches(gan: TwoPlayer, stage: Stage) -> list[Phase]:
+    """Return the single phase of a stage in which each batch trains one network: the first G, the second D, and so on.
+
+    The batches of G count as well, although G sees none of their images (the code of DCGAN's authors).
+    """
+    if stage.images_seen // stage.batch % 2:
+        return [Phase("discriminator", ("discriminator",), gan.discriminator_loss)]
+    return [Phase("generator", ("generator",), gan.generator_loss)]

@@ -59,6 +59,8 @@ PRESETS = {
     "wgan_gp_64_small": wgan.wgan_gp_64_small,
     "dcgan_mnist_keras": dcgan.dcgan_mnist_keras,
     "dcgan_mnist_torch": dcgan.dcgan_mnist_torch,
+    "dcgan_mnist_conditional": dcgan.dcgan_mnist_conditional,
+    "dcgan_mnist_conditional_small": dcgan.dcgan_mnist_conditional_small,
     "artefacts": restoration.artefacts,
     "artefacts_small": restoration.artefacts_small,
     "super_resolution": restoration.super_resolution,

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from progan.gans import DCGANConfig, DCGANMnistConfig
+from progan.gans import ConditionalDCGANConfig, DCGANConfig, DCGANMnistConfig
 from progan.presets.family import constant
+from progan.schedule import DecayConfig
 from progan.training.config import RunConfig
 
 
@@ -60,3 +61,27 @@ def dcgan_mnist_torch() -> RunConfig:
     """DCGAN on MNIST at 28x28 as a tutorial in PyTorch teaches it: 50 epochs."""
     gan = DCGANMnistConfig(tutorial="torch")
     return constant(gan, 28, batch=64, lr=2e-4, total_kimg=50 * 60.0, beta1=0.9, beta2=0.999)
+
+
+def dcgan_mnist_conditional() -> RunConfig:
+    """DCGAN on MNIST with labels as in the authors' code: 100 epochs, then 100 while the learning rate falls to 0."""
+    return constant(
+        ConditionalDCGANConfig(),
+        28,
+        batch=128,
+        lr=2e-4,
+        total_kimg=200 * 60.0,
+        decay=DecayConfig(kind="linear", start_kimg=100 * 60.0),
+        beta1=0.5,
+        beta2=0.999,
+    )
+
+
+def dcgan_mnist_conditional_small() -> RunConfig:
+    """dcgan_mnist_conditional for a laptop: 24 feature maps next to the images instead of 64, 256 dense features
+    instead of 1024, a step of both networks on each batch of 64, and 200 kimg.
+    """
+    row = dcgan_mnist_conditional()
+    gan = ConditionalDCGANConfig(maps=24, dense=256, turns="steps")
+    schedule = replace(row.schedule, batch=64, total_kimg=200, decay=row.schedule.decay.stretched(200 / 12_000))
+    return replace(row, gan=gan, schedule=schedule)

@@ -3,6 +3,7 @@
 from progan.errors import ConfigError
 from progan.gans import (
     CGANConfig,
+    ConditionalDCGANConfig,
     DCGANConfig,
     DCGANMnistConfig,
     LSGANConfig,
@@ -26,6 +27,7 @@ GANS: dict[str, type[GANConfig]] = {
     "wgan": WGANConfig,
     "wgan_gp": WGANGPConfig,
     "dcgan_mnist": DCGANMnistConfig,
+    "dcgan_conditional": ConditionalDCGANConfig,
     "artefacts": ArtefactsConfig,
     "super_resolution": SuperResolutionConfig,
 }
