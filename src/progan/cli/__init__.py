@@ -14,6 +14,7 @@ from progan.errors import ConfigError
 COMMANDS = {
     "prepare": "convert a folder, an archive or a known data set into a store with all resolutions",
     "train": "train a GAN; run the same command again to resume",
+    "family": "list the GANs: what each optimizes, needs, and is good for",
     "generate": "generate images with a trained generator",
     "video": "render a video of a walk through latent space or of the training of a run",
     "analyse": "analyze what a generator has learned: find the real images nearest to its images",

@@ -1,0 +1,152 @@
+"""The GANs of this library in the order of their papers: what each optimizes, needs, and is good for."""
+
+from dataclasses import dataclass
+
+from progan.presets import PRESETS
+from progan.snapshot.registry import name_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One GAN of the family."""
+
+    title: str
+    paper: str
+    """Authors and title of the paper."""
+    year: int
+    loss: str
+    """Name of the loss."""
+    formula: tuple[str, ...]
+    """What the networks optimize, a line each."""
+    networks: str
+    needs: str
+    """Images and labels that it takes."""
+    kinds: tuple[str, ...]
+    """Names under which its settings are registered (``GANS``)."""
+    modules: tuple[str, ...]
+    """Files to read, within the package."""
+    preset: str
+    """Preset to start with; on a laptop where there is a small one."""
+    advice: str
+    """When to take it."""
+    measured: tuple[str, ...] = ()
+    """What this library measured with it."""
+
+    @property
+    def presets(self) -> list[str]:
+        """Names of all its presets."""
+        return [name for name, make in PRESETS.items() if name != "auto" and name_of(make().gan) in self.kinds]
+
+
+FAMILY = {
+    "gan": Member(
+        title="GAN",
+        paper="Goodfellow et al. 2014, Generative Adversarial Nets",
+        year=2014,
+        loss="non-saturating, or min-max",
+        formula=(
+            "D maximizes  E[log D(x)] + E[log(1 - D(G(z)))]",
+            "G maximizes  E[log D(G(z))]  (non-saturating), or minimizes  E[log(1 - D(G(z)))]  (min-max)",
+        ),
+        networks="dense; D of maxout units with dropout",
+        needs="small images of any size",
+        kinds=("gan",),
+        modules=("gans/gan.py", "gans/maxout.py"),
+        preset="gan_mnist_small",
+        advice="The place to begin reading: every other GAN here is this one with one thing changed.",
+    ),
+    "cgan": Member(
+        title="CGAN",
+        paper="Mirza and Osindero 2014, Conditional Generative Adversarial Nets",
+        year=2014,
+        loss="non-saturating",
+        formula=(
+            "D maximizes  E[log D(x, y)] + E[log(1 - D(G(z, y), y))]",
+            "G maximizes  E[log D(G(z, y), y)],  where y is the class, the attributes, or any vector of an image",
+        ),
+        networks="dense; both networks also take y",
+        needs="small images with classes, attributes or vectors",
+        kinds=("cgan",),
+        modules=("gans/cgan.py", "gans/maxout.py"),
+        preset="cgan_mnist_small",
+        advice="The simplest way to choose what is generated: a class, attributes, or an embedding for each image.",
+    ),
+    "dcgan": Member(
+        title="DCGAN",
+        paper="Radford et al. 2016, Unsupervised Representation Learning with Deep Convolutional GANs",
+        year=2016,
+        loss="non-saturating",
+        formula=("D maximizes  E[log D(x)] + E[log(1 - D(G(z)))]", "G maximizes  E[log D(G(z))]"),
+        networks="convolutions with stride 2, batch norm",
+        needs="16x16 pixels and more, sides 4 to 7 times a power of two",
+        kinds=("dcgan", "dcgan_mnist", "dcgan_conditional"),
+        modules=("gans/dcgan.py", "gans/dcgan_networks.py", "gans/dcgan_mnist.py", "gans/dcgan_conditional.py"),
+        preset="dcgan_celeba_64_small",
+        advice="The fastest way to recognizable images up to 64x64. It can collapse; watch the samples.",
+    ),
+    "wgan": Member(
+        title="WGAN",
+        paper="Arjovsky et al. 2017, Wasserstein GAN",
+        year=2017,
+        loss="Wasserstein distance, clipped weights",
+        formula=(
+            "f maximizes  E[f(x)] - E[f(G(z))],  all weights of f clipped to [-0.01, 0.01]",
+            "G maximizes  E[f(G(z))]",
+        ),
+        networks="DCGAN's, or dense",
+        needs="as DCGAN; any size with dense networks",
+        kinds=("wgan",),
+        modules=("gans/wgan.py", "gans/dcgan_networks.py"),
+        preset="wgan_mnist_small",
+        advice="Its loss falls as images improve, which no GAN before it had. Slow; for results take WGAN-GP.",
+    ),
+    "wgan_gp": Member(
+        title="WGAN-GP",
+        paper="Gulrajani et al. 2017, Improved Training of Wasserstein GANs",
+        year=2017,
+        loss="Wasserstein distance, gradient penalty",
+        formula=(
+            "f maximizes  E[f(x)] - E[f(G(z))] - 10 E[(|grad f(u)| - 1)^2],  u on the line between x and G(z)",
+            "G maximizes  E[f(G(z))]",
+        ),
+        networks="residual, or DCGAN's; no batch norm in f",
+        needs="28x28 (mnist), 32x32 (cifar), 16x16 and more (resnet); classes for the conditional one",
+        kinds=("wgan_gp",),
+        modules=("gans/wgan_gp.py",),
+        preset="wgan_gp_mnist_small",
+        advice="Trains almost any pair of networks without collapse, at five critic steps for one of G.",
+    ),
+    "lsgan": Member(
+        title="LSGAN",
+        paper="Mao et al. 2017, Least Squares Generative Adversarial Networks",
+        year=2017,
+        loss="least squares",
+        formula=(
+            "D minimizes  E[(D(x) - b)^2] / 2 + E[(D(G(z)) - a)^2] / 2",
+            "G minimizes  E[(D(G(z)) - c)^2] / 2,  with (a, b, c) = (0, 1, 1) or (-1, 1, 0)",
+        ),
+        networks="DCGAN's, 112x112, or conditional",
+        needs="as DCGAN; 112x112 for the paper's scenes",
+        kinds=("lsgan",),
+        modules=("gans/lsgan.py", "gans/dcgan_networks.py"),
+        preset="lsgan_64_small",
+        advice="DCGAN with one line changed: gradients do not vanish where D is right, so training is calmer.",
+    ),
+    "progan": Member(
+        title="ProGAN",
+        paper="Karras et al. 2018, Progressive Growing of GANs for Improved Quality, Stability, and Variation",
+        year=2018,
+        loss="WGAN-GP with drift, or least squares",
+        formula=(
+            "f maximizes  E[f(x)] - E[f(G(z))] - 10 E[(|grad f(u)| - 1)^2] - 0.001 E[f(x)^2]",
+            "G maximizes  E[f(G(z))],  from 4x4 pixels up to the full size",
+        ),
+        networks="convolutions that grow, equalized learning rate, pixel norm, minibatch stddev",
+        needs="any size; square or a longer side that is a multiple of the shorter one to grow",
+        kinds=("progan",),
+        modules=("gans/progressive.py", "gans/progressive_networks.py"),
+        preset="auto",
+        advice="For the best images, and for everything above 64x64.",
+    ),
+}
+"""Every GAN by its name in 'progan family NAME'."""
