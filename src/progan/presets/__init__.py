@@ -63,6 +63,8 @@ PRESETS = {
     "dcgan_mnist_torch": dcgan.dcgan_mnist_torch,
     "dcgan_mnist_conditional": dcgan.dcgan_mnist_conditional,
     "dcgan_mnist_conditional_small": dcgan.dcgan_mnist_conditional_small,
+    "dcgan_mnist_keras_small": dcgan.dcgan_mnist_keras_small,
+    "dcgan_mnist_torch_small": dcgan.dcgan_mnist_torch_small,
     "artefacts": restoration.artefacts,
     "artefacts_small": restoration.artefacts_small,
     "super_resolution": restoration.super_resolution,

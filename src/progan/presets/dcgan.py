@@ -57,10 +57,26 @@ def dcgan_mnist_keras() -> RunConfig:
     return constant(gan, 28, batch=256, lr=1e-4, total_kimg=50 * 60.0, beta1=0.9, beta2=0.999, adam_eps=1e-7)
 
 
+def dcgan_mnist_keras_small() -> RunConfig:
+    """dcgan_mnist_keras for a laptop: 16 feature maps next to the images instead of 64, batches of 64, learning rate
+    2e-4, and 400 kimg.
+    """
+    row = dcgan_mnist_keras()
+    schedule = replace(row.schedule, batch=64, lr=2e-4, total_kimg=400)
+    return replace(row, gan=DCGANMnistConfig(tutorial="keras", maps=16), schedule=schedule)
+
+
 def dcgan_mnist_torch() -> RunConfig:
     """DCGAN on MNIST at 28x28 as a tutorial in PyTorch teaches it: 50 epochs."""
     gan = DCGANMnistConfig(tutorial="torch")
     return constant(gan, 28, batch=64, lr=2e-4, total_kimg=50 * 60.0, beta1=0.9, beta2=0.999)
+
+
+def dcgan_mnist_torch_small() -> RunConfig:
+    """dcgan_mnist_torch for a laptop: 24 feature maps next to the images instead of 64, and 250 kimg."""
+    row = dcgan_mnist_torch()
+    gan = DCGANMnistConfig(tutorial="torch", maps=24)
+    return replace(row, gan=gan, schedule=replace(row.schedule, total_kimg=250))
 
 
 def dcgan_mnist_conditional() -> RunConfig:
