@@ -214,9 +214,10 @@ def _monitor(
         raise ConfigError(f"metric_kimg must be positive, got {kimg}")
     if config.load_size:
         raise ConfigError("metrics compare whole images, but load_size trains on crops; evaluate the run afterwards")
-    labels = None
+    labels, classes = None, stores[0].classes
     if config.label_columns:
-        labels = Loader(stores[0], seed=config.seed, mirror=False, columns=config.label_columns).labels
+        loader = Loader(stores[0], seed=config.seed, mirror=False, columns=config.label_columns)
+        labels, classes = loader.labels, loader.classes
     real = stores[-1]
     if count > real.count:
         print(f"metrics: {real.count} images per set, as many as the data has, instead of {count}")
@@ -228,6 +229,7 @@ def _monitor(
         size=real.level(config.schedule.resolution).shape[1:3],
         inputs=stores[0],
         labels=labels,
+        classes=classes if config.gan.takes_labels else (),
         count=min(count, real.count),
         mirror=config.mirror,
         device=device,

@@ -27,7 +27,7 @@ def check_names(names: Sequence[str], *, real: bool) -> None:
     for name in names:
         if name not in METRICS:
             raise ConfigError(f"unknown metric {name!r}; choose from {', '.join(METRICS)}")
-        if METRICS[name].compares and not real:
+        if METRICS[name].compares and not METRICS[name].alone and not real:
             raise ConfigError(f"{name} compares two sets: pass the real images too")
     if not names:
         raise ConfigError(f"no metric given; choose from {', '.join(METRICS)}")
@@ -126,8 +126,10 @@ class Measurement:
 
     def _result(self, name: str, fake: Statistic, count: int) -> Result:
         metric = METRICS[name]
-        real_count = self._real_count(name, count) if metric.compares else 0
-        real = self._real(name, 0, real_count) if metric.compares else None
+        compares = metric.compares and self.real is not None
+        real_count = self._real_count(name, count) if compares else 0
+        real = self._real(name, 0, real_count) if compares else None
+        values = self._compute(metric, fake, real)
         real_values, floor_count = self._floor(name, count)
         extractor = self.extractors.get(metric.extractor or "")
         notes = []
@@ -135,11 +137,15 @@ class Measurement:
             notes.append(metric.few_note)
         if extractor is not None and extractor.note:
             notes.append(extractor.note)
+        if metric.compares and not compares:
+            notes.append(f"compared with {metric.alone}, because there are no real images")
+        if metric.remark and (remark := metric.remark(fake, values)):
+            notes.append(remark)
         return Result(
             metric=name,
             title=metric.title,
             key=metric.key,
-            values=self._compute(metric, fake, real),
+            values=values,
             real_values=real_values,
             count=count,
             real_count=real_count,
@@ -167,6 +173,8 @@ class Measurement:
         if self.real is None or not self.floor:
             return {}, 0
         metric, there = METRICS[name], self.real.count
+        if metric.labeled and not self._reads_labels(name, self.real):
+            return {}, 0
         if not metric.compares:
             some = min(count, there)
             return (self._compute(metric, self._real(name, 0, some), None), some) if some >= metric.least else ({}, 0)
@@ -179,6 +187,14 @@ class Measurement:
             facts = self._facts(metric, 0, some) | {"metric": name, "floor": True}
             self._known[known] = self._floor_values(name, some, cache.key(**facts))
         return self._known[known], some
+
+    def _reads_labels(self, name: str, images: ImageSet) -> bool:
+        """Whether a set has classes that a metric understands."""
+        try:
+            check_size(name, self._setup(images, "real"), images.name)
+        except ConfigError:
+            return False
+        return True
 
     def _floor_values(self, name: str, some: int, key: str) -> dict[str, float]:
         if (kept := cache.load(key)) is not None:
@@ -209,7 +225,7 @@ class Measurement:
     def _facts(self, metric: Metric, first: int, count: int) -> dict[str, Any]:
         """Everything that decides a statistic of the real set."""
         extractor, real = self.extractors.get(metric.extractor or ""), self._reals()
-        return {
+        facts = {
             "set": real.hash,
             "size": [real.height, real.width],
             "mirror": self.mirror,
@@ -220,6 +236,7 @@ class Measurement:
             "on": metric.on,
             "extractor": None if extractor is None else extractor.hash,
         }
+        return facts | ({"classes": real.classes} if metric.labeled else {})
 
     def _gather(self, images: ImageSet, counts: dict[str, int], stream: str, first: int) -> dict[str, Statistic]:
         """Every metric's statistic of its ``counts`` images from ``first`` on, in one pass over a set."""
@@ -227,8 +244,8 @@ class Measurement:
         for name, count in counts.items():  # metrics may share a statistic
             metric = METRICS[name]
             kind = (metric.statistic, metric.on, metric.extractor, count)
-            made.setdefault(kind, metric.statistic(setup))
-            by_name[name] = made[kind]
+            made.setdefault(kind, (metric, count, metric.statistic(setup)))
+            by_name[name] = made[kind][2]
         total = max(counts.values())
         batch = max(1, min(64 if self.extractors else 256, BYTES // (images.height * images.width * images.channels)))
         what = f"{stream}: {', '.join(counts)}"
@@ -236,19 +253,26 @@ class Measurement:
             for start in range(0, total, batch):
                 some = images.read(first + start, min(batch, total - start)).to(self.device)
                 outputs: dict[str, Any] = {}
-                for (_, on, extractor, count), statistic in made.items():
+                for metric, count, statistic in made.values():
                     if count <= start:
                         continue
-                    if extractor and extractor not in outputs:
-                        outputs[extractor] = self.extractors[extractor](some)
-                    rows: Tensor = getattr(outputs[extractor], on) if extractor else some
-                    statistic.update(rows[: count - start])
+                    rows = self._rows(metric, some, outputs)[: count - start]
+                    labels = [images.read_labels(first + start, len(rows))] if metric.labeled else []
+                    statistic.update(rows, *labels)
                 bar.update(len(some))
         return by_name
 
+    def _rows(self, metric: Metric, images: Tensor, outputs: dict[str, Any]) -> Tensor:
+        """Input of a metric's statistic; ``outputs`` keeps those of each extractor, which sees the images once."""
+        if metric.extractor is None:
+            return images
+        if metric.extractor not in outputs:
+            outputs[metric.extractor] = self.extractors[metric.extractor](images)
+        return getattr(outputs[metric.extractor], metric.on)
+
     def _setup(self, images: ImageSet, stream: str) -> Setup:
         size = {"height": images.height, "width": images.width, "channels": images.channels}
-        return Setup(**size, seed=self.seed, stream=stream, device=self.device)
+        return Setup(**size, seed=self.seed, stream=stream, classes=images.classes, device=self.device)
 
     def _count(self, fake: ImageSet, name: str) -> int:
         """Number of generated images of a metric."""

@@ -34,6 +34,7 @@ class MetricMonitor:
         size: height and width of the final images of the run [pixels]; by default, those of the store.
         inputs: images for a network that translates images; by default, those of the store.
         labels: (first, count) -> labels of the generated images; by default, classes as frequent as in the store.
+        classes: names of the classes that a conditional generator is asked for.
         settings: further arguments of Measurement.
 
     Raises:
@@ -50,10 +51,12 @@ class MetricMonitor:
         size: tuple[int, int] | None = None,
         inputs: Store | None = None,
         labels: Callable[[int, int], Tensor | None] | None = None,
+        classes: tuple[str, ...] = (),
         **settings: Any,
     ) -> None:
         self.store, self.names, self.kimg, self.seed, self.settings = store, tuple(names), kimg, seed, settings
         self.inputs, self.labels, self.size = inputs or store, labels, size or (store.height, store.width)
+        self.classes = classes
         check_names(names, real=True)
         for name in names:
             check_size(name, self._setup(self.size), "the final stage of the run")
@@ -101,7 +104,7 @@ class MetricMonitor:
         return Measurement(real, names, seed=self.seed, **self.settings)
 
     def _setup(self, size: tuple[int, int]) -> Setup:
-        return Setup(height=size[0], width=size[1], channels=min(self.store.channels, 3))
+        return Setup(height=size[0], width=size[1], channels=min(self.store.channels, 3), classes=self.classes)
 
     def _defined(self, name: str, size: tuple[int, int]) -> bool:
         try:

@@ -32,6 +32,10 @@ def _none(_classes: Sequence[str]) -> tuple[int, ...]:
     return ()
 
 
+def _unknown(_first: int, _count: int) -> None:
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
     """Images of one size in a fixed order; two sets with equal hashes contain equal images."""
@@ -52,8 +56,12 @@ class ImageSet:
     order: Order = "seed"
     labels: str = ""
     """How the classes of generated images are chosen; empty if there are no classes."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes of the images; empty without classes, or if they are unknown."""
     read: Callable[[int, int], Tensor] = field(repr=False, compare=False)
     """(first, count) -> uint8 [count, C, H, W] of the next images in the set's order, on the CPU."""
+    read_labels: Labels = field(default=_unknown, repr=False, compare=False)
+    """(first, count) -> number of the class of each of these images, int64 [count]; None without ``classes``."""
     class_counts: Callable[[Sequence[str]], tuple[int, ...]] = field(default=_none, repr=False, compare=False)
     """Number of images of each of these classes; empty if unknown."""
     relabel: Callable[["ImageSet"], "ImageSet"] | None = field(default=None, repr=False, compare=False)
@@ -162,13 +170,23 @@ def of_store(
     _, height, width, _ = level.shape
     if resolution is not None and parse_size(resolution) != (height, width):
         raise DataError(f"{name or store.path}: no images of {resolution}; found: {height}x{width} at that level")
-    images = of_array(level, name=name or str(store.path), hash=store.hash, seed=seed, order=order)
+    facts = {"name": name or str(store.path), "hash": store.hash, "seed": seed, "order": order}
+    images = of_array(level, labels=store.labels(), classes=store.classes, **facts)
     halved = "" if height == store.height else f"{store.height}x{store.width} halved to {height}x{width}"
     resize = ", ".join(filter(None, [_resize(store), halved]))
     return replace(images, kind="store", resize=resize, class_counts=partial(_class_counts, store))
 
 
-def of_array(images: np.ndarray, *, name: str, hash: str = "", seed: int = 0, order: Order = "seed") -> ImageSet:
+def of_array(
+    images: np.ndarray,
+    *,
+    name: str,
+    hash: str = "",
+    seed: int = 0,
+    order: Order = "seed",
+    labels: np.ndarray | None = None,
+    classes: tuple[str, ...] = (),
+) -> ImageSet:
     """Return the images of an array uint8 [N, H, W, C] with C 1, 3 or 4.
 
     Args:
@@ -177,6 +195,8 @@ def of_array(images: np.ndarray, *, name: str, hash: str = "", seed: int = 0, or
         hash: hash of the content, if it is known; by default, that of the bytes.
         seed: seed of the order.
         order: "seed" for a random order drawn by the seed, "file" for the order of the array.
+        labels: number of the class of each image, int64 [N].
+        classes: names of these classes.
 
     Raises:
         ConfigError: if the seed is not 0 ... 2^63 - 1.
@@ -188,6 +208,9 @@ def of_array(images: np.ndarray, *, name: str, hash: str = "", seed: int = 0, or
     def read(first: int, count: int) -> Tensor:
         return opaque(torch.from_numpy(images[rows[first : first + count]]).permute(0, 3, 1, 2))
 
+    def read_labels(first: int, count: int) -> Tensor | None:
+        return None if labels is None else torch.from_numpy(labels[rows[first : first + count]])
+
     return ImageSet(
         name=name,
         kind="array",
@@ -198,6 +221,8 @@ def of_array(images: np.ndarray, *, name: str, hash: str = "", seed: int = 0, or
         channels=min(channels, 3),
         order=order,
         read=read,
+        classes=() if labels is None else classes,
+        read_labels=read_labels,
     )
 
 
@@ -250,6 +275,8 @@ def of_snapshot(
         channels=min(snapshot.spec.channels, 3),
         labels=how,
         read=read,
+        classes=_classes(snapshot),
+        read_labels=chosen,
         relabel=(lambda real: again(like=real)) if how and labels is None else None,
     )
 
@@ -287,6 +314,13 @@ def _labels(
         return torch.from_numpy(np.searchsorted(edges, share * edges[-1], side="right"))
 
     return draw, f"as in {like.hash[:16]}" if known else "uniform"  # type: ignore[union-attr]  # known
+
+
+def _classes(snapshot: Snapshot) -> tuple[str, ...]:
+    """Names of the classes that a generator can be asked for; their numbers if the names are unknown."""
+    if not snapshot.conditional or snapshot.spec.attributes:
+        return ()
+    return snapshot.classes or tuple(map(str, range(snapshot.spec.classes)))
 
 
 def _class_counts(store: Store, classes: Sequence[str]) -> tuple[int, ...]:

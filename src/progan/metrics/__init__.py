@@ -2,11 +2,14 @@
 
 from progan.metrics.bank import FeatureBank
 from progan.metrics.base import Metric
+from progan.metrics.digit_accuracy import DigitConfusion, digit_accuracy, worst
+from progan.metrics.digit_histogram import DigitShares, digit_histogram
 from progan.metrics.digits import DigitHistogram, mode_count
 from progan.metrics.inception_score import inception_score
 from progan.metrics.kernel import kernel
 from progan.metrics.moments import Moments, frechet
 from progan.metrics.ms_ssim import PairSimilarity, mean_similarity
+from progan.metrics.parzen import LEAST, Pixels, caveat, parzen
 from progan.metrics.precision_recall import precision_recall
 from progan.metrics.swd import SlicedPatches, swd
 
@@ -137,6 +140,46 @@ METRICS: dict[str, Metric] = {
         key="modes",
         higher_is_better=True,
         paper_count=25_600,
+    ),
+    "digit_histogram": Metric(
+        title="KL of the histogram of digits (MNIST)",
+        on="probabilities",
+        extractor="digits",
+        statistic=DigitShares,
+        compute=digit_histogram,
+        compares=True,
+        alone="a uniform histogram",
+        key="digit_kl",
+        higher_is_better=False,
+        paper_count=10_000,
+    ),
+    "digit_accuracy": Metric(
+        title="share of images in which the digit of their class is read (MNIST)",
+        on="probabilities",
+        extractor="digits",
+        statistic=DigitConfusion,
+        compute=digit_accuracy,
+        compares=False,
+        labeled=True,
+        key="digit_accuracy",
+        higher_is_better=True,
+        paper_count=10_000,
+        remark=worst,
+    ),
+    "parzen": Metric(
+        title="log-likelihood under a Parzen window [nats]",
+        on="images",
+        statistic=Pixels,
+        compute=parzen,
+        takes_long=True,
+        compares=True,
+        key="parzen",
+        higher_is_better=True,
+        paper_count=10_000,
+        least=LEAST,
+        smallest=1,
+        cacheable=False,
+        remark=caveat,
     ),
 }
 """Every metric by its name on the command line. Those on EfficientNet-Lite0 require no download. They are not FID, KID,

@@ -16,8 +16,11 @@ class Statistic(Protocol):
         """Images added so far."""
         ...
 
-    def update(self, rows: Tensor) -> Self:
-        """Add the next images uint8 [N, C, H, W], or an extractor's outputs for them [N, F]; return itself."""
+    def update(self, rows: Tensor, *labels: Tensor) -> Self:
+        """Add the next images uint8 [N, C, H, W], or an extractor's outputs for them [N, F]; return itself.
+
+        A labeled metric also passes the class of each image, int64 [N].
+        """
         ...
 
     def merge(self, other: Self) -> Self:
@@ -44,6 +47,8 @@ class Setup:
     """Seed of every random choice."""
     stream: str = "real"
     """Name of the set; sets with different names draw independently."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes of the images; empty without classes."""
     device: str = "cpu"
     """Device to compute on, such as "cuda:1"."""
 
@@ -67,7 +72,11 @@ class Metric:
     names: Mapping[str, str] = field(default_factory=dict)
     """Names of values in results, where they differ from the names that ``compute`` uses."""
     compares: bool
-    """Whether the metric compares two sets, and so requires real images."""
+    """Whether the metric compares two sets, and so requires real images unless ``alone`` is given."""
+    alone: str = ""
+    """What the metric compares with if there are no real images; empty if it cannot be measured without them."""
+    labeled: bool = False
+    """Whether the statistic requires the class of each image."""
     key: str
     """Name of the main value in results."""
     higher_is_better: bool | None
@@ -82,5 +91,7 @@ class Metric:
     """Whether both sets must have the same number of images."""
     few_note: str = ""
     """Note for reports if there are no more images than features."""
+    remark: Callable[[Any, Mapping[str, float]], str] | None = None
+    """(statistic of the generated images, values) -> note for reports."""
     cacheable: bool = True
     """Whether the statistic of a real set is small enough to be stored on disk."""

@@ -53,20 +53,23 @@ class DigitClassifier(nn.Module):
         return self.head(self.body(x))
 
     def forward(self, images: Tensor) -> Outputs:
-        """Read images uint8 [N, C, 28 or 32 squared]: features [N, C * F] and digits [N, C].
+        """Read images uint8 [N, C, 28 or 32 squared]: features [N, C * F], digits [N, C] and probabilities [N, 10].
+
+        The probabilities are those of one digit in the whole image: the means over its channels, which are equal if an
+        RGB image is gray.
 
         Raises:
             ConfigError: if the images have a different size.
         """
-        if images.shape[2] != images.shape[3] or images.shape[2] not in _SIDES:
-            raise ConfigError(_unreadable(*images.shape[1:]))
+        check_readable(*images.shape[1:])
         border = (32 - images.shape[2]) // 2
         x = F.pad(images.flatten(0, 1)[:, None].float() / 255, [border] * 4)
         features = self.body(x)
-        shape = images.shape[:2]
+        scores = self.head(features).unflatten(0, images.shape[:2])  # [N, C, 10]
         return Outputs(
-            features=features.unflatten(0, shape).flatten(1),
-            digits=self.head(features).argmax(1).unflatten(0, shape),
+            features=features.unflatten(0, images.shape[:2]).flatten(1),
+            probabilities=scores.softmax(2).mean(1),
+            digits=scores.argmax(2),
         )
 
     def save(self, path: Path, *, test_error: float, **facts: object) -> None:
@@ -89,8 +92,14 @@ def _layer(maps: int, out: int) -> list[nn.Module]:
     return [nn.Conv2d(maps, out, 3, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
 
 
-def _unreadable(channels: int, height: int, width: int) -> str:
-    return f"mode count reads three digits from RGB images of 28x28 or 32x32, got {channels} x {height} x {width}"
+def check_readable(channels: int, height: int, width: int) -> None:
+    """Raise ConfigError unless digits can be read from images of this shape."""
+    if height != width or height not in _SIDES:
+        raise ConfigError(_unreadable("digits are read from images", channels, height, width))
+
+
+def _unreadable(what: str, channels: int, height: int, width: int) -> str:
+    return f"{what} of 28x28 or 32x32, got {channels} x {height} x {width}"
 
 
 def default_path() -> Path:
@@ -130,6 +139,7 @@ def load(weights: Path | None = None, device: str = "cpu") -> FrozenExtractor:
         features=3 * network.head.in_features,
         note=f"the classifier misreads {header['test_error']:.2%} of MNIST's test digits",
         network=network,
+        rgb=False,
         device=device,
         batch=64,
     )
@@ -143,8 +153,9 @@ class DigitHistogram:
     """
 
     def __init__(self, setup: Setup) -> None:
+        size = (setup.channels, setup.height, setup.width)
         if setup.channels != 3 or setup.height != setup.width or setup.height not in _SIDES:
-            raise ConfigError(_unreadable(setup.channels, setup.height, setup.width))
+            raise ConfigError(_unreadable("mode count reads three digits from RGB images", *size))
         self.histogram = np.zeros(_NUMBERS, np.int64)
 
     @property

@@ -21,7 +21,7 @@ class Outputs:
     probabilities: Tensor | None = None
     """Probability of each class, float32 [N, K]."""
     digits: Tensor | None = None
-    """Digit read in each channel, int64 [N, 3]."""
+    """Digit read in each channel, int64 [N, C]."""
 
 
 class Extractor(Protocol):
@@ -43,7 +43,7 @@ class Extractor(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenExtractor:
-    """An ``Extractor`` around a network: converts images to RGB and refuses outputs that are not finite."""
+    """An ``Extractor`` around a network: refuses outputs that are not finite."""
 
     name: str
     hash: str
@@ -52,6 +52,8 @@ class FrozenExtractor:
     """Note about the weights for reports."""
     network: Callable[[Tensor], Outputs]
     """uint8 [N, 3, H, W] on ``device`` -> Outputs there."""
+    rgb: bool = True
+    """Whether grayscale images are converted to RGB for the network."""
     device: str = "cpu"
     batch: int = 16
     """Maximum number of images in a batch; larger batches require more memory and are not faster on a CPU."""
@@ -59,7 +61,9 @@ class FrozenExtractor:
     def __call__(self, images: Tensor) -> Outputs:
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
             raise ValueError(f"images must be uint8 [N, 1 or 3, H, W], got {images.dtype} {list(images.shape)}")
-        images = images.to(self.device).expand(-1, 3, -1, -1)  # grayscale: three times the same
+        images = images.to(self.device)
+        if self.rgb:
+            images = images.expand(-1, 3, -1, -1)  # grayscale: three times the same
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             parts = [self.network(part) for part in images.split(self.batch)]
         features = torch.cat([part.features for part in parts])

@@ -8,18 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
+MIB = 1 << 20
+
 
 class Spool:
-    """A float32 matrix that grows by rows: tensors in memory, or a temporary file after ``spill`` was called.
+    """A matrix that grows by rows: tensors in memory, or a temporary file after ``spill`` was called.
 
     The file has no name, so that the operating system removes it with this object, however the process ends.
 
     Args:
         width: number of columns.
+        dtype: float32 or uint8.
     """
 
-    def __init__(self, width: int) -> None:
-        self.width = width
+    def __init__(self, width: int, dtype: torch.dtype = torch.float32) -> None:
+        self.width, self.dtype = width, dtype
         self.held = 0
         """Bytes in memory."""
         self._parts: list[Tensor] = []
@@ -50,6 +53,7 @@ class Spool:
     def whole(self) -> Tensor:
         """Return all rows [M, width]; those of a file are a private memory map, which the system may page out."""
         if self._file is None:
-            self._parts = [torch.cat(self._parts) if self._parts else torch.empty(0, self.width)]
+            self._parts = [torch.cat(self._parts) if self._parts else torch.empty(0, self.width, dtype=self.dtype)]
             return self._parts[0]
-        return torch.from_numpy(np.asarray(np.memmap(self._file, np.float32, "c"))).view(-1, self.width)
+        rows = np.memmap(self._file, np.uint8, "c").view(np.float32 if self.dtype == torch.float32 else np.uint8)
+        return torch.from_numpy(np.asarray(rows)).view(-1, self.width)

@@ -14,7 +14,7 @@ from progan import draws
 from progan.devices import Share
 from progan.errors import ConfigError, DataError
 from progan.metrics.base import Setup
-from progan.metrics.spool import Spool
+from progan.metrics.spool import MIB, Spool
 from progan.metrics.threads import Each, mapper
 from progan.pyramid import laplacian_pyramid, pyramid_sizes
 
@@ -24,7 +24,6 @@ PATCHES = 128  # neighbourhoods of an image on each level
 DIRECTIONS = 512  # 4 times 128
 LEAST = 16  # shorter side of the last level [pixels]
 
-MIB = 1 << 20
 _BLOCK = 128  # directions in hand at a time
 _MEMORY = 64 * MIB  # descriptors of a set that stay in memory; more go to files (CUDA: what training leaves)
 _CHUNK = {"cpu": 3 * MIB, "cuda": 256 * MIB}  # float pixels in hand at a time; few enough for a processor's cache
