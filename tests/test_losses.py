@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from progan.losses import ADVERSARIAL, drift, gradient_penalty
+from golden_family import golden
+from progan.losses import ADVERSARIAL, drift, gradient_penalty, least_squares
 from references import losses as reference
 
 REAL, FAKE = [-5, 1.4, 12.5, 2.7], [10, 4.4, -5.5, 3.6]  # of TensorFlow-GAN's losses_impl_test.py (PEERS 4.4)
@@ -52,6 +53,63 @@ def test_terms_are_those_of_the_reference_sample_by_sample(name: str) -> None:
     got = ADVERSARIAL[name].generator(torch.from_numpy(fake))
     assert set(got) == {"fake"}
     np.testing.assert_allclose(got["fake"], reference.GENERATOR[name](fake), rtol=1e-12, atol=1e-12)
+
+
+# Loss and its factor of each name in the golden file, for D and for G; stylegan_logistic is the non-saturating one.
+GOLDEN_FORMS = {
+    ("gan_bce", "D_sum"): ("non_saturating", "critic", 1),
+    ("gan_bce", "D_half"): ("non_saturating", "critic", 0.5),
+    ("gan_bce", "G_nonsaturating"): ("non_saturating", "generator", 1),
+    ("gan_bce", "G_saturating_log1mD"): ("saturating", "generator", 1),
+    ("wgan", "critic_paper_max"): ("wgan", "critic", -1),
+    ("wgan", "critic_loss_min"): ("wgan", "critic", 1),
+    ("wgan", "G"): ("wgan", "generator", 1),
+    ("lsgan_mean_half", "D"): ((0, 1, 1), "critic", 1),
+    ("lsgan_mean_half", "G"): ((0, 1, 1), "generator", 1),
+    ("lsgan_mean_cyclegan_code", "D"): ("least_squares", "critic", 1),
+    ("lsgan_mean_cyclegan_code", "G"): ("least_squares", "generator", 2),
+    ("lsgan_l2loss_sum_over_batch_code", "D"): ((0, 1, 1), "critic", 8),
+    ("lsgan_l2loss_sum_over_batch_code", "G"): ((0, 1, 1), "generator", 8),
+    ("lsgan_pearson_a_m1_b_1_c_0", "D"): ((-1, 1, 0), "critic", 1),
+    ("lsgan_pearson_a_m1_b_1_c_0", "G"): ((-1, 1, 0), "generator", 1),
+    ("hinge", "D"): ("hinge", "critic", 1),
+    ("hinge", "G"): ("hinge", "generator", 1),
+    ("stylegan_logistic", "D_mean"): ("non_saturating", "critic", 1),
+    ("stylegan_logistic", "G_mean"): ("non_saturating", "generator", 1),
+}
+
+
+def golden_scores() -> tuple[Tensor, Tensor]:
+    """Scores of real and of generated images, by the recipe in the file."""
+    rs = np.random.RandomState(501)
+    return torch.from_numpy(rs.randn(8) * 1.5 + 0.3), torch.from_numpy(rs.randn(8) * 1.5 - 0.4)
+
+
+def test_golden_forms_are_all_of_the_file() -> None:
+    named = {(name, part) for name, parts in golden("losses").items() if name != "recipe" for part in parts}
+    assert named == set(GOLDEN_FORMS) | {("wgan_gp_progan_drift", "epsilon"), ("wgan_gp_progan_drift", "term")}
+
+
+@pytest.mark.parametrize("form", GOLDEN_FORMS, ids="-".join)
+def test_losses_on_the_golden_scores(form: tuple[str, str]) -> None:
+    """To 1e-9, relative."""
+    loss, side, factor = GOLDEN_FORMS[form]
+    adversarial = ADVERSARIAL[loss] if isinstance(loss, str) else least_squares(a=loss[0], b=loss[1], c=loss[2])
+    real, fake = golden_scores()
+    terms = adversarial.critic(real, fake) if side == "critic" else adversarial.generator(fake)
+    assert factor * mean_sum(terms) == pytest.approx(golden("losses")[form[0]][form[1]], rel=1e-9)
+
+
+def test_drift_on_the_golden_scores() -> None:
+    """To 1e-9, relative."""
+    want = golden("losses")["wgan_gp_progan_drift"]
+    assert want["epsilon"] * float(drift(golden_scores()[0]).mean()) == pytest.approx(want["term"], rel=1e-9)
+
+
+def test_least_squares_has_its_minimum_at_the_given_constants() -> None:
+    loss = least_squares(a=-0.5, b=2.0, c=0.7)
+    assert mean_sum(loss.critic(torch.tensor([2.0]), torch.tensor([-0.5]))) == 0
+    assert mean_sum(loss.generator(torch.tensor([0.7]))) == 0
 
 
 def test_every_loss_is_tested() -> None:
