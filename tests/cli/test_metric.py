@@ -9,6 +9,7 @@ from progan.cli import main
 from progan.data.options import PrepareOptions
 from progan.data.preparing import prepare
 from progan.data.store import Store
+from progan.metrics.digits import DigitClassifier
 from small import write_images
 
 
@@ -75,6 +76,11 @@ def test_order_of_the_files(store: Store, other: Store, capsys) -> None:
         (["{other}", "nowhere"], "error: nowhere"),
         (["{other}", "{store}", "--seed", "-1"], "error: seed must be 0 ... 2^63 - 1, got -1"),
         (["{other}", "{store}", "--metrics", "modes"], "progan metric digits"),
+        (["{other}", "{store}", "--metrics", "digit_histogram"], "progan metric digits"),
+        (
+            ["{other}", "{store}", "--metrics", "parzen", "--count", "9"],
+            "parzen requires at least 10 images of each set",
+        ),
         (["{other}", "{store}", "--metrics", "fid", "--weights", "no.pth"], "no.pth"),
     ],
 )
@@ -89,3 +95,22 @@ def test_mistakes_get_one_line(args: list[str], message: str, store: Store, othe
 def test_without_reals(other: Store, capsys) -> None:
     assert run(other.path, "--metrics", "ms_ssim") == 0
     assert "ms_ssim" in capsys.readouterr().out
+
+
+def test_digits_and_likelihood_of_labeled_stores(tmp_path: Path, capsys) -> None:
+    DigitClassifier().save(tmp_path / "cache" / "weights" / "digits.safetensors", test_error=0.5)
+    folder = write_images(tmp_path / "images", count=24, size=(28, 28))
+    store = prepare(folder, tmp_path / "store", PrepareOptions(resolution="28"), workers=0)
+    names = ["digit_histogram", "digit_accuracy", "parzen"]
+    assert run(store.path, store.path, "--metrics", *names, "--json") == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert [result["key"] for result in results] == ["digit_kl", "digit_accuracy", "parzen"]
+    assert results[0]["values"]["digit_kl"] == 0
+    assert sum(results[0]["values"][f"digits_{digit}"] for digit in range(10)) == pytest.approx(1)
+    assert {"digit_accuracy_0", "digit_accuracy_1"} < results[1]["values"].keys()
+    assert run(store.path, "--metrics", *names[:2]) == 0
+    out = capsys.readouterr().out
+    assert "compared with a uniform histogram" in out
+    assert "misreads 50.00% of MNIST's test digits" in out
+    assert run(store.path, "--metrics", "parzen") == 2
+    assert "parzen compares two sets: pass the real images too" in capsys.readouterr().err

@@ -48,10 +48,10 @@ def test_without_real_images_the_divergence_is_that_from_uniform() -> None:
 
 
 def test_a_digit_without_real_images_counts_as_half_an_image() -> None:
-    values = digit_histogram(shares(0, 1, 1, 1), shares(0, 0, 0))
-    total = 3 + 9 / 2
-    wanted = 1 / 4 * np.log(1 / 4 / (3 / total)) + 3 / 4 * np.log(3 / 4 / (0.5 / total))
+    values = digit_histogram(shares(0, 1, 1, 1), shares(0, 0, 2))
+    wanted = 1 / 4 * np.log(1 / 4 / (2 / 3.5)) + 3 / 4 * np.log(3 / 4 / (0.5 / 3.5))
     assert values["digit_kl"] == pytest.approx(wanted, rel=1e-12)
+    assert digit_histogram(shares(0, 2, 2), shares(0, 2, 2))["digit_kl"] == 0
 
 
 def test_images_without_a_clear_digit_are_counted() -> None:

@@ -92,6 +92,16 @@ def test_channels_are_read_one_by_one(network: DigitClassifier, images: torch.Te
     torch.testing.assert_close(outputs.features, torch.cat([one.features for one in alone], 1))
 
 
+def test_one_digit_of_an_image_is_read_in_all_its_channels(network: DigitClassifier, images: torch.Tensor) -> None:
+    """Grayscale images and RGB images that are gray give equal probabilities; other channels are averaged."""
+    gray = images[:, :1]
+    expected = network.logits(torch.nn.functional.pad(gray, [2] * 4) / 255).softmax(1)
+    torch.testing.assert_close(network(gray).probabilities, expected)
+    torch.testing.assert_close(network(gray.expand(-1, 3, -1, -1)).probabilities, expected)
+    alone = torch.stack([network(images[:, [c]]).probabilities for c in range(3)])
+    torch.testing.assert_close(network(images).probabilities, alone.mean(0))
+
+
 def test_a_black_border_of_two_changes_nothing(network: DigitClassifier, images: torch.Tensor) -> None:
     padded = torch.nn.functional.pad(images, [2] * 4)
     torch.testing.assert_close(network(padded).features, network(images).features)
@@ -109,6 +119,8 @@ def test_a_saved_classifier_reads_the_same(network: DigitClassifier, images: tor
     assert outputs.features.shape == (6, extractor.features)
     torch.testing.assert_close(outputs.features, network(images).features)
     assert torch.equal(outputs.digits, network(images).digits)
+    torch.testing.assert_close(outputs.probabilities, network(images).probabilities)
+    assert extractor(images[:, :1]).digits.shape == (6, 1)  # one channel is read once
     assert extractor.hash == load(tmp_path / "new" / "digits.safetensors").hash
     with torch.no_grad():
         network.head.bias[0] += 1

@@ -73,7 +73,7 @@ def digit_histogram(fake: DigitShares, real: DigitShares | None = None, *, seed:
     Args:
         fake: digits of the generated images, at least one image.
         real: digits of the real images; without them, the divergence is that from a uniform histogram. A digit that
-            no real image contains counts as half an image, so that the divergence stays finite.
+            only generated images contain counts as half a real image, so that the divergence stays finite.
         seed: not used, because nothing is drawn; part of the common interface.
 
     Returns:
@@ -81,9 +81,9 @@ def digit_histogram(fake: DigitShares, real: DigitShares | None = None, *, seed:
         "digit_confidence", the mean probability of the most probable digit; "digit_unsure", the share of images in
         which it is below 0.5.
     """
-    expected = np.ones(10) if real is None else np.maximum(real.histogram, 0.5)
+    there = fake.histogram > 0
+    expected = np.ones(10) if real is None else np.maximum(real.histogram, 0.5 * there)
     p, q = fake.histogram / fake.count, expected / expected.sum()
-    there = p > 0
     values = {
         "digit_kl": float((p[there] * np.log(p[there] / q[there])).sum()),
         "digits": float(there.sum()),
