@@ -12,7 +12,7 @@ from PIL import Image
 
 from progan.cli import generate, main, parse_seeds
 from progan.data.store import Store
-from progan.gans import ProGANConfig
+from progan.gans import CGANConfig, ProGANConfig
 from progan.gans.base import ImageSpec
 from progan.snapshot import Snapshot
 
@@ -133,6 +133,58 @@ def test_latents_of_a_file(batch: int, tmp_path: Path) -> None:
     assert len(list((tmp_path / "one").iterdir())) == 1
 
 
+def make_cgan(path: Path, **labels: int) -> Snapshot:
+    torch.manual_seed(0)
+    spec = ImageSpec(1, 4, 4, **labels)
+    config = CGANConfig(latent_size=6, g_joint_features=8, g_range=0.5)
+    snapshot = Snapshot(config.make_sampler(spec).requires_grad_(False), "cgan", config, spec, level=0)
+    snapshot.save(path)
+    return snapshot
+
+
+def test_attributes_of_a_file(tmp_path: Path, capsys) -> None:
+    """One row for all images, or one for each, of which there are then as many."""
+    snapshot = make_cgan(tmp_path / "g.safetensors", attributes=512)
+    rows = np.random.default_rng(0).standard_normal((3, 512))
+    args = (tmp_path / "g.safetensors", tmp_path / "out", "--attributes-file", tmp_path / "a.npy")
+    np.save(tmp_path / "a.npy", rows)
+    assert run(*args) == 0
+    files = sorted((tmp_path / "out").iterdir())
+    assert [p.name for p in files] == ["seed000000.png", "seed000001.png", "seed000002.png"]
+    made = snapshot.generate(seeds=range(3), label=rows)
+    assert all(torch.equal(pixels(f), w) for f, w in zip(files, made, strict=True))
+    assert run(*args, "--seeds", "7-9") == 0
+    made = snapshot.generate(seeds=[7, 8, 9], label=rows)
+    assert all(torch.equal(pixels(tmp_path / f"out/seed00000{i}.png"), made[i - 7]) for i in (7, 8, 9))
+    for one in (rows[0], rows[:1]):
+        np.save(tmp_path / "a.npy", one)
+        assert run(*args, "--seeds", "5,6") == 0
+        assert torch.equal(pixels(tmp_path / "out/seed000006.png"), snapshot.generate(seeds=[6], label=rows[0])[0])
+    capsys.readouterr()
+    np.save(tmp_path / "a.npy", rows)
+    wanted = "this generator requires 512 attributes, for all images [K] or for each [N, K]; got [3, 512] for 5 images"
+    assert line(capsys, *args, "--count", 5) == wanted
+    np.save(tmp_path / "a.npy", rows[:, :5])
+    assert line(capsys, *args).endswith("a.npy: attributes must be real numbers [N, 512], got float64 [3, 5]")
+    np.save(tmp_path / "a.npy", np.full((1, 512), np.nan))
+    assert line(capsys, *args).endswith("a.npy: some attributes are not finite")
+
+
+def test_attributes_that_do_not_fit_are_refused(tmp_path: Path, capsys) -> None:
+    make_cgan(tmp_path / "g.safetensors", attributes=3)
+    args = (tmp_path / "g.safetensors", tmp_path / "out")
+    for more in (["0", "1", "0", "1"], ["0", "1"]):
+        wanted = f"this generator requires 3 attributes, for all images [K] or for each [N, K]; got [{len(more)}]"
+        assert line(capsys, *args, "--attributes", *more).startswith(wanted)
+    assert line(capsys, *args, "--label", 1).endswith("got '1', which is no number")
+    assert line(capsys, *args).endswith("[N, K]; got none")
+    make_cgan(tmp_path / "g.safetensors", classes=3)
+    np.save(tmp_path / "a.npy", np.eye(3))
+    for option, value in (("--attributes-file", tmp_path / "a.npy"), ("--attributes", 1)):
+        wanted = f"{option} has no effect: this generator was trained with 3 classes; use --label"
+        assert line(capsys, *args, option, value) == wanted
+
+
 def line(capsys, *args: object) -> str:
     assert run(*args) == 2
     out, err = capsys.readouterr()
@@ -158,6 +210,12 @@ def line(capsys, *args: object) -> str:
         (["--device", "tpu"], "device 'tpu' is not available here; try --device cpu"),
         (["--seeds", "1", "--latents", "z.npy"], "pass either --seeds or --latents, not both"),
         (["--label", "1", "--attributes", "1"], "pass either --label or --attributes, not both"),
+        (
+            ["--attributes", "1", "--attributes-file", "a.npy"],
+            "pass either --attributes or --attributes-file, not both",
+        ),
+        (["--attributes-file", "a.npy"], "--attributes-file has no effect: this generator was trained without labels"),
+        (["--attributes", "1", "2"], "--attributes has no effect: this generator was trained without labels"),
     ],
 )
 def test_wrong_options_are_one_line(

@@ -18,7 +18,7 @@ from progan.devices import pick_device
 from progan.errors import ConfigError, DataError
 from progan.evaluation.sets import open_images
 from progan.images import beside, opaque, save_png, sheet, to_pil
-from progan.snapshot import Snapshot
+from progan.snapshot import Label, Snapshot
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Generate:
     """A .safetensors file, a shared folder, or a run directory (its latest snapshot)."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """Folder for the images, or a .png file for a grid of images."""
-    count: int = 16
+    count: Annotated[int | None, optional("INT", "16, or one for each row of attributes")] = None
     """Number of images if neither seeds nor latents are given; their seeds are 0, 1, 2, ..."""
     seeds: Annotated[str | None, optional("SEEDS", "0 to COUNT - 1")] = None
     """Seeds of the images, such as 0-15 or 3,7,20-29. A seed gives the same image everywhere."""
@@ -39,6 +39,8 @@ class Generate:
     """Class of all images, for conditional generators: its name, or its number (from 0) if no name is a number."""
     attributes: tuple[float, ...] = ()
     """Attributes of all images, for generators trained with --label-columns of numbers."""
+    attributes_file: Annotated[Path | None, optional("FILE", "none")] = None
+    """File of attributes, such as embeddings: .npy, [K] for all images, or [N, K] with a row for each."""
     grid: bool = False
     """Write one grid of images instead of single images."""
     columns: Annotated[int | None, optional("INT", "about square")] = None
@@ -56,9 +58,9 @@ class Generate:
         """Generate the images and print where they are."""
         self._check()
         snapshot = Snapshot.load(self.snapshot, device=pick_device(self.device))
-        names, inputs = self._inputs(snapshot)
+        label = self._label(snapshot)
+        names, inputs = self._inputs(snapshot, rows=len(label) if isinstance(label, np.ndarray) else None)
         level = None if self.resolution is None else snapshot.level_of(self.resolution)
-        label = list(self.attributes) or self.label
         z, seeds = (None, inputs) if isinstance(inputs, list) else (inputs, None)
         images = chain.from_iterable(snapshot.batches(z, seeds=seeds, label=label, level=level, batch=self.batch))
         images = tqdm(images, total=len(names), unit=" images", disable=None if len(names) > self.batch else True)
@@ -95,15 +97,28 @@ class Generate:
         for name in ("beside", "columns"):
             if getattr(self, name) is not None and not self._as_sheet:
                 raise ConfigError(f"--{name} requires a grid of images: pass --grid, or name a .png file")
-        if self.label is not None and self.attributes:
-            raise ConfigError("pass either --label or --attributes, not both")
+        given = {"--label": self.label, "--attributes": self.attributes, "--attributes-file": self.attributes_file}
+        if len(options := [option for option, value in given.items() if value]) > 1:
+            raise ConfigError(f"pass either {options[0]} or {options[1]}, not both")
 
-    def _inputs(self, snapshot: Snapshot) -> tuple[list[str], list[int] | np.ndarray]:
-        """Names of the files of all images, and the seeds or latents."""
+    def _label(self, snapshot: Snapshot) -> Label | None:
+        """The class or the attributes of all images, or an array of attributes [N, K] of each image."""
+        option = "--attributes-file" if self.attributes_file else "--attributes" if self.attributes else ""
+        if option and not snapshot.spec.attributes:
+            trained = f"with {snapshot.spec.classes} classes; use --label" if snapshot.conditional else "without labels"
+            raise ConfigError(f"{option} has no effect: this generator was trained {trained}")
+        if self.attributes_file is None:
+            return list(self.attributes) or self.label
+        rows = read_rows(self.attributes_file, snapshot.spec.attributes, what="attributes")
+        return rows if len(rows) > 1 else rows[0].tolist()
+
+    def _inputs(self, snapshot: Snapshot, *, rows: int | None) -> tuple[list[str], list[int] | np.ndarray]:
+        """Names of the files of all images, and the seeds or latents; ``rows`` of attributes are for as many images."""
         if self.latents is None:
-            seeds = list(range(self.count)) if self.seeds is None else parse_seeds(self.seeds)
+            count = self.count or rows or 16
+            seeds = list(range(count)) if self.seeds is None else parse_seeds(self.seeds)
             return [f"seed{seed:06d}" for seed in seeds], seeds
-        latents = read_latents(self.latents, snapshot.latent_size)
+        latents = read_rows(self.latents, snapshot.latent_size, what="latents")
         return [f"latent{i:06d}" for i in range(len(latents))], latents
 
 
@@ -112,25 +127,30 @@ def main(args: Sequence[str]) -> int:
     return tyro.cli(Generate, args=list(args), prog="progan generate").run()
 
 
-def read_latents(path: Path, size: int) -> np.ndarray:
-    """Read latents [N, size], or a single one [size], from a .npy file; nothing in the file is executed.
+def read_rows(path: Path, size: int, *, what: str) -> np.ndarray:
+    """Read rows of numbers [N, size], or a single row [size], from a .npy file; nothing in the file is executed.
+
+    Args:
+        path: file to read.
+        size: numbers in each row.
+        what: what the rows are, for messages.
 
     Raises:
         DataError: if the file contains anything else.
     """
     try:
         with path.open("rb") as file:  # np.load would also read other formats, which may contain pickles
-            latents = np.lib.format.read_array(file, allow_pickle=False)
+            rows = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, EOFError) as error:
         raise DataError(f"{path}: is not a whole .npy file of numbers ({error})") from error
-    latents = latents[None] if latents.ndim == 1 else latents
-    if latents.dtype.kind not in "fiu" or latents.ndim != 2 or latents.shape[1] != size or not len(latents):
-        raise DataError(f"{path}: latents must be real numbers [N, {size}], got {latents.dtype} {list(latents.shape)}")
-    if not np.isfinite(latents).all():
-        raise DataError(f"{path}: some latents are not finite")
-    return latents
+    rows = rows[None] if rows.ndim == 1 else rows
+    if rows.dtype.kind not in "fiu" or rows.ndim != 2 or rows.shape[1] != size or not len(rows):
+        raise DataError(f"{path}: {what} must be real numbers [N, {size}], got {rows.dtype} {list(rows.shape)}")
+    if not np.isfinite(rows).all():
+        raise DataError(f"{path}: some {what} are not finite")
+    return rows
 
 
 def _write(image: Image.Image, path: Path) -> None:

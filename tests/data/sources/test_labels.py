@@ -140,13 +140,47 @@ def test_labels_in_an_array_are_in_the_order_of_the_images(tmp_path: Path, end: 
     np.save(tmp_path / "x.npy", np.stack([noise(8, 8, seed=i) for i in range(3)]))
     with pytest.raises(DataError, match=r"not the labels of these images\n  found: int64 of shape \[4\], 3 images"):
         labels_of(tmp_path / "x.npy", str(labels))
-    for name in "abcd":
-        save(tmp_path / "s" / f"{name}.png", noise(8, 8))
-    with pytest.raises(DataError, match=r"not the labels of these images\n  found: .* such as a.png\n"):
-        labels_of(tmp_path / "s", str(labels))
     labels.write_bytes(labels.read_bytes()[:-9])
     with pytest.raises(DataError, match=r"not a readable array of labels"):
         labels_of(tmp_path / "x.npy", str(labels))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.float16])
+def test_an_array_gives_each_image_of_a_folder_a_vector(tmp_path: Path, kind: type) -> None:
+    """Rows are in the order of the images, which the summary says; other labels of the images are not used."""
+    for name in ("b/1.png", "a/2.png", "a/10.png"):
+        save(tmp_path / "s" / name, noise(8, 8))
+    rows = np.random.default_rng(0).standard_normal((3, 512)).astype(kind)
+    np.save(tmp_path / "y.npy", rows)
+    options = PrepareOptions(resolution="8", labels=str(tmp_path / "y.npy"))
+    store = prepare(tmp_path / "s", tmp_path / "store", options, workers=0)
+    assert list(store.names) == ["a/10.png", "a/2.png", "b/1.png"]
+    assert (store.classes, store.columns) == ((), ("label",))
+    np.testing.assert_array_equal(store.column("label").values, rows.astype(np.float32))
+    order = "rows of y.npy are taken in the order of the images: a/10.png ... b/1.png"
+    assert order in store.manifest["notes"]
+    np.save(tmp_path / "y.npy", np.array([1, 0, 1]))
+    assert labels_of(tmp_path / "s", str(tmp_path / "y.npy")) == [("a/10.png", "1"), ("a/2.png", "0"), ("b/1.png", "1")]
+
+
+def test_an_array_with_another_number_of_rows_is_refused(tmp_path: Path) -> None:
+    for name in "abc":
+        save(tmp_path / "s" / f"{name}.png", noise(8, 8))
+    np.save(tmp_path / "y.npy", np.zeros((4, 5), np.float32))
+    found = r"y.npy: not the labels of these images\n  found: float32 of shape \[4, 5\], 3 images such as a.png\n"
+    with pytest.raises(DataError, match=found + r"  fix:   save one row for each image, in the order"):
+        labels_of(tmp_path / "s", str(tmp_path / "y.npy"))
+
+
+def test_rows_of_an_array_stay_with_their_images_if_others_are_left_out(tmp_path: Path) -> None:
+    for name in "abc":
+        save(tmp_path / "s" / f"{name}.png", noise(8, 8))
+    (tmp_path / "s" / "b.png").write_bytes(b"no image")
+    np.save(tmp_path / "y.npy", np.array([[1, 2.5], [3, 4], [5, 6]]))
+    options = PrepareOptions(resolution="8", labels=str(tmp_path / "y.npy"), on_error="skip")
+    store = prepare(tmp_path / "s", tmp_path / "store", options, workers=0)
+    assert list(store.names) == ["a.png", "c.png"]
+    assert store.column("label").values.tolist() == [[1, 2.5], [5, 6]]
 
 
 @pytest.mark.parametrize("values", [("train", "test"), ("train", "dog")])

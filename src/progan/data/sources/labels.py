@@ -119,22 +119,25 @@ def _from_file(source: Source, path: Path, name: str, kind: Kind, *, skip: bool)
 
 
 def _from_array(source: Source, path: Path, kind: Kind) -> Source:
-    """Return the source with the labels in an array, which belong to the images of another array in their order."""
+    """Return the source with the labels in an array, whose rows are in the order in which the images are read."""
     try:
         values = _only_array(path)
     except (*NPY_BROKEN, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         fix = "save it again with numpy.save, without objects"
         raise DataError(f"{path}: not a readable array of labels ({error})\n  fix:   {fix}") from error
-    if values.shape[:1] != (len(source),) or not source.names[0].endswith("]"):
+    if values.shape[:1] != (len(source),):
         raise DataError(
             f"{path}: not the labels of these images\n"
             f"  found: {values.dtype} of shape {list(values.shape)}, {counted(len(source), 'image')} such as "
             f"{printable(source.names[0], 200)}\n"
-            f"  fix:   use a label for each image of an array, or a table with the names of the images"
+            f"  fix:   save one row for each image, in the order in which they are read, or use a table with the names "
+            f"of the images"
         )
     cells = values.tolist() if values.dtype.kind in "SU" else values
     found = labelled(dataclasses.replace(source.bare(), description=str(path)), cells, name=LABEL, kind=kind)
-    return dataclasses.replace(found, description=source.description)
+    ends = f"{printable(source.names[0], 200)} ... {printable(source.names[-1], 200)}"
+    order = f"rows of {path.name} are taken in the order of the images: {ends}"
+    return dataclasses.replace(found, description=source.description, notes=(*found.notes, order))
 
 
 def _only_array(path: Path) -> np.ndarray:
