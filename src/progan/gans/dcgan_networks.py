@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from progan import strided
 from progan.batchnorm import BatchNorm1d, BatchNorm2d
 from progan.errors import ConfigError
 from progan.gans.base import ImageSpec, Latent
@@ -63,11 +64,11 @@ class Generator(nn.Module):
         self.first = first if norm else nn.Identity()
         body: list[nn.Module] = []
         for into, out in itertools.pairwise(widths):
-            body += _layer(_doubling(into, out, kernel), out if norm else 0, nn.ReLU(inplace=True), more)
+            body += _layer(_Doubling(into, out, kernel), out if norm else 0, nn.ReLU(inplace=True), more)
         for _ in range(extra):
             body += _layer(_same(widths[-1]), widths[-1] if norm else 0, nn.ReLU(inplace=True), more)
         self.body = nn.Sequential(*body)
-        self.image = _doubling(widths[-1], spec.channels, kernel)
+        self.image = _Doubling(widths[-1], spec.channels, kernel)
         initialize(self)
 
     def forward(self, z: Tensor, level: int = 0, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
@@ -106,11 +107,11 @@ class Discriminator(nn.Module):
         check_size(spec)
         more = {"eps": eps, "group": bn_group, "track_running_stats": False}
         widths = _widths(spec, maps, most_maps)
-        body: list[nn.Module] = [_halving(spec.channels, widths[0], kernel), _leaky()]
+        body: list[nn.Module] = [_Halving(spec.channels, widths[0], kernel), _leaky()]
         for _ in range(extra):
             body += _layer(_same(widths[0]), widths[0] if norm else 0, _leaky(), more)
         for into, out in itertools.pairwise(widths):
-            body += _layer(_halving(into, out, kernel), out if norm else 0, _leaky(), more)
+            body += _layer(_Halving(into, out, kernel), out if norm else 0, _leaky(), more)
         self.body = nn.Sequential(*body)
         self.score = nn.Linear(widths[-1] * math.prod(spec.start), 1, bias=False)
         initialize(self)
@@ -166,13 +167,20 @@ def _layer(convolution: nn.Module, normed: int, activation: nn.Module, more: dic
     return [convolution, *([BatchNorm2d(normed, **more)] if normed else []), activation]
 
 
-def _doubling(into: int, out: int, kernel: int) -> nn.Module:
-    padding, more = (1, 0) if kernel == 4 else (2, 1)
-    return nn.ConvTranspose2d(into, out, kernel, 2, padding, output_padding=more, bias=False)
+class _Doubling(nn.ConvTranspose2d):
+    def __init__(self, into: int, out: int, kernel: int) -> None:
+        super().__init__(into, out, kernel, 2, bias=False)
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        return strided.double(input, self.weight)
 
 
-def _halving(into: int, out: int, kernel: int) -> nn.Module:
-    return nn.Conv2d(into, out, kernel, 2, 1 if kernel == 4 else 2, bias=False)
+class _Halving(nn.Conv2d):
+    def __init__(self, into: int, out: int, kernel: int) -> None:
+        super().__init__(into, out, kernel, 2, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return strided.halve(input, self.weight)
 
 
 def _same(maps: int) -> nn.Module:
