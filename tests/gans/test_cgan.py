@@ -1,23 +1,28 @@
 """CGAN (2014) against numbers of its definition, and conditions of every kind."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from gans.test_gan import fill_by_name
 from golden_family import Fixed, Given, golden
+from progan.cli import main
 from progan.errors import ConfigError
 from progan.gans import CGANConfig
 from progan.gans.base import ImageSpec
 from progan.gans.cgan import CGAN
 from progan.gans.two_player import keep_all
 from progan.presets import PRESETS
+from progan.snapshot import Snapshot
 from progan.training.loop import Trainer
+from references.image_files import noise, save
 
 GOLDEN = golden("cgan")
 SIZE = GOLDEN["config"]
@@ -159,3 +164,27 @@ def test_data_without_labels_is_refused_with_what_to_do() -> None:
         CGANConfig().make(ImageSpec(1, 4, 4))
     with pytest.raises(ConfigError, match=r"^gan.d_joint_pieces must be at least 1, got 0$"):
         CGANConfig(d_joint_pieces=0)
+
+
+@pytest.mark.usefixtures("no_probe")
+def test_vectors_of_an_array_condition_a_run_and_its_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a folder and an .npy of embeddings to images, by the commands; without labels, nothing is begun."""
+    for i in range(6):
+        save(tmp_path / "pictures" / f"{i}.png", noise(8, 8, seed=i))
+    vectors = np.random.default_rng(0).standard_normal((6, 512)).astype(np.float32)
+    np.save(tmp_path / "y.npy", vectors)
+    source, store, runs = (str(tmp_path / name) for name in ("pictures", "store", "runs"))
+    assert main(["prepare", source, store, "--labels", str(tmp_path / "y.npy"), "--workers", "0"]) == 0
+    assert "label (float32, 512 values)" in capsys.readouterr().out
+    size = ["--resolution", "8", "--schedule.total-kimg", "0.01", "--schedule.batch", "3"]
+    args = ["train", "cgan_mnist_small", store, "--out", runs, "--name", "a", "--device", "cpu", *size]
+    assert main(args) == 2
+    assert capsys.readouterr().err.startswith("error: this GAN is conditional, but the data has no labels; ")
+    assert not (tmp_path / "runs/a").exists()
+    assert main([*args, "--label-columns", "label"]) == 0
+    snapshot = Snapshot.load(tmp_path / "runs/a")
+    assert snapshot.spec.attributes == 512
+    assert main(["generate", f"{runs}/a", f"{runs}/b", "--attributes-file", str(tmp_path / "y.npy")]) == 0
+    made = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "runs/b").iterdir())]
+    want = snapshot.generate(seeds=range(6), label=vectors)
+    assert all((np.moveaxis(w.numpy(), 0, 2) == image).all() for image, w in zip(made, want, strict=True))
