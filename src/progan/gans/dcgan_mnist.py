@@ -6,7 +6,8 @@ through the same dropout masks. The one in PyTorch takes turns: G is trained by 
 D's step and through new masks. D's loss is the sum over real and generated images, without a factor 1/2.
 
 Keras adds Adam's epsilon before the correction of the second moment, so that it weighs more in the first steps than in
-PyTorch: 1e-7 acts as 3.2e-6 in the first and as 1e-6 in the tenth. With gradients this small the steps differ.
+PyTorch: 1e-7 acts as 3.2e-6 in the first and as 1e-6 in the tenth. With gradients this small the steps differ. Its
+running variances lack the factor N / (N - 1).
 """
 
 import math
