@@ -370,6 +370,7 @@ def test_any_header_gives_a_snapshot_that_works_or_one_line(data: st.DataObject,
 SMALL = {
     "progan": ({"fmap_base": 64, "fmap_max": 8, "conditional": True, "generator_norm": "batch"}, (3, 16, 16, 2)),
     "mnist_1k": ({}, (1, 16, 16)),
+    "points": ({"width": 8, "minibatch": "discrimination"}, (2, 1, 1)),
     "artefacts": ({"maps": 4, "depth": 3}, (3, 16, 16)),
     "super_resolution": ({"maps": 4, "blocks": 2, "critic_maps": 2, "crop": 16, "feature_weight": 0.0}, (3, 16, 16)),
 }

@@ -90,6 +90,19 @@ def gradient_penalty(
     return (slope.flatten(1).norm(dim=1) / enlarged - target).square() / target**2
 
 
+def zero_centered_penalty(critic: Scorer, images: Tensor) -> Tensor:
+    """Return |grad critic|^2 at the images; at real ones it is R1 (Mescheder et al. 2018, equation 9).
+
+    Autocast does not apply, as in ``gradient_penalty``.
+
+    Shape: images [N, C, H, W] -> [N].
+    """
+    at = images.detach().requires_grad_(True)
+    with no_autocast(at):
+        (slope,) = torch.autograd.grad(critic(at).sum(), at, create_graph=True)
+    return slope.flatten(1).square().sum(1)
+
+
 def drift(real: Tensor) -> Tensor:
     """Return the squared scores of real images; they keep the critic from drifting from zero (ProGAN appendix A.1)."""
     return real.square()

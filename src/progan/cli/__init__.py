@@ -19,6 +19,7 @@ COMMANDS = {
     "video": "render a video of a walk through latent space or of the training of a run",
     "analyse": "analyze what a generator has learned: find the real images nearest to its images",
     "metric": "evaluate generated images: SWD, MS-SSIM, FID, KID, Inception score, precision and recall, modes",
+    "toy": "teach: small GANs on points of the plane, as films that show which modes each of them covers",
     "reproduce": "train and evaluate a table or figure of the paper, and compare the results with the paper's",
     "dedup": "find near-duplicates in a store and write a store without them",
 }

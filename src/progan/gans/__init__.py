@@ -7,6 +7,7 @@ from progan.gans.dcgan_mnist import DCGANMnistConfig
 from progan.gans.gan import OriginalGANConfig
 from progan.gans.lsgan import LSGANConfig
 from progan.gans.mnist_1k import MNIST1KConfig
+from progan.gans.points import PointsConfig
 from progan.gans.progressive import ProGANConfig
 from progan.gans.wgan import WGANConfig
 from progan.gans.wgan_gp import WGANGPConfig
@@ -19,6 +20,7 @@ __all__ = [
     "LSGANConfig",
     "MNIST1KConfig",
     "OriginalGANConfig",
+    "PointsConfig",
     "ProGANConfig",
     "WGANConfig",
     "WGANGPConfig",

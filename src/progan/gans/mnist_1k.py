@@ -18,6 +18,7 @@ from torch.func import functional_call
 from progan.batchnorm import BatchNorm2d
 from progan.errors import ConfigError
 from progan.gans.base import GAN, WHOLE_BATCH, Batch, GANConfig, ImageSpec, Latent, Phase, Terms
+from progan.gans.unrolling import Weights, unrolled
 from progan.layers import EqualizedConv2d, EqualizedLinear
 from progan.losses import ADVERSARIAL, Scorer, gradient_penalty
 from progan.ops import at_least_float32, fade, fade_images, minibatch_stddev, no_autocast, pixel_norm, upscale2
@@ -228,20 +229,16 @@ class MNIST1K(GAN):
             weights = self._unrolled(batch, self._reals(batch), fake)
         return self.adversarial.generator(self._score(batch, weights)(fake))
 
-    def _unrolled(self, batch: Batch, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    def _unrolled(self, batch: Batch, real: Tensor, fake: Tensor) -> Weights:
         """Return D's weights after steps of gradient descent on these samples, as a function of ``fake``."""
-        weights = {name: p.detach().requires_grad_(True) for name, p in self.discriminator.named_parameters()}
-        for _ in range(self.config.unrolled):
-            score = self._score(batch, weights)
-            loss = torch.stack([term.mean() for term in self.adversarial.critic(score(real), score(fake)).values()])
-            slopes = torch.autograd.grad(
-                loss.sum(), list(weights.values()), create_graph=True, allow_unused=True, materialize_grads=True
-            )
-            moved = zip(weights.items(), slopes, strict=True)
-            weights = {name: weight - self.config.unrolled_lr * slope for (name, weight), slope in moved}
-        return weights
 
-    def _score(self, batch: Batch, weights: dict[str, Tensor] | None = None) -> Scorer:
+        def loss(weights: Weights) -> Tensor:
+            score = self._score(batch, weights)
+            return torch.stack([t.mean() for t in self.adversarial.critic(score(real), score(fake)).values()]).sum()
+
+        return unrolled(self.discriminator, loss, steps=self.config.unrolled, lr=self.config.unrolled_lr)
+
+    def _score(self, batch: Batch, weights: Weights | None = None) -> Scorer:
         """Return D as a function of images, with its own weights or with others."""
         if weights is None:
             return lambda x: self.discriminator(x, batch.level, batch.alpha)

@@ -1,0 +1,101 @@
+"""The losses and cures of 'progan toy', each with the settings that its paper recommends."""
+
+from dataclasses import dataclass, replace
+
+from progan.gans.points import PointsConfig
+from progan.presets.family import constant
+from progan.training.config import RunConfig
+
+BATCH = 128
+"""Points per step."""
+STEPS = 2000
+"""Steps of G."""
+NETWORKS = PointsConfig(width=128, layers=2, activation="relu", orthogonal=0.8, latent_size=64)
+"""Networks of all: two hidden layers of 128, orthogonal weights of gain 0.8 (Metz et al. 2017, appendix A)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A loss or cure and its settings."""
+
+    title: str
+    """Name for people."""
+    about: str
+    """One line: what it is, and where it comes from."""
+    gan: PointsConfig
+    lr: float = 1e-3
+    beta1: float = 0.5
+    beta2: float = 0.999
+
+    def run(self, *, seed: int, steps: int) -> RunConfig:
+        """Return the settings of a run of ``steps`` steps of G."""
+        kimg = steps * BATCH * self.gan.n_critic / 1000
+        rates = {"lr": self.lr, "beta1": self.beta1, "beta2": self.beta2}
+        return constant(self.gan, 1, batch=BATCH, total_kimg=kimg, seed=seed, **rates)  # type: ignore[arg-type]
+
+
+_PLAIN = replace(NETWORKS, loss="non_saturating")
+
+RECIPES = {
+    "saturating": Recipe(
+        title="GAN, min-max",
+        about="the game of the first paper: G minimizes what D maximizes (Goodfellow et al. 2014, equation 1)",
+        gan=replace(NETWORKS, loss="saturating"),
+    ),
+    "non_saturating": Recipe(
+        title="GAN, non-saturating",
+        about="the plain GAN: G maximizes log D (Goodfellow et al. 2014, section 3)",
+        gan=_PLAIN,
+    ),
+    "least_squares": Recipe(
+        title="LSGAN (0, 1, 1)",
+        about="squared distances from 0 and 1 instead of logarithms (Mao et al. 2017, equation 9)",
+        gan=replace(NETWORKS, loss="least_squares"),
+    ),
+    "pearson": Recipe(
+        title="LSGAN (-1, 1, 0)",
+        about="squared distances whose minimum is the Pearson divergence (Mao et al. 2017, equation 8)",
+        gan=replace(NETWORKS, loss="pearson"),
+    ),
+    "hinge": Recipe(
+        title="hinge",
+        about="D stops where it is right by a margin (Lim and Ye 2017)",
+        gan=replace(NETWORKS, loss="hinge"),
+    ),
+    "wgan": Recipe(
+        title="WGAN, clipping",
+        about="Wasserstein distance, weights of D clipped, 5 steps of D, RMSprop (Arjovsky et al. 2017)",
+        gan=replace(NETWORKS, loss="wgan", n_critic=5, clip=0.1, optimizer="rmsprop"),
+        beta2=0.99,
+    ),
+    "wgan_gp": Recipe(
+        title="WGAN-GP",
+        about="Wasserstein distance, gradient penalty 0.1, 5 steps of D (Gulrajani et al. 2017)",
+        gan=replace(NETWORKS, loss="wgan_gp", n_critic=5, penalty_weight=0.1),
+        beta2=0.9,
+    ),
+    "r1": Recipe(
+        title="GAN + R1",
+        about="the plain GAN with a penalty of D's gradient at real points (Mescheder et al. 2018)",
+        gan=replace(_PLAIN, r1=0.1),
+    ),
+    "unrolled": Recipe(
+        title="GAN, unrolled",
+        about="the plain GAN whose G looks 5 steps of D ahead (Metz et al. 2017)",
+        gan=replace(_PLAIN, unrolled=5),
+    ),
+    "discrimination": Recipe(
+        title="GAN + minibatch discrimination",
+        about="the plain GAN whose D sees the distances between 32 points (Salimans et al. 2016)",
+        gan=replace(_PLAIN, minibatch="discrimination"),
+    ),
+    "stddev": Recipe(
+        title="GAN + minibatch stddev",
+        about="the plain GAN whose D sees the standard deviation of 32 points (Karras et al. 2018)",
+        gan=replace(_PLAIN, minibatch="stddev"),
+    ),
+}
+"""By the names in 'progan toy --loss'. Adam with beta1 0.5 and a learning rate of 1e-3 unless the paper has others."""
+
+DEFAULT = ("non_saturating", "least_squares", "wgan_gp", "r1")
+"""What 'progan toy' trains if nothing is chosen: the plain GAN and three that differ from it."""
