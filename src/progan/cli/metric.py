@@ -111,7 +111,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class Digits:
-    """Train the digit classifier that the metric 'modes' requires."""
+    """Train the digit classifier that the metrics modes, digit_histogram and digit_accuracy require."""
 
     mnist: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MNIST")]
     """Folder with the four IDX files of MNIST."""

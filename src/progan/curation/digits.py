@@ -1,4 +1,4 @@
-"""Training of the digit classifier for mode counts, on MNIST."""
+"""Training of the digit classifier that metrics use, on MNIST."""
 
 import math
 from pathlib import Path

@@ -4,7 +4,7 @@ Goodfellow et al. 2014, section 5, after Breuleux et al. 2011: the density of an
 N generated images. Their width sigma is the one that gives other real images the highest log-likelihood. Pixels are
 0 ... 1.
 
-The estimate is weak (Theis et al. 2016, section 3.2): in hundreds of dimensions it stays far from the true likelihood
+The estimate is weak (Theis et al. 2016): in hundreds of dimensions it stays far from the true likelihood
 for any number of images that can be generated, and it ranks models neither by their likelihood nor by their images.
 Cluster centers of the training data can beat the training data itself.
 """
