@@ -22,7 +22,7 @@ from progan.batchnorm import BatchNorm1d, BatchNorm2d
 from progan.errors import ConfigError
 from progan.gans import dcgan_networks
 from progan.gans.base import Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase, Terms
-from progan.gans.dcgan_networks import check_size
+from progan.gans.dcgan_networks import check_size, quarter
 from progan.gans.same_padding import SameConv2d, SameConvTranspose2d
 from progan.gans.two_player import TwoPlayer, alternating, condition, condition_size
 from progan.losses import least_squares
@@ -31,7 +31,6 @@ from progan.schedule import Stage
 
 INIT = 0.02  # standard deviation of all weights; in D without those beyond two standard deviations (authors' code)
 LABEL_SIZE = 256  # numbers that describe a class (section 3.3, authors' code)
-LABEL_SIDES = 28, 28  # size of the images of the networks for labels [pixels]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +209,7 @@ class LabelGenerator(nn.Module):
     """Generator of figure 2b: classes become 256 numbers beside the latent; then 5x5 transposed convolutions.
 
     Args:
-        spec: shape and classes of the images, 28x28.
+        spec: shape and labels of the images, whose sides must be multiples of 4.
         latent: prior of the latents.
         maps: half the number of feature maps of both layers.
         norm: whether to use batch norm.
@@ -219,17 +218,16 @@ class LabelGenerator(nn.Module):
     Shape: z [N, Z], labels [N] or [N, K] -> images [N, C, H, W] in [-1, 1].
 
     Raises:
-        ConfigError: if the images have another size or no labels.
+        ConfigError: if the images have no labels, or a size that does not fit.
     """
 
     def __init__(
         self, spec: ImageSpec, latent: Latent, *, maps: int = 64, norm: bool = True, bn_group: int = 0
     ) -> None:
         super().__init__()
-        _check_labels(spec)
-        self.latent, self.start, self.spec = latent, spec.start, spec
+        self.latent, self.start, self.spec = latent, quarter(spec), spec
         self.label = nn.Linear(condition_size(spec), LABEL_SIZE)
-        self.dense = nn.Linear(latent.size + LABEL_SIZE, 2 * maps * math.prod(spec.start))
+        self.dense = nn.Linear(latent.size + LABEL_SIZE, 2 * maps * math.prod(self.start))
         self.body = nn.Sequential(
             *_normed(2 * maps, norm, nn.ReLU(inplace=True), bn_group),
             SameConvTranspose2d(2 * maps, 2 * maps, 5, 2),
@@ -258,14 +256,13 @@ class LabelDiscriminator(nn.Module):
 
     def __init__(self, spec: ImageSpec, *, maps: int = 64, norm: bool = True, bn_group: int = 0) -> None:
         super().__init__()
-        _check_labels(spec)
         self.spec, wide = spec, 16 * maps
         first, second = spec.channels + LABEL_SIZE, maps + LABEL_SIZE
         self.label = nn.Linear(condition_size(spec), LABEL_SIZE)
         self.first = nn.Sequential(SameConv2d(spec.channels, first, 5, 2), _leaky())
         body = SameConv2d(first + LABEL_SIZE, second, 5, 2)
         self.second = nn.Sequential(body, *_normed(second, norm, _leaky(), bn_group, own=True))
-        dense = nn.Linear(second * math.prod(spec.start) + LABEL_SIZE, wide)
+        dense = nn.Linear(second * math.prod(quarter(spec)) + LABEL_SIZE, wide)
         self.third = nn.Sequential(dense, *_normed(wide, norm, _leaky(), bn_group, own=True, flat=True))
         self.score = nn.Linear(wide + LABEL_SIZE, 1)
         _initialize(self, _truncated)
@@ -277,16 +274,6 @@ class LabelDiscriminator(nn.Module):
         x = self.second(torch.cat([x, maps.to(x.dtype)], 1)).flatten(1)
         x = self.third(torch.cat([x, y.to(x.dtype)], 1))
         return at_least_float32(self.score(torch.cat([x, y.to(x.dtype)], 1))[:, 0])
-
-
-def _check_labels(spec: ImageSpec) -> None:
-    """Raise ConfigError unless the networks for labels fit the images."""
-    if (spec.height, spec.width) != LABEL_SIDES:
-        raise ConfigError(
-            f"gan.networks labels requires images of 28x28, the data has {spec.height}x{spec.width}; use 'progan "
-            "prepare SOURCE STORE --resolution 28'"
-        )
-    condition_size(spec)
 
 
 def _normed(
