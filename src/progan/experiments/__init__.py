@@ -1,6 +1,6 @@
 """Experiments of the papers: every table and figure as a value that names presets and metrics."""
 
-from progan.experiments import paper
+from progan.experiments import family, paper
 from progan.experiments.base import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -14,5 +14,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "figure10": paper.FIGURE10,
     "celebahq_1024": paper.CELEBAHQ,
     "lsun": paper.LSUN,
+    "family_mnist": family.FAMILY_MNIST,
+    "family_faces": family.FAMILY_FACES,
 }
 """Every table and figure by its name in 'progan reproduce NAME'."""

@@ -97,6 +97,9 @@ class TwoPlayer(GAN):
         self._fakes: dict[int, Tensor] = {}  # of D's step, by first position, until G's step of the same iteration
         super().__init__({"generator": generator, "discriminator": discriminator}, optimizers=optimizers)
 
+    def phases(self, stage: Stage) -> list[Phase]:
+        return alternating(self)
+
     def samples(self, sampler: nn.Module, batch: Batch) -> Tensor:
         return sampler(self.latents(batch), batch.level, batch.alpha, self.labels(batch))
 

@@ -1,0 +1,45 @@
+"""Comparisons of the classic GANs by this library; no paper has these tables."""
+
+from progan.experiments.base import Experiment, Row
+
+_SOURCE = "A comparison of ours, which is in no paper"
+_MNIST_KIMG = 300
+
+FAMILY_MNIST = Experiment(
+    name="family_mnist",
+    title="MNIST, the classic GANs",
+    caption=f"Every GAN is shown {_MNIST_KIMG},000 real digits with the settings of its preset for a laptop. WGAN and "
+    "WGAN-GP show most of them to the critic and take far fewer steps of G.",
+    source=_SOURCE,
+    data="60,000 MNIST images, 28x28",
+    prepare="progan prepare mnist STORE --resolution 28",
+    rows=tuple(
+        Row(name=name, preset=preset, title=title, change={"schedule.total_kimg": _MNIST_KIMG})
+        for name, preset, title in (
+            ("gan", "gan_mnist_small", "GAN"),
+            ("cgan", "cgan_mnist_small", "CGAN, with classes"),
+            ("dcgan", "dcgan_mnist_small", "DCGAN"),
+            ("dcgan_torch", "dcgan_mnist_torch", "DCGAN of the PyTorch tutorial"),
+            ("dcgan_keras", "dcgan_mnist_keras_small", "DCGAN of the Keras tutorial, narrower"),
+            ("dcgan_conditional", "dcgan_mnist_conditional_small", "DCGAN of the authors, with classes"),
+            ("wgan", "wgan_mnist_small", "WGAN"),
+            ("wgan_gp", "wgan_gp_mnist_small", "WGAN-GP"),
+            ("lsgan", "lsgan_mnist_small", "LSGAN"),
+        )
+    ),
+    metrics=("swd", "digit_histogram"),
+)
+
+FAMILY_FACES = Experiment(
+    name="family_faces",
+    title="CelebA 64x64, DCGAN and LSGAN",
+    caption="The same networks, with 16 maps next to the images, and two losses.",
+    source=_SOURCE,
+    data="CelebA images, 64x64",
+    prepare="progan prepare CELEBA STORE --crop X,Y,W,H --resolution 64",
+    rows=(
+        Row(name="dcgan", preset="dcgan_celeba_64_small", title="non-saturating"),
+        Row(name="lsgan", preset="lsgan_64_small", title="least squares"),
+    ),
+    metrics=("swd", "fd_lite0"),
+)
