@@ -2,14 +2,14 @@
 
 python benchmarks/family.py [--cases dcgan-64 wgan-gp-64] [--repeats 9] [--threads 2]
 
-All run in this process, in turn, on equal batches. The peers of DCGAN are the loop of the PyTorch example (its networks,
-`BCELoss` on a sigmoid, torch's default Adam), and the careless one that is copied as often, in which D's step goes
-back
-through G as well. The peer of WGAN-GP is the usual loop with separate passes for real, generated and mixed images. One
-JSON line per case, then a table.
+All run in this process, in turn, on equal batches. The peers of DCGAN are the loop of the PyTorch example (its
+networks, `BCELoss` on a sigmoid, torch's default Adam), and the careless one that is copied as often: D's step goes
+back through G, and G's step generates other images. The peer of WGAN-GP (16 maps next to the images) is the usual loop,
+with separate passes for real, generated and mixed images. One JSON line per case, then a table.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from machine import machine
 from torch import Tensor, nn
 from train_step import Step, parameters, seconds
 
-from progan.gans import DCGANConfig
+from progan.gans import DCGANConfig, WGANGPConfig
 from progan.gans.base import GANConfig, ImageSpec
 from progan.presets import PRESETS
 from progan.training.loop import Trainer
@@ -101,12 +101,72 @@ def example(*, careless: bool) -> tuple[Step, int]:
     return step, parameters(nn.ModuleList([g, d]))
 
 
+class PlainBlock(nn.Module):
+    """A residual block of WGAN-GP as it is written down: every layer in the order of the authors' code."""
+
+    def __init__(self, into: int, out: int, *, up: bool) -> None:
+        super().__init__()
+        middle = out if up else into
+        norms = (nn.BatchNorm2d(into), nn.BatchNorm2d(out)) if up else (nn.GroupNorm(1, into), nn.GroupNorm(1, into))
+        resample: nn.Module = nn.Upsample(scale_factor=2) if up else nn.AvgPool2d(2)
+        one, two = nn.Conv2d(into, middle, 3, padding=1, bias=False), nn.Conv2d(middle, out, 3, padding=1)
+        body = [norms[0], nn.ReLU(), *([resample] if up else []), one, norms[1], nn.ReLU(), two]
+        self.body = nn.Sequential(*body, *([] if up else [resample]))
+        self.shortcut = nn.Sequential(
+            *((resample, nn.Conv2d(into, out, 1)) if up else (nn.Conv2d(into, out, 1), resample))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shortcut(x) + self.body(x)
+
+
+def plain_wgan_gp(maps: int) -> tuple[Step, int]:
+    """An iteration of the usual WGAN-GP loop: five critic steps with three passes each, then one of G."""
+    up, down = (8, 8, 4, 2, 1), (1, 2, 4, 8, 8)
+    g = nn.Sequential(
+        *(nn.Linear(128, 8 * maps * 16), nn.Unflatten(1, (8 * maps, 4, 4))),
+        *(PlainBlock(i * maps, o * maps, up=True) for i, o in itertools.pairwise(up)),
+        *(nn.BatchNorm2d(maps), nn.ReLU(), nn.Conv2d(maps, 3, 3, padding=1), nn.Tanh()),
+    )
+    f = nn.Sequential(
+        nn.Conv2d(3, maps, 3, padding=1),
+        *(PlainBlock(i * maps, o * maps, up=False) for i, o in itertools.pairwise(down)),
+        *(nn.Flatten(), nn.Linear(8 * maps * 16, 1)),
+    )
+    opt_g, opt_f = (torch.optim.Adam(net.parameters(), lr=1e-4, betas=(0.0, 0.9)) for net in (g, f))
+    real = reals()
+
+    def step() -> None:
+        for p in f.parameters():
+            p.requires_grad_(True)
+        for _ in range(5):
+            opt_f.zero_grad()
+            with torch.no_grad():
+                fake = g(torch.randn(BATCH, 128))
+            mixed = torch.lerp(real, fake, torch.rand(BATCH, 1, 1, 1)).requires_grad_(True)
+            (slope,) = torch.autograd.grad(f(mixed).sum(), mixed, create_graph=True)
+            penalty = (slope.flatten(1).norm(dim=1) - 1).square().mean()
+            (f(fake).mean() - f(real).mean() + 10 * penalty).backward()
+            opt_f.step()
+        for p in f.parameters():
+            p.requires_grad_(False)
+        opt_g.zero_grad()
+        (-f(g(torch.randn(BATCH, 128))).mean()).backward()
+        opt_g.step()
+
+    return step, parameters(nn.ModuleList([g, f]))
+
+
 Makers = dict[str, Callable[[], tuple[Step, int]]]
 CASES: dict[str, Makers] = {
     "dcgan-64": {
         "progan": lambda: ours("dcgan_celeba_64", DCGANConfig()),
         "example": lambda: example(careless=False),
         "careless": lambda: example(careless=True),
+    },
+    "wgan-gp-64": {
+        "progan": lambda: ours("wgan_gp_lsun_64", WGANGPConfig(maps=16)),
+        "plain loop": lambda: plain_wgan_gp(16),
     },
 }
 
