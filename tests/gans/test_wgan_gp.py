@@ -16,7 +16,8 @@ from progan.errors import ConfigError
 from progan.gans import WGANGPConfig
 from progan.gans.base import Batch, ImageSpec
 from progan.gans.wgan_gp import WGANGP
-from progan.gans.wgan_gp_networks import Block, ClassBatchNorm, rectified
+from progan.gans.wgan_gp_layers import ClassBatchNorm, convolve, rectified, slopes_only
+from progan.gans.wgan_gp_networks import Block
 from progan.losses import gradient_penalty
 from progan.presets import PRESETS
 from progan.schedule import stage_at
@@ -237,6 +238,28 @@ def test_rectifier_has_the_derivatives_of_torch(leak: float) -> None:
     assert not through
 
 
+def test_convolution_has_the_derivatives_of_torch() -> None:
+    """Those of the output and those of its slopes, which have none by the input, to 1e-12."""
+    x, weight, bias = (
+        normal(n, *shape).requires_grad_(True) for n, shape in enumerate([(2, 3, 7, 7), (4, 3, 5, 5), (4,)])
+    )
+    found = []
+    for layer in (convolve, F.conv2d):
+        y = layer(x, weight, bias, stride=2, padding=1)
+        first = torch.autograd.grad((y**2).sum(), [x, weight, bias], create_graph=True)
+        with slopes_only():
+            (slope,) = torch.autograd.grad(
+                (layer(x, weight, bias, stride=2, padding=1) ** 2).sum(), x, create_graph=True
+            )
+        found.append([y.detach(), *first, *torch.autograd.grad(slope.norm(), [x, weight, bias])])
+    torch.testing.assert_close(*[[t.detach() for t in some] for some in found], atol=1e-12, rtol=1e-12)
+    y = convolve(x, weight, bias)
+    with slopes_only():
+        y.sum().backward()
+    assert weight.grad is None
+    assert bias.grad is None
+
+
 SPEC = ImageSpec(3, 16, 16, 3)
 SMALL = WGANGPConfig(body="cifar", maps=4, latent_size=8, conditional=True)
 
@@ -263,6 +286,16 @@ def test_one_pass_over_all_images_equals_separate_passes(config: WGANGPConfig) -
     torch.testing.assert_close(terms["fake"], on_fake, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(terms["distance"], on_real - on_fake, atol=1e-5, rtol=1e-5)
     assert not terms["distance"].requires_grad
+
+
+@pytest.mark.parametrize("body", ["cifar", "resnet", "dcgan", "mnist"])
+def test_networks_run_in_half_precision(body: Any) -> None:
+    gan, batch = WGANGPConfig(body=body, maps=2).make(SPEC), small_batch(torch.tensor([0, 2, 1, 2]))
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = [*gan.discriminator_loss(batch).values(), *gan.generator_loss(batch).values()]
+    sum(term.mean() for term in terms).backward()  # type: ignore[union-attr]
+    assert {term.dtype for term in terms} == {torch.float32}
+    assert all(p.grad.isfinite().all() for p in gan.networks.parameters())  # type: ignore[union-attr]
 
 
 def test_fakes_have_the_classes_of_the_real_batch_for_the_critic_and_random_ones_for_g() -> None:

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from progan.errors import ConfigError
 from progan.gans.base import Batch, GANConfig, ImageSpec, Latent, Phase, Terms
 from progan.gans.two_player import TwoPlayer, alternating
+from progan.gans.wgan_gp_layers import slopes_only
 from progan.gans.wgan_gp_networks import (
     CIFARCritic,
     ConvCritic,
@@ -170,9 +171,10 @@ class WGANGP(TwoPlayer):
     def penalty(self, batch: Batch, real: Tensor, fake: Tensor) -> Tensor:
         """Return the unweighted gradient penalty [N]."""
         mix = batch.uniform("mix", 1).view(-1, 1, 1, 1)
-        return gradient_penalty(
-            lambda x: self.score(batch, x, "between"), real, fake, mix.to(real.dtype), enlarged=self._enlarged
-        )
+        with slopes_only():
+            return gradient_penalty(
+                lambda x: self.score(batch, x, "between"), real, fake, mix.to(real.dtype), enlarged=self._enlarged
+            )
 
     def generator_loss(self, batch: Batch) -> Terms:
         """Return the terms of G, which generates images of random classes if conditional."""

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from progan.batchnorm import BatchNorm2d
 from progan.errors import ConfigError
 from progan.gans.base import ImageSpec, Latent
-from progan.layers import LEAK, EqualizedConv2d
+from progan.gans.wgan_gp_layers import ClassBatchNorm, convolution, convolve, initialize, layer_norm, rectified
+from progan.layers import LEAK
 from progan.ops import at_least_float32, downscale2, no_autocast
 
 SMALLEST = 16  # shorter side of images [pixels], for two halvings
@@ -51,7 +52,7 @@ class ConvGenerator(nn.Module):
             nn.ConvTranspose2d(i, o, 5, 2, padding=1) for i, o in itertools.pairwise([*widths, spec.channels])
         )
         for layer in (self.dense, *self.convs):
-            _initialize(layer, stdev=None if plain else DCGAN_INIT)
+            initialize(layer, stdev=None if plain else DCGAN_INIT)
 
     def forward(self, z: Tensor, level: int = 0, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         x = self.dense(z).unflatten(1, self.start).contiguous(memory_format=torch.channels_last)
@@ -81,18 +82,18 @@ class ConvCritic(nn.Module):
         super().__init__()
         self.plain, sizes = plain, _sizes(spec)
         widths = [maps << k for k in range(len(sizes) - 1)]
-        self.convs = nn.ModuleList(nn.Conv2d(i, o, 5, 2) for i, o in itertools.pairwise([spec.channels, *widths]))
-        self.norms = nn.ModuleList(nn.Identity() if plain or not k else _layer_norm(w) for k, w in enumerate(widths))
+        self.convs = nn.ModuleList(_Halving(i, o, 5, 2) for i, o in itertools.pairwise([spec.channels, *widths]))
+        self.norms = nn.ModuleList(nn.Identity() if plain or not k else layer_norm(w) for k, w in enumerate(widths))
         self.score = nn.Linear(widths[-1] * math.prod(sizes[-1]), 1)
         for layer in self.convs:
-            _initialize(layer, stdev=None if plain else DCGAN_INIT)
-        _initialize(self.score, stdev=None if plain else DCGAN_INIT)
+            initialize(layer, stdev=None if plain else DCGAN_INIT)
+        initialize(self.score, stdev=None if plain else DCGAN_INIT)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.plain:
             x = (x + 1) / 2
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = rectified(norm(conv(F.pad(x, _same(*x.shape[2:])))), LEAK)
+            x = rectified(norm(conv(x)), LEAK)
         return at_least_float32(self.score(x.flatten(1)))
 
 
@@ -123,7 +124,7 @@ class ResNetGenerator(nn.Module):
         super().__init__()
         self.latent, self.start, self.classes = latent, (widths[-1], *spec.start), classes
         self.dense = nn.Linear(latent.size, math.prod(self.start))
-        _initialize(self.dense)
+        initialize(self.dense)
 
         def norm(maps: int) -> nn.Module:
             return ClassBatchNorm(maps, classes, bn_group) if classes else BatchNorm2d(maps, group=bn_group)
@@ -133,7 +134,7 @@ class ResNetGenerator(nn.Module):
             for i, o in itertools.pairwise(reversed(widths))
         )
         self.norm = BatchNorm2d(widths[0], group=bn_group)
-        self.image = _conv(widths[0], spec.channels, 3, he=not cifar)
+        self.image = convolution(widths[0], spec.channels, 3, he=not cifar)
 
     def forward(self, z: Tensor, level: int = 0, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         x = self.dense(z).unflatten(1, self.start).contiguous(memory_format=torch.channels_last)
@@ -152,13 +153,13 @@ class ResNetCritic(nn.Module):
 
     def __init__(self, spec: ImageSpec, *, widths: list[int]) -> None:
         super().__init__()
-        self.image = _conv(spec.channels, widths[0], 3, he=False)
+        self.image = convolution(spec.channels, widths[0], 3, he=False)
         self.blocks = nn.ModuleList(
-            Block(i, o, resample="down", norm1=_layer_norm(i), norm2=_layer_norm(i), bias=False)
+            Block(i, o, resample="down", norm1=layer_norm(i), norm2=layer_norm(i), bias=False)
             for i, o in itertools.pairwise(widths)
         )
         self.score = nn.Linear(widths[-1] * math.prod(spec.start), 1)
-        _initialize(self.score)
+        initialize(self.score)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.image(x)
@@ -186,7 +187,7 @@ class CIFARCritic(nn.Module):
         self.score = nn.Linear(maps, 1)
         self.logits = nn.Linear(maps, classes) if classes else None
         for layer in (self.score, self.logits):
-            _initialize(layer)
+            initialize(layer)
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:
@@ -230,9 +231,9 @@ class Block(nn.Module):
         self.resample, self.first = resample, first
         middle = into if resample == "down" and not first else out
         self.norm1, self.norm2 = norm1, norm2
-        self.conv1 = _conv(into, middle, 3, bias=bias, upscale=resample == "up")
-        self.conv2 = _conv(middle, out, 3)
-        self.shortcut = None if resample == "none" else _conv(into, out, 1, he=False)
+        self.conv1 = convolution(into, middle, 3, bias=bias, upscale=resample == "up")
+        self.conv2 = convolution(middle, out, 3)
+        self.shortcut = None if resample == "none" else convolution(into, out, 1, he=False)
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
         y = self.conv1(x if self.first else rectified(_normed(self.norm1, x, labels)))
@@ -242,46 +243,6 @@ class Block(nn.Module):
         if self.resample == "down":
             return self.shortcut(downscale2(x)) + downscale2(y)
         return F.interpolate(self.shortcut(x), scale_factor=2, mode="nearest") + y
-
-
-class ClassBatchNorm(nn.Module):
-    """Batch norm whose gains and biases depend on the class of the sample.
-
-    Shape: x [N, C, H, W], labels int64 [N] -> [N, C, H, W].
-    """
-
-    def __init__(self, maps: int, classes: int, group: int = 0) -> None:
-        super().__init__()
-        self.norm = BatchNorm2d(maps, affine=False, group=group)
-        self.bias = nn.Parameter(torch.zeros(classes, maps))
-        self.gain = nn.Parameter(torch.ones(classes, maps))
-
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        bias, gain = self.bias[labels][:, :, None, None], self.gain[labels][:, :, None, None]
-        return torch.addcmul(bias, self.norm(x), gain)
-
-
-def rectified(x: Tensor, leak: float = 0.0) -> Tensor:
-    """Apply (leaky) ReLU, whose second derivative is zero.
-
-    torch passes the zeros of the second derivative on through the whole network below, a third of the work of a
-    gradient penalty; here they are left out.
-    """
-    return _Rectified.apply(x, leak)  # type: ignore[return-value]
-
-
-class _Rectified(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, leak: float) -> Tensor:
-        y = F.leaky_relu(x, leak) if leak else F.relu(x)
-        ctx.save_for_backward(y)
-        ctx.leak = leak
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        y = ctx.saved_tensors[0].detach()
-        return torch.ops.aten.leaky_relu_backward(gradients[0], y, ctx.leak, True), None
 
 
 def resnet_widths(spec: ImageSpec, maps: int, most: int) -> list[int]:
@@ -318,46 +279,15 @@ def _sizes(spec: ImageSpec) -> list[tuple[int, int]]:
     return sizes
 
 
-def _same(height: int, width: int) -> list[int]:
-    """TensorFlow's SAME padding of a 5x5 convolution with stride 2, in the order of ``F.pad``: left, right, ..."""
-    return [pad for side in (width, height) for pad in ((2, 2) if side % 2 else (1, 2))]
+class _Halving(nn.Conv2d):
+    """5x5 convolution with stride 2 and TensorFlow's SAME padding: 1 pixel before and 2 after an even side, else 2."""
 
-
-def _layer_norm(maps: int) -> nn.Module:
-    """Layer norm over all maps and pixels of a sample, with a gain and a bias for each map."""
-    return nn.GroupNorm(1, maps)
+    def forward(self, input: Tensor) -> Tensor:
+        pads = [pad for side in input.shape[:1:-1] for pad in ((2, 2) if side % 2 else (1, 2))]  # left, right, top, ...
+        return convolve(F.pad(input, pads), self.weight, self.bias, stride=2)
 
 
 def _normed(norm: nn.Module | None, x: Tensor, labels: Tensor | None) -> Tensor:
     if norm is None:
         return x
     return norm(x) if labels is None else norm(x, labels)
-
-
-def _conv(into: int, out: int, kernel: int, *, he: bool = True, bias: bool = True, upscale: bool = False) -> nn.Module:
-    """Convolution that preserves the size, or doubles it first, with initial weights."""
-    layer = EqualizedConv2d(into, out, kernel, bias=bias, upscale=upscale, equalized=False)
-    _uniform(layer.weight, into * kernel**2, out * kernel**2, he=he)
-    return layer
-
-
-def _initialize(layer: nn.Module | None, *, stdev: float | None = None) -> None:
-    """Initialize a layer as the authors' programs do by default: He for convolutions, Glorot for dense layers."""
-    if isinstance(layer, nn.Linear):
-        _uniform(layer.weight, layer.in_features, layer.out_features, he=False, stdev=stdev)
-    elif isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-        into, out = (count * math.prod(layer.kernel_size) for count in (layer.in_channels, layer.out_channels))
-        strides = math.prod(layer.stride)
-        fans = (into / strides, out) if isinstance(layer, nn.ConvTranspose2d) else (into, out / strides)
-        _uniform(layer.weight, *fans, he=True, stdev=stdev)
-    else:
-        return
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-
-
-@torch.no_grad()
-def _uniform(weight: Tensor, fan_in: float, fan_out: float, *, he: bool, stdev: float | None = None) -> None:
-    """Draw from a uniform distribution of standard deviation sqrt(4 / (fan_in + fan_out)), sqrt(2 / ...) without He."""
-    bound = math.sqrt(3) * (stdev or math.sqrt((4 if he else 2) / (fan_in + fan_out)))
-    weight.uniform_(-bound, bound)

@@ -42,9 +42,10 @@ def wgan_gp_mnist() -> RunConfig:
 
 
 def wgan_gp_mnist_small() -> RunConfig:
-    """wgan_gp_mnist for a laptop: 16 feature maps next to the images instead of 64, 4 times the rate, 600 kimg."""
+    """wgan_gp_mnist for a laptop: 8 feature maps next to the images, 3 critic steps, 10 times the rate, 200 kimg."""
     row = wgan_gp_mnist()
-    return replace(row, gan=replace(row.gan, maps=16), schedule=replace(row.schedule, lr=4e-4, total_kimg=600))
+    gan = replace(row.gan, maps=8, n_critic=3)
+    return replace(row, gan=gan, schedule=replace(row.schedule, batch=32, lr=1e-3, total_kimg=200))
 
 
 def wgan_gp_lsun_64() -> RunConfig:
