@@ -1,10 +1,10 @@
 """The command 'progan toy'."""
 
-import importlib.util
 import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from progan.cli import nearest, parse_seeds
+from progan.cli import nearest, optional, parse_seeds
 from progan.draws import check_seed
 from progan.errors import ConfigError, DataError
 from progan.files import replacing
@@ -23,7 +23,7 @@ from progan.toy.drawing import film, panel, side_by_side
 from progan.toy.recipes import BATCH, DEFAULT, RECIPES, STEPS
 from progan.toy.training import Result, train
 
-FPS = 20
+FPS, FRAMES = 20, 80
 _HOLD_S = 2  # seconds for which a film shows the end
 _NOISY_S = 4.0  # seconds between lines of progress where they are kept, as in a file
 _LONGEST = max(map(len, RECIPES))
@@ -45,15 +45,18 @@ class Toy:
     """Folder for the results, which are named after the data set; files of an earlier run are replaced."""
     film: Literal["mp4", "gif", "png", "none"] = "mp4"
     """Format of the films of the training; png: a folder of frames each."""
-    frames: int = 80
-    """Number of frames of a film, at 20 per second; it shows the end for 2 more seconds."""
+    frames: Annotated[int | None, optional("INT", "80")] = None
+    """Number of frames of the film, at 20 per second; it shows the end for 2 more seconds."""
 
     def run(self) -> int:
         """Train with every loss and seed, print a table, and write the picture, the films and the numbers."""
         losses, seeds = self._check()
         distribution, first = DISTRIBUTIONS[self.data], {}
         rows: list[dict[str, Any]] = []
-        print(f"{distribution.title}: {self.steps} steps of {BATCH} points, seed {self.seeds}")
+        print(
+            f"{distribution.title}: {self.steps} step{'s' * (self.steps > 1)} of {BATCH} points, "
+            f"seed{'s' * (len(seeds) > 1)} {self.seeds}"
+        )
         print(_line("loss", distribution.part, "on them", "KL", "seconds"), flush=True)
         total = len(losses) * len(seeds) * self.steps
         every = _interval()
@@ -70,7 +73,7 @@ class Toy:
 
     def _train(self, name: str, seed: int, progress: Callable[[], object], *, film: bool) -> Result:
         """Train once; the moments of a film if requested, else at least the end for the picture."""
-        moments = 0 if not film else 2 if self.film == "none" else self.frames
+        moments = 0 if not film else 2 if self.film == "none" else FRAMES if self.frames is None else self.frames
         distribution = DISTRIBUTIONS[self.data]
         return train(RECIPES[name], distribution, seed=seed, steps=self.steps, moments=moments, progress=progress)
 
@@ -105,11 +108,13 @@ class Toy:
             raise ConfigError(f"--seeds {self.seeds} contains a seed twice")
         check_seed(max(seeds))
         for name, least in (("steps", 1), ("frames", 2)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name} must be at least {least}, got {getattr(self, name)}")
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ConfigError(f"--{name} must be at least {least}, got {value}")
+        if self.film == "none" and self.frames is not None:
+            raise ConfigError(f"--frames {self.frames} requires a film; omit it or --film none")
         if self.out.exists() and not self.out.is_dir():
             raise DataError(f"{self.out}: is a file; --out requires a folder")
-        if self.film in ("mp4", "gif") and importlib.util.find_spec("av") is None:
+        if self.film in ("mp4", "gif") and find_spec("av") is None:
             raise ConfigError(
                 f"--film {self.film} requires an encoder that is not installed\n"
                 "  fix:   pip install 'progan[video]', or use --film png or --film none"
@@ -169,18 +174,27 @@ def _described() -> str:
     """The description of the command."""
     sets = [f"  {name:<{_LONGEST}}  {known.title}" for name, known in DISTRIBUTIONS.items()]
     losses = [f"  {name:<{_LONGEST}}  {recipe.about}" for name, recipe in RECIPES.items()]
-    return "\n".join([*_INTRODUCTION, "", "data sets", *sets, "", "losses and cures", *losses])
+    return "\n".join([*_INTRODUCTION, "", "data sets", *sets, "", "losses and cures", *losses, "", *_EXAMPLES])
 
 
 _INTRODUCTION = (
     "Train small GANs on points of the plane, where everything can be seen: for teaching.",
     "",
-    "Without options, a plain GAN and three of its successors learn 8 Gaussians on a ring. The film shows them side "
+    "Without options, a plain GAN and three others learn 8 Gaussians on a ring. The film shows them side "
     "by side: generated points (purple) over the scores of the discriminator (orange: real, blue: generated). A mode "
     "is green if it is covered, else gray. A GAN that keeps covering only some of the modes has collapsed.",
     "",
     "The table counts modes that at least one of 2,500 generated points reaches within 3 standard deviations. 'on "
     "them' is the share of points that do. KL compares the shares of the modes with equal ones; 0 is best.",
+)
+
+
+_EXAMPLES = (
+    "examples",
+    "  progan toy                                       a first lesson",
+    "  progan toy grid --loss all --film none           every loss on 25 modes",
+    "  progan toy ring --loss non_saturating unrolled   mode collapse and one cure",
+    "  progan toy ring --loss r1 wgan_gp --seeds 0-4    means over 5 runs of each",
 )
 
 

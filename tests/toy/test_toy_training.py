@@ -1,0 +1,54 @@
+"""Runs on points: one seed gives one run, and watching changes nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from progan.toy.data import DISTRIBUTIONS
+from progan.toy.recipes import DEFAULT, RECIPES
+from progan.toy.training import EXTENT, FIELD, train
+
+RING = DISTRIBUTIONS["ring"]
+SMALL = {name: replace(recipe, gan=replace(recipe.gan, width=8, latent_size=4)) for name, recipe in RECIPES.items()}
+
+
+@pytest.mark.parametrize("name", ["wgan_gp", "discrimination"])
+def test_one_seed_gives_one_run_however_often_it_is_watched(name: str) -> None:
+    """D with minibatch discrimination sets itself by the first points that it is shown, which are never the film's."""
+    threads = torch.get_num_threads()
+    often, once = (train(SMALL[name], RING, seed=1, steps=4, moments=moments) for moments in (5, 1))
+    assert torch.get_num_threads() == threads
+    assert [moment.step for moment in often.moments] == [0, 1, 2, 3, 4]
+    other = train(SMALL[name], RING, seed=2, steps=4, moments=2)
+    again = train(SMALL[name], RING, seed=1, steps=4, moments=2)
+    last = often.moments[-1]
+    assert np.array_equal(last.points, again.moments[-1].points)
+    assert np.array_equal(last.field, again.moments[-1].field)
+    assert not np.isclose(last.points, other.moments[-1].points).any()
+    assert [moment.step for moment in once.moments] == [0]
+    assert once.coverage == often.coverage == last.coverage
+
+
+def test_the_field_is_the_score_at_each_place_of_the_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    """D is replaced by the sum of x and 10 y."""
+    monkeypatch.setattr(
+        "progan.gans.points.Discriminator.forward",
+        lambda self, x: x[:, 0, 0, 0] + 10 * x[:, 1, 0, 0] + 0 * self.score.bias,
+    )
+    field = train(SMALL["non_saturating"], RING, seed=0, steps=1, moments=1).moments[0].field
+    edge = EXTENT * (1 - 1 / FIELD)
+    assert field.shape == (FIELD, FIELD)
+    corners = [field[0, 0], field[0, -1], field[-1, 0], field[-1, -1]]
+    assert corners == pytest.approx([9 * edge, 11 * edge, -11 * edge, -9 * edge], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_run_counts_steps_of_g(name: str) -> None:
+    run, gan = RECIPES[name].run(seed=3, steps=500), RECIPES[name].gan
+    assert run.seed == 3
+    assert round(1000 * run.schedule.total_kimg) == 500 * 128 * gan.n_critic  # type: ignore[operator]
+    assert set(DEFAULT) <= set(RECIPES)
+    networks = {"width": gan.width, "layers": gan.layers, "latent_size": gan.latent_size, "orthogonal": gan.orthogonal}
+    assert networks == {"width": 128, "layers": 2, "latent_size": 64, "orthogonal": 0.8}  # equal for all
