@@ -30,7 +30,6 @@ from progan.ops import at_least_float32, no_autocast
 from progan.schedule import Stage
 
 INIT = 0.02  # standard deviation of all weights; in D without those beyond two standard deviations (authors' code)
-LABEL_SIZE = 256  # numbers that describe a class (section 3.3, authors' code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +53,8 @@ class LSGANConfig(GANConfig):
     """Number of components of a latent, uniform in [-1, 1]."""
     maps: int = 64
     """Feature maps next to the images."""
+    label_size: int = 256
+    """Numbers that describe a class in the networks for labels."""
     kernel: Literal[4, 5] = 4
     """Side of the kernels of the networks of DCGAN [pixels]."""
     norm: Literal["both", "generator", "discriminator", "none"] = "both"
@@ -62,7 +63,7 @@ class LSGANConfig(GANConfig):
     """Number of samples that share batch-norm statistics; 0: the whole batch, over all devices."""
 
     def __post_init__(self) -> None:
-        for name in ("maps", "latent_size"):
+        for name in ("maps", "latent_size", "label_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"gan.{name} must be at least 1, got {getattr(self, name)}")
         for name in ("a", "b", "c"):
@@ -106,8 +107,9 @@ class LSGANConfig(GANConfig):
 
     def _shared(self, network: str) -> dict[str, Any]:
         """Arguments of one of the networks."""
-        kernel = {"kernel": self.kernel} if self.networks == "dcgan" else {}
-        return {"maps": self.maps, "norm": self.norm in ("both", network), "bn_group": self.bn_group, **kernel}
+        same = {"maps": self.maps, "norm": self.norm in ("both", network), "bn_group": self.bn_group}
+        own = {"dcgan": {"kernel": self.kernel}, "scenes": {}, "labels": {"label_size": self.label_size}}
+        return {**same, **own[self.networks]}
 
 
 class LSGAN(TwoPlayer):
@@ -206,11 +208,12 @@ class SceneDiscriminator(nn.Module):
 
 
 class LabelGenerator(nn.Module):
-    """Generator of figure 2b: classes become 256 numbers beside the latent; then 5x5 transposed convolutions.
+    """Generator of figure 2b: classes become numbers beside the latent; then 5x5 transposed convolutions.
 
     Args:
         spec: shape and labels of the images, whose sides must be multiples of 4.
         latent: prior of the latents.
+        label_size: numbers that describe a class.
         maps: half the number of feature maps of both layers.
         norm: whether to use batch norm.
         bn_group: number of samples that share batch-norm statistics; 0: the whole batch.
@@ -222,12 +225,19 @@ class LabelGenerator(nn.Module):
     """
 
     def __init__(
-        self, spec: ImageSpec, latent: Latent, *, maps: int = 64, norm: bool = True, bn_group: int = 0
+        self,
+        spec: ImageSpec,
+        latent: Latent,
+        *,
+        label_size: int = 256,
+        maps: int = 64,
+        norm: bool = True,
+        bn_group: int = 0,
     ) -> None:
         super().__init__()
         self.latent, self.start, self.spec = latent, quarter(spec), spec
-        self.label = nn.Linear(condition_size(spec), LABEL_SIZE)
-        self.dense = nn.Linear(latent.size + LABEL_SIZE, 2 * maps * math.prod(self.start))
+        self.label = nn.Linear(condition_size(spec), label_size)
+        self.dense = nn.Linear(latent.size + label_size, 2 * maps * math.prod(self.start))
         self.body = nn.Sequential(
             *_normed(2 * maps, norm, nn.ReLU(inplace=True), bn_group),
             SameConvTranspose2d(2 * maps, 2 * maps, 5, 2),
@@ -247,24 +257,27 @@ class LabelGenerator(nn.Module):
 
 
 class LabelDiscriminator(nn.Module):
-    """Discriminator of figure 2b: the 256 numbers of a class are joined to the features of three layers.
+    """Discriminator of figure 2b: the numbers of a class are joined to the features of three layers.
 
-    The arguments are those of ``LabelGenerator``; the convolutions have 1 and ``maps`` maps more than 256.
+    The arguments are those of ``LabelGenerator``; the convolutions have ``label_size`` maps and, in addition, one
+    for each channel of the images and ``maps``.
 
     Shape: x [N, C, H, W], labels [N] or [N, K] -> scores [N].
     """
 
-    def __init__(self, spec: ImageSpec, *, maps: int = 64, norm: bool = True, bn_group: int = 0) -> None:
+    def __init__(
+        self, spec: ImageSpec, *, label_size: int = 256, maps: int = 64, norm: bool = True, bn_group: int = 0
+    ) -> None:
         super().__init__()
         self.spec, wide = spec, 16 * maps
-        first, second = spec.channels + LABEL_SIZE, maps + LABEL_SIZE
-        self.label = nn.Linear(condition_size(spec), LABEL_SIZE)
+        first, second = spec.channels + label_size, maps + label_size
+        self.label = nn.Linear(condition_size(spec), label_size)
         self.first = nn.Sequential(SameConv2d(spec.channels, first, 5, 2), _leaky())
-        body = SameConv2d(first + LABEL_SIZE, second, 5, 2)
+        body = SameConv2d(first + label_size, second, 5, 2)
         self.second = nn.Sequential(body, *_normed(second, norm, _leaky(), bn_group, own=True))
-        dense = nn.Linear(second * math.prod(quarter(spec)) + LABEL_SIZE, wide)
+        dense = nn.Linear(second * math.prod(quarter(spec)) + label_size, wide)
         self.third = nn.Sequential(dense, *_normed(wide, norm, _leaky(), bn_group, own=True, flat=True))
-        self.score = nn.Linear(wide + LABEL_SIZE, 1)
+        self.score = nn.Linear(wide + label_size, 1)
         _initialize(self, _truncated)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
