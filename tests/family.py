@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from golden_family import Fixed
-from progan.gans import DCGANConfig
+from progan.gans import CGANConfig, DCGANConfig, OriginalGANConfig
 from progan.gans.base import GANConfig, ImageSpec
 from progan.presets.family import constant
 from progan.training.config import RunConfig
@@ -28,7 +29,21 @@ class Member:
     lr: float = 1e-3
 
 
+CGAN = CGANConfig(g_latent_features=8, g_condition_features=8, g_joint_features=16, d_image_units=8, d_joint_units=8)
+CONV: dict[str, Any] = {
+    "generator": "conv",
+    "g_hidden": (16,),
+    "g_maps": 4,
+    "discriminator": "conv",
+    "d_maps": (2, 2, 2),
+}
 FAMILY = {
+    "gan": Member(OriginalGANConfig(g_hidden=(16, 16), d_units=(8, 8), d_range=0.05), ImageSpec(1, 16, 16), lr=0.1),
+    "gan_conv": Member(
+        OriginalGANConfig(**CONV, g_output="linear", d_units=(8,), update="alternating", d_steps=2), lr=0.01
+    ),
+    "cgan": Member(CGAN, ImageSpec(1, 16, 16, classes=3), lr=0.1),
+    "cgan_vectors": Member(CGAN, ImageSpec(3, 16, 16, attributes=3), lr=0.1),
     "dcgan": Member(DCGANConfig(maps=2, latent_size=4)),
     "dcgan_authors": Member(
         DCGANConfig(maps=2, kernel=5, latent="uniform", turns="batches", weight_decay=1e-5), ImageSpec(1, 28, 28)

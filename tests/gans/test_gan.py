@@ -1,8 +1,9 @@
 """GAN (2014) against numbers of its definition, the formulas of the authors' program, and a step written out."""
 
+import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -331,6 +332,11 @@ def test_too_small_images_for_convolutions_are_refused() -> None:
 def test_impossible_settings_are_refused(setting: str, value: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{message}$"):
         OriginalGANConfig(**{setting: value})
+
+
+def test_settings_survive_a_file_of_plain_values() -> None:
+    config = OriginalGANConfig(g_hidden=(3,), d_units=(2, 5))
+    assert OriginalGANConfig(**json.loads(json.dumps(asdict(config)))) == config
 
 
 def test_maxout_takes_consecutive_columns() -> None:

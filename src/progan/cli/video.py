@@ -47,6 +47,8 @@ class Video:
     """Standard deviation of the Gaussian that smooths a walk [seconds]; larger values are slower."""
     label: Annotated[str | None, optional("CLASS", "all classes in turn")] = None
     """Class of all images, for conditional generators: its name, or its number (from 0) if no name is a number."""
+    attributes: tuple[float, ...] = ()
+    """Attributes of all images, for generators trained with --label-columns of numbers."""
     resolution: Annotated[int | None, optional("INT", "the one trained last")] = None
     """Shorter side of the images of a walk [pixels]; at most the resolution trained last."""
     enlarge: Annotated[int | None, optional("INT", "up to 256 pixels")] = None
@@ -90,7 +92,9 @@ class Video:
             sigma=self.sigma * fps,
             seed=self.seed,
         )
-        return interpolation(snapshot, walk, screen, label=self.label, level=level, batch=self.batch), count
+        return interpolation(
+            snapshot, walk, screen, label=list(self.attributes) or self.label, level=level, batch=self.batch
+        ), count
 
     def _training(self, columns: int, rows: int, count: int, _fps: int) -> tuple[Iterator[np.ndarray], int]:
         files, device = snapshots_of(self.snapshot), pick_device(self.device)
@@ -102,7 +106,7 @@ class Video:
             screen,
             frames=count,
             seed=self.seed,
-            label=self.label,
+            label=list(self.attributes) or self.label,
             caption=self.caption,
             batch=self.batch,
             device=device,
@@ -128,6 +132,8 @@ class Video:
             raise ConfigError(f"crf must be 0 ... 51, got {self.crf}")
         if not 0 <= self.seed < 2**62:
             raise ConfigError(f"seed must be 0 ... 2^62 - 1, got {self.seed}")
+        if self.label is not None and self.attributes:
+            raise ConfigError("pass either --label or --attributes, not both")
         if self.kind == "training" and self.resolution is not None:
             raise ConfigError("a video of training shows every resolution; omit --resolution")
         match = re.fullmatch(r"([1-9]\d{0,2})x([1-9]\d{0,2})", self.grid)

@@ -162,6 +162,8 @@ class OriginalGANConfig(MaxoutGANConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("g_hidden", "d_maps", "d_units"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # files have lists
         for name in ("g_hidden", "g_maps", "d_maps", "d_units", "d_pieces"):
             value = getattr(self, name)
             if min(value if isinstance(value, tuple) else (value,), default=1) < 1:

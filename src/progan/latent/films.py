@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -64,7 +65,7 @@ def interpolation(
     walk: Walk,
     screen: Screen,
     *,
-    label: int | str | None = None,
+    label: int | str | Sequence[float] | None = None,
     level: int | None = None,
     batch: int = 32,
 ) -> Iterator[np.ndarray]:
@@ -74,7 +75,7 @@ def interpolation(
         snapshot: generator of the images.
         walk: latents of as many cells as the layout has.
         screen: layout of the images.
-        label: class of all cells, by number or name (see ``Snapshot.generate``).
+        label: class of all cells, by number or name, or their attributes (see ``Snapshot.generate``).
         level: level of the images; by default, the latest.
         batch: number of images generated at once.
     """
@@ -95,7 +96,7 @@ def training(
     *,
     frames: int,
     seed: int = 0,
-    label: int | str | None = None,
+    label: int | str | Sequence[float] | None = None,
     caption: bool = True,
     batch: int = 32,
     device: object = "cpu",
@@ -107,7 +108,7 @@ def training(
         screen: layout of the images; those of each snapshot are enlarged to its size.
         frames: length of the video, at least one frame for each snapshot.
         seed: seed of the first cell; the others have ``seed + 1``, ``seed + 2`` and so on.
-        label: class of all cells, by number or name (see ``Snapshot.generate``).
+        label: class of all cells, by number or name, or their attributes (see ``Snapshot.generate``).
         caption: whether to write thousands of images, resolution and fade below the images.
         batch: number of images generated at once.
         device: device of the generator.
@@ -135,12 +136,12 @@ def snapshots_of(run: Path) -> list[Path]:
     return files
 
 
-def _labels(snapshot: Snapshot, cells: int, label: int | str | None) -> list[int | str] | None:
-    """The class of each cell; the snapshot refuses invalid ones."""
+def _labels(snapshot: Snapshot, cells: int, label: int | str | Sequence[float] | None) -> list[Any] | None:
+    """The class or the attributes of each cell; the snapshot refuses invalid ones."""
     if not snapshot.conditional:
         return None if label is None else [label] * cells
     if snapshot.spec.attributes:
-        return None  # the snapshot raises the error
+        return None if label is None else [label] * cells  # without any, the snapshot raises the error
     return [cell % snapshot.spec.classes if label is None else label for cell in range(cells)]
 
 
