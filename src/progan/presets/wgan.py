@@ -29,10 +29,10 @@ def wgan_mnist() -> RunConfig:
 
 
 def wgan_mnist_small() -> RunConfig:
-    """wgan_mnist for a laptop: 16 feature maps next to the images, no long rounds, 10 times the rate, 600 kimg."""
+    """wgan_mnist for a laptop: 16 feature maps next to the images, 3 critic steps, 20 times the rate, 300 kimg."""
     row = wgan_mnist()
-    gan = WGANConfig(maps=16, long_rounds=0, long_every=0)
-    return replace(row, gan=gan, schedule=replace(row.schedule, lr=5e-4, total_kimg=600))
+    gan = WGANConfig(maps=16, n_critic=3, long_rounds=0, long_every=0)
+    return replace(row, gan=gan, schedule=replace(row.schedule, lr=1e-3, total_kimg=300))
 
 
 def wgan_gp_mnist() -> RunConfig:
