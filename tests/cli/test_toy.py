@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from progan.cli import main
-from progan.toy.drawing import GAP, HEAD, SIDE
+from progan.toy.drawing import FOOT, GAP, HEAD, SIDE
 
 
 def run(*args: object) -> int:
@@ -38,7 +38,7 @@ def test_a_class_gets_a_table_a_picture_a_film_and_numbers(tmp_path: Path, capsy
     frames = sorted((out / "grid").iterdir())
     assert len(frames) == 3 + 40
     end = np.asarray(Image.open(out / "grid.png"))
-    assert end.shape == (HEAD + SIDE, 2 * SIDE + GAP, 3)
+    assert end.shape == (HEAD + SIDE + GAP + FOOT, 2 * SIDE + GAP, 3)
     assert np.array_equal(end, np.asarray(Image.open(frames[2])))
     assert not np.array_equal(end, np.asarray(Image.open(frames[1])))
     again = tmp_path / "again"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from progan.toy.data import DISTRIBUTIONS
-from progan.toy.drawing import GAP, HEAD, SIDE, film, panel, side_by_side
+from progan.toy.drawing import FOOT, GAP, HEAD, SIDE, film, panel, side_by_side
 from progan.toy.measure import coverage
 from progan.toy.training import EXTENT, FIELD, Moment, Result
 
@@ -48,7 +48,7 @@ def test_segments_of_a_curve_are_green_if_covered() -> None:
 def test_panels_are_arranged_in_rows(count: int, columns: int, rows: int) -> None:
     drawn = panel(moment([[0, 0]]), RING, "title")
     size = side_by_side([drawn] * count).size
-    assert size == (columns * (SIDE + GAP) - GAP, rows * (SIDE + HEAD + GAP) - GAP)
+    assert size == (columns * (SIDE + GAP) - GAP, rows * (SIDE + HEAD + GAP) + FOOT)
 
 
 def test_a_film_shows_every_moment_and_then_the_last_one_for_a_while() -> None:
@@ -60,4 +60,4 @@ def test_a_film_shows_every_moment_and_then_the_last_one_for_a_while() -> None:
     assert np.array_equal(frames[2], frames[4])
     assert not np.array_equal(frames[0], frames[1])
     single = np.asarray(panel(moments[1], RING, "two"))
-    assert np.array_equal(frames[1][:, SIDE + GAP :], single)
+    assert np.array_equal(frames[1][: HEAD + SIDE, SIDE + GAP :], single)

@@ -15,7 +15,7 @@ def test_points_placed_by_hand() -> None:
     """Three at the first mode, one 2.9 and one 3.1 deviations from two others, and three that are nowhere."""
     third, sixth = (np.array([np.cos(k * np.pi / 4), np.sin(k * np.pi / 4)]) for k in (2, 5))
     points = np.array(
-        [[1, 0], [1.01, 0], [1, -0.02], third * 1.029, sixth * 1.031, [0, 0], [np.nan, 0], [np.inf, 0]], np.float32
+        [[1, 0], [1.02, 0], [1, -0.04], third * 1.058, sixth * 1.062, [0, 0], [np.nan, 0], [np.inf, 0]], np.float32
     )
     found = coverage(points, RING)
     assert found.counts == (3, 0, 1, 0, 0, 0, 0, 0)

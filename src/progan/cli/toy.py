@@ -180,7 +180,7 @@ def _described() -> str:
 _INTRODUCTION = (
     "Train small GANs on points of the plane, where everything can be seen: for teaching.",
     "",
-    "Without options, a plain GAN and three others learn 8 Gaussians on a ring. The film shows them side "
+    "Without options, a plain GAN and two others learn 8 Gaussians on a ring. The film shows them side "
     "by side: generated points (purple) over the scores of the discriminator (orange: real, blue: generated). A mode "
     "is green if it is covered, else gray. A GAN that keeps covering only some of the modes has collapsed.",
     "",

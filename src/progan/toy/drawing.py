@@ -9,9 +9,13 @@ from PIL import Image, ImageDraw, ImageFont
 from progan.toy.data import Distribution
 from progan.toy.training import EXTENT, Moment, Result
 
-SIDE, HEAD, GAP = 320, 52, 8  # pixels: of a panel's square, of the lines above it, and between panels
+SIDE, HEAD, GAP, FOOT = 320, 52, 8, 32  # pixels: of a panel's square, of lines above it, between panels, below all
 WIDEST = 5
 """Largest number of panels in a row of a few; more are arranged in rows of 4."""
+_COLORS = (
+    "purple: generated; green: covered; gray: not covered",
+    "D gives orange places high scores, blue ones low scores",
+)
 _LOW, _HIGH = np.array([150, 190, 235.0]), np.array([250, 200, 120.0])  # colors of low and high scores
 _POINT, _COVERED, _LOST = (120, 20, 90), (0, 130, 60), (130, 130, 130)
 
@@ -30,20 +34,23 @@ def panel(moment: Moment, distribution: Distribution, title: str) -> Image.Image
         draw.rectangle((x, y, x + 1, y + 1), fill=_POINT)
     canvas.paste(square, (0, HEAD))
     text, cover = ImageDraw.Draw(canvas), moment.coverage
-    found = f"{cover.covered} of {distribution.modes} {distribution.part}, {cover.quality:.0%} of points on them"
+    found = f"{cover.covered} of {distribution.modes} {distribution.part}, {cover.quality:.0%} on them"
     text.text((4, 15), title, "black", ImageFont.load_default(18), anchor="lm")
     text.text((4, 38), f"step {moment.step}: {found}", "black", ImageFont.load_default(14), anchor="lm")
     return canvas
 
 
 def side_by_side(panels: Sequence[Image.Image]) -> Image.Image:
-    """Arrange panels in a row, or in rows of 4 if there are more than 5."""
+    """Arrange panels in a row, or in rows of 4 if there are more than 5, above two lines that explain the colors."""
     columns = len(panels) if len(panels) <= WIDEST else 4
     width, height = panels[0].width + GAP, panels[0].height + GAP
-    size = columns * width - GAP, math.ceil(len(panels) / columns) * height - GAP
-    canvas = Image.new("RGB", size, "white")
+    bottom = math.ceil(len(panels) / columns) * height
+    canvas = Image.new("RGB", (columns * width - GAP, bottom + FOOT), "white")
     for i, picture in enumerate(panels):
         canvas.paste(picture, (i % columns * width, i // columns * height))
+    text, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
+    for number, line in enumerate(_COLORS):
+        text.text((4, bottom + 8 + 16 * number), line, "black", font, anchor="lm")
     return canvas
 
 
