@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from golden_family import Fixed
-from progan.gans import CGANConfig, DCGANConfig, OriginalGANConfig
+from progan.gans import (
+    CGANConfig,
+    ConditionalDCGANConfig,
+    DCGANConfig,
+    DCGANMnistConfig,
+    LSGANConfig,
+    OriginalGANConfig,
+    WGANConfig,
+    WGANGPConfig,
+)
 from progan.gans.base import GANConfig, ImageSpec
 from progan.presets.family import constant
 from progan.training.config import RunConfig
@@ -26,7 +35,7 @@ class Member:
 
     gan: GANConfig
     spec: ImageSpec = field(default_factory=lambda: ImageSpec(3, 16, 16))
-    lr: float = 1e-3
+    lr: float = 5e-4
 
 
 CGAN = CGANConfig(g_latent_features=8, g_condition_features=8, g_joint_features=16, d_image_units=8, d_joint_units=8)
@@ -49,6 +58,29 @@ FAMILY = {
         DCGANConfig(maps=2, kernel=5, latent="uniform", turns="batches", weight_decay=1e-5), ImageSpec(1, 28, 28)
     ),
     "dcgan_mixed": Member(DCGANConfig(maps=2, d_batches="mixed", reuse_fakes=False, bn_group=4)),
+    "dcgan_keras": Member(DCGANMnistConfig(tutorial="keras", maps=2, latent_size=4), ImageSpec(1, 28, 28)),
+    "dcgan_torch": Member(DCGANMnistConfig(tutorial="torch", maps=2, latent_size=4), ImageSpec(1, 28, 28)),
+    "dcgan_conditional": Member(
+        ConditionalDCGANConfig(maps=1, dense=4, latent_size=4), ImageSpec(1, 16, 16, classes=3)
+    ),
+    "wgan": Member(WGANConfig(maps=2, long_rounds=1, long_critic=6, long_every=2)),
+    "wgan_dense": Member(
+        WGANConfig(generator="mlp", critic="mlp", hidden=8, clip_moment="before", long_rounds=0), ImageSpec(1, 16, 16)
+    ),
+    "wgan_gp_mnist": Member(WGANGPConfig(body="mnist", maps=1, latent_size=4), ImageSpec(1, 28, 28)),
+    "wgan_gp_dcgan": Member(WGANGPConfig(body="dcgan", maps=1, latent_size=4, n_critic=2)),
+    "wgan_gp_resnet": Member(WGANGPConfig(maps=1, latent_size=4, n_critic=2)),
+    "wgan_gp_cifar": Member(
+        WGANGPConfig(
+            body="cifar", maps=4, latent_size=4, conditional=True, dequantize=True, generator_batch=2, n_critic=2
+        ),
+        ImageSpec(3, 32, 32, classes=3),
+    ),
+    "lsgan": Member(LSGANConfig(maps=2, latent_size=4)),
+    "lsgan_scenes": Member(LSGANConfig(networks="scenes", maps=2, latent_size=4, bn_group=4)),
+    "lsgan_labels": Member(
+        LSGANConfig(networks="labels", maps=1, latent_size=4, label_size=4), ImageSpec(1, 16, 16, classes=3)
+    ),
 }
 """By name, each with the options that take other paths."""
 

@@ -60,6 +60,7 @@ def test_images_may_be_gray_or_in_color(name: str) -> None:
     images = trainer.samples(stage, 2)
     assert images.shape == (2, other.channels, other.height, other.width)
     assert float(images.abs().max()) < 10
+    assert not torch.equal(images[0], images[1])
     assert trainer.all_finite()
 
 
@@ -96,7 +97,6 @@ def test_a_folder_becomes_a_run_that_every_command_takes(name: str, tmp_path: Pa
     again = next(iter(snapshot.batches(None, seeds=[0, 1, 2], label=label)))
     assert all((np.moveaxis(a.numpy(), 0, 2).squeeze() == b).all() for a, b in zip(again, made, strict=True))
     assert made[0].shape[:2] == (spec.height, spec.width)
-    assert not (made[0] == made[1]).all()
     assert main(["video", str(run), str(tmp_path / "walk.mp4"), "--seconds", "0.5", "--fps", "10", *more]) == 0
     assert (tmp_path / "walk.mp4").stat().st_size > 0
     if spec.attributes:  # 'progan metric' refuses them, because only the training data has such attributes
