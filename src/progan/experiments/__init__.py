@@ -15,6 +15,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "celebahq_1024": paper.CELEBAHQ,
     "lsun": paper.LSUN,
     "family_mnist": family.FAMILY_MNIST,
+    "family_wgan": family.FAMILY_WGAN,
     "family_faces": family.FAMILY_FACES,
 }
 """Every table and figure by its name in 'progan reproduce NAME'."""

@@ -14,6 +14,7 @@ from progan.devices import pick_device
 from progan.errors import ProganError
 from progan.evaluation.sets import of_store, open_images
 from progan.experiments.curves import compare, measure_snapshots, plot, read_curve
+from progan.experiments.distances import distance
 from progan.experiments.job import Job, unmeasurable
 from progan.images import save_png, sheet
 from progan.latent.films import Screen, interpolation
@@ -93,6 +94,7 @@ FIGURES: dict[str, tuple[str, Callable[[Sequence[Job], Path], list[str]]]] = {
     "growing": ("growing.png", growing),
     "neighbours": ("neighbours.png", neighbours),
     "walk": ("interpolation.mp4", walk),
+    "distance": ("distance.png", distance),
 }
 """Figures by name: the file, and the function that writes it for the jobs of an experiment and returns remarks."""
 
