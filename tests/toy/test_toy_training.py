@@ -1,34 +1,45 @@
 """Runs on points: one seed gives one run, and watching changes nothing."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from progan.toy.data import DISTRIBUTIONS
+from progan.toy.data import DISTRIBUTIONS, Points
 from progan.toy.recipes import DEFAULT, RECIPES
-from progan.toy.training import EXTENT, FIELD, train
+from progan.toy.training import EXTENT, FIELD, SPEC, look, train
+from progan.training.loop import Trainer
 
 RING = DISTRIBUTIONS["ring"]
 SMALL = {name: replace(recipe, gan=replace(recipe.gan, width=8, latent_size=4)) for name, recipe in RECIPES.items()}
 
 
-@pytest.mark.parametrize("name", ["wgan_gp", "discrimination"])
-def test_one_seed_gives_one_run_however_often_it_is_watched(name: str) -> None:
-    """D with minibatch discrimination sets itself by the first points that it is shown, which are never the film's."""
+def test_one_seed_gives_one_run() -> None:
     threads = torch.get_num_threads()
-    often, once = (train(SMALL[name], RING, seed=1, steps=4, moments=moments) for moments in (5, 1))
+    often, again, other = (
+        train(SMALL["wgan_gp"], RING, seed=seed, steps=4, moments=moments) for seed, moments in ((1, 5), (1, 2), (2, 2))
+    )
     assert torch.get_num_threads() == threads
     assert [moment.step for moment in often.moments] == [0, 1, 2, 3, 4]
-    other = train(SMALL[name], RING, seed=2, steps=4, moments=2)
-    again = train(SMALL[name], RING, seed=1, steps=4, moments=2)
-    last = often.moments[-1]
-    assert np.array_equal(last.points, again.moments[-1].points)
-    assert np.array_equal(last.field, again.moments[-1].field)
+    assert [moment.step for moment in again.moments] == [0, 4]
+    last, same = often.moments[-1], again.moments[-1]
+    assert np.array_equal(last.points, same.points)
+    assert np.array_equal(last.field, same.field)
     assert not np.isclose(last.points, other.moments[-1].points).any()
-    assert [moment.step for moment in once.moments] == [0]
-    assert once.coverage == often.coverage == last.coverage
+    assert train(SMALL["wgan_gp"], RING, seed=1, steps=4).coverage == often.coverage == last.coverage
+
+
+@pytest.mark.parametrize("name", ["discrimination", "stddev"])
+def test_watching_changes_nothing(name: str) -> None:
+    """D with minibatch discrimination sets itself by the first points that it is shown, which are never the film's."""
+    trainer = Trainer(SMALL[name].run(seed=0, steps=2), SPEC, Points(RING, 0), device=torch.device("cpu"))
+    before = copy.deepcopy(trainer.gan.networks.state_dict())
+    look(trainer, RING, 0)
+    after = trainer.gan.networks.state_dict()
+    assert [key for key, value in before.items() if not torch.equal(value, after[key])] == []
+    assert all(module.training for module in trainer.gan.networks.modules())
 
 
 def test_the_field_is_the_score_at_each_place_of_the_square(monkeypatch: pytest.MonkeyPatch) -> None:
