@@ -3,7 +3,7 @@
 from progan.experiments.base import Experiment, Row
 
 _SOURCE = "A comparison of ours, which is in no paper"
-_MNIST_KIMG = 300
+_MNIST_KIMG = 200
 
 FAMILY_MNIST = Experiment(
     name="family_mnist",

@@ -12,16 +12,23 @@ D is the sum of equation 2, without the factor 1/2 of the GAN's program. No prog
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
 from progan.gans.base import Batch, ImageSpec, Latent
-from progan.gans.gan import MaxoutGAN, MaxoutGANConfig, bias_of
+from progan.gans.gan import UNIT_VARIANCE, MaxoutGAN, MaxoutGANConfig, bias_of
 from progan.gans.maxout import Maxout, start_uniform
 from progan.gans.two_player import Dropout, condition, condition_size, dropout, keep_all
 from progan.ops import at_least_float32, no_autocast
+
+_PRIORS: dict[str, tuple[Literal["uniform", "normal"], float, float]] = {
+    "cube": ("uniform", 0.5, 0.5),
+    "uniform": ("uniform", 0.0, UNIT_VARIANCE),
+    "normal": ("normal", 0.0, 1.0),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +37,11 @@ class CGANConfig(MaxoutGANConfig):
 
     half_d_loss: bool = False
     """Halve the loss of D; the paper's equation 2 does not."""
+    latent: Literal["cube", "uniform", "normal"] = "cube"
+    """Prior of the latents: uniform in the unit hypercube (paper), or uniform or normal of mean 0 and variance 1, which
+    trains more easily."""
+    d_keep_input: float = 1.0
+    """Probability of keeping a pixel at the input of D (dropout); 0.8 in the GAN's program, not mentioned for CGAN."""
     g_keep_hidden: float = 0.5
     """Probability of keeping a hidden feature of G (dropout). Samples are generated without dropout."""
     g_latent_features: int = 200
@@ -93,7 +105,8 @@ class Generator(nn.Module):
 
     def __init__(self, config: CGANConfig, spec: ImageSpec) -> None:
         super().__init__()
-        self.latent = Latent(config.latent_size, "uniform", center=0.5, scale=0.5)  # the unit hypercube
+        kind, center, scale = _PRIORS[config.latent]
+        self.latent = Latent(config.latent_size, kind, center=center, scale=scale)
         self.spec, self.keep = spec, config.g_keep_hidden
         self.of_latent = nn.Linear(config.latent_size, config.g_latent_features)
         self.of_condition = nn.Linear(condition_size(spec), config.g_condition_features)
@@ -136,7 +149,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: CGANConfig, spec: ImageSpec) -> None:
         super().__init__()
-        self.spec, self.keep = spec, config.d_keep_hidden
+        self.spec, self.keep_input, self.keep = spec, config.d_keep_input, config.d_keep_hidden
         pixels = math.prod((spec.channels, spec.height, spec.width))
         self.of_image = Maxout(pixels, config.d_image_units, config.d_image_pieces)
         self.of_condition = Maxout(condition_size(spec), config.d_condition_units, config.d_condition_pieces)
@@ -147,6 +160,7 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor, drop: Dropout = keep_all) -> Tensor:
         x = (x.flatten(1) + 1) / 2
+        x = drop(x, self.keep_input) if self.keep_input < 1 else x
         y = condition(labels, self.spec, x.dtype)
         x = drop(torch.cat([self.of_image(x), self.of_condition(y)], 1), self.keep)
         return at_least_float32(self.score(drop(self.joint(x), self.keep))[:, 0])

@@ -60,9 +60,18 @@ def gan_mnist_small() -> RunConfig:
 
 
 def cgan_mnist_small() -> RunConfig:
-    """cgan_mnist for a laptop: G 100 and 100, then 256; D maxout 100x3 and 50x3, then 100x3; and 600 kimg."""
+    """cgan_mnist for a laptop: G 100 and 100, then 256; D maxout 100x3 and 50x3, then 100x3; and 600 kimg.
+
+    With the paper's latents and small initial weights, G ignored both latent and class. So latents have unit variance,
+    G starts with larger weights and without dropout, and D has GAN's dropout of pixels and half loss.
+    """
     return _small(
         cgan_mnist(),
+        latent="uniform",
+        g_range=0.2,
+        g_keep_hidden=1.0,
+        d_keep_input=0.8,
+        half_d_loss=True,
         g_latent_features=100,
         g_condition_features=100,
         g_joint_features=256,
