@@ -180,8 +180,8 @@ def measure_cuda(metric: str, resolution: int) -> dict:
     pools = [photos(256, resolution, seed, 1 + 0.2 * seed, "cuda") for seed in range(len(names))]
 
     def run(images: int) -> float:
-        size = {"height": resolution, "width": resolution, "channels": 3}
-        statistics = [entry.statistic(Setup(**size, stream=name, device="cuda")) for name in names]
+        setups = [Setup(height=resolution, width=resolution, channels=3, stream=name, device="cuda") for name in names]
+        statistics = [entry.statistic(setup) for setup in setups]
         for statistic, pool in zip(statistics, pools, strict=True):
             for _ in range(0, images, len(pool)):
                 statistic.update(pool)

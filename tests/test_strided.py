@@ -1,4 +1,4 @@
-"""Convolutions with stride 2 against torch's, with first and second derivatives, in float64 to 1e-9 of the largest values."""
+"""Convolutions with stride 2 against torch's, with first and second derivatives, in float64 to 1e-9."""
 
 import pytest
 import torch
