@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from family import FAMILY
 from progan.data.loader import Loader
 from progan.data.store import Store
 from progan.errors import CheckpointError, ConfigError
@@ -26,7 +28,7 @@ from progan.gans.base import ImageSpec
 from progan.images import to_uint8
 from progan.snapshot import FORMAT, Snapshot, find
 from progan.snapshot.discriminators import beside, load_discriminators, save_discriminators
-from progan.snapshot.registry import GANS
+from progan.snapshot.registry import GANS, name_of
 from progan.training.loop import Trainer
 from small import small_run
 
@@ -367,7 +369,14 @@ def test_any_header_gives_a_snapshot_that_works_or_one_line(data: st.DataObject,
     assert len(lines) == 1
 
 
-SMALL = {
+SMALL: dict[str, tuple[dict[str, Any], tuple]] = {
+    **{
+        name_of(member.gan): (
+            vars(member.gan),
+            (member.spec.channels, member.spec.height, member.spec.width, member.spec.classes, member.spec.attributes),
+        )
+        for member in FAMILY.values()
+    },
     "progan": ({"fmap_base": 64, "fmap_max": 8, "conditional": True, "generator_norm": "batch"}, (3, 16, 16, 2)),
     "mnist_1k": ({}, (1, 16, 16)),
     "points": ({"width": 8, "minibatch": "discrimination"}, (2, 1, 1)),

@@ -155,7 +155,7 @@ def test_without_a_preset_all_are_listed() -> None:
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("dmeo", "did you mean demo?"), ("cifar", "mean cifar10?"), ("celebahq", "celebahq_1024")],
+    [("dmeo", "did you mean demo?"), ("cifar", "mean cifar10 or "), ("celebahq", "celebahq_1024")],
 )
 def test_unknown_preset_names_the_nearest(word: str, hint: str) -> None:
     line = one_line(word, "x")

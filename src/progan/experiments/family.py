@@ -19,7 +19,7 @@ FAMILY_MNIST = Experiment(
             ("gan", "gan_mnist_small", "GAN"),
             ("cgan", "cgan_mnist_small", "CGAN, with classes"),
             ("dcgan", "dcgan_mnist_small", "DCGAN"),
-            ("dcgan_torch", "dcgan_mnist_torch", "DCGAN of the PyTorch tutorial"),
+            ("dcgan_torch", "dcgan_mnist_torch_small", "DCGAN of the PyTorch tutorial, narrower"),
             ("dcgan_keras", "dcgan_mnist_keras_small", "DCGAN of the Keras tutorial, narrower"),
             ("dcgan_conditional", "dcgan_mnist_conditional_small", "DCGAN of the authors, with classes"),
             ("wgan", "wgan_mnist_small", "WGAN"),

@@ -105,6 +105,9 @@ def scaled(config: RunConfig, scale: Scale) -> RunConfig:
     if scale.kimg == 1:
         return config
     times = {name: getattr(before, name) * scale.kimg for name in ("hold_kimg", "fade_kimg", "total_kimg")}
+    if not before.grows:  # a short run is not to end within its first iteration
+        batch = max(before.batch.values()) if isinstance(before.batch, dict) else before.batch
+        times["total_kimg"] = max(times["total_kimg"], 2 * batch * config.gan.batches_shown / 1000)
     total = times["total_kimg"]
     intervals = {
         name: max(getattr(config, name) * scale.kimg, total / most, _LEAST_KIMG[name]) for name, most in _MOST.items()
