@@ -75,6 +75,7 @@ FAMILY = {
             body="cifar", maps=4, latent_size=4, conditional=True, dequantize=True, generator_batch=2, n_critic=2
         ),
         ImageSpec(3, 32, 32, classes=3),
+        lr=1e-4,
     ),
     "lsgan": Member(LSGANConfig(maps=2, latent_size=4)),
     "lsgan_scenes": Member(LSGANConfig(networks="scenes", maps=2, latent_size=4, bn_group=4)),
