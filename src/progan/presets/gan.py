@@ -60,12 +60,12 @@ def gan_mnist_small() -> RunConfig:
 
 
 def cgan_mnist_small() -> RunConfig:
-    """cgan_mnist for a laptop: G 100 and 100, then 256; D maxout 100x3 and 50x3, then 100x3; and 600 kimg.
+    """cgan_mnist for a laptop: G 100 and 100, then 256; D maxout 100x3 and 50x3, then 100x3; and 2,000 kimg.
 
     With the paper's latents and small initial weights, G ignored both latent and class. So latents have unit variance,
     G starts with larger weights and without dropout, and D has GAN's dropout of pixels and half loss.
     """
-    return _small(
+    row = _small(
         cgan_mnist(),
         latent="uniform",
         g_range=0.2,
@@ -82,6 +82,7 @@ def cgan_mnist_small() -> RunConfig:
         d_joint_units=100,
         d_joint_pieces=3,
     )
+    return replace(row, schedule=replace(row.schedule, total_kimg=2000))
 
 
 def _small(row: RunConfig, **widths: Any) -> RunConfig:
