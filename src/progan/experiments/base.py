@@ -88,6 +88,8 @@ class Experiment:
     rows: tuple[Row, ...]
     metrics: tuple[str, ...] = ()
     """Names of the metrics, keys of ``METRICS``. If empty, nothing is trained and parameters are counted."""
+    values: tuple[str, ...] = ()
+    """Names of the values in the table, if not all that the metrics give."""
     repeats: int = 1
     """Number of measurements per run, each with different latents; their mean is reported."""
     seeds: int = 1

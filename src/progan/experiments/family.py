@@ -8,7 +8,7 @@ _MNIST_KIMG = 200
 FAMILY_MNIST = Experiment(
     name="family_mnist",
     title="MNIST, the classic GANs",
-    caption=f"Every GAN is shown {_MNIST_KIMG},000 real digits with the settings of its preset for a laptop. WGAN and "
+    caption=f"Each GAN is shown {_MNIST_KIMG},000 real digits with the settings of its preset for a laptop. WGAN and "
     "WGAN-GP show most of them to the critic and take far fewer steps of G.",
     source=_SOURCE,
     data="60,000 MNIST images, 28x28",
@@ -28,6 +28,7 @@ FAMILY_MNIST = Experiment(
         )
     ),
     metrics=("swd", "digit_histogram"),
+    values=("swd", "digit_kl", "digits", "digit_unsure"),
 )
 
 FAMILY_WGAN = Experiment(

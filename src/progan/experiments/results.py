@@ -170,6 +170,7 @@ def _lines(experiment: Experiment, results: Results) -> list[list[str]]:
     ours = [key for m in every for key in m["values"] if "_std" not in key]
     absent = [METRICS[name].key for record in results["records"] for name in record["missing"]]
     names, times = list(dict.fromkeys([*paper, *ours, *absent])), ["kimg", "hours"] if experiment.trains else []
+    names = [name for name in names if name in experiment.values] if experiment.values else names
     lines = [["row", "", *names, *times]]
     for row in rows:
         records, label = _of(results, row.name), row.label
