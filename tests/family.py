@@ -89,8 +89,8 @@ FAMILY = {
 def settings(name: str) -> RunConfig:
     """A short run of a member.
 
-    Adam's epsilon is far above rounding errors, which it would otherwise turn to steps: biases before batch norm have no
-    other gradients.
+    Adam's epsilon is far above rounding errors, which it would otherwise turn to steps: biases before batch norm have
+    no other gradients.
     """
     member = FAMILY[name]
     return constant(
