@@ -80,7 +80,7 @@ def describe(member: Member) -> str:
         about = (getattr(PRESETS[name], "func", PRESETS[name]).__doc__ or "").partition("\n")[0]
         lines.append(f"  {name:<{width}}  {about}")
     start = member.preset if member.preset == "auto" or not small else small[0]
-    return "\n".join([*lines, "", f"start with: progan train {start} DATA"])
+    return "\n".join([*lines, "", f"start with: progan train {start} DATA", "more: docs/family.md"])
 
 
 def main(args: Sequence[str]) -> int:

@@ -54,6 +54,7 @@ FAMILY = {
         modules=("gans/gan.py", "gans/maxout.py"),
         preset="gan_mnist_small",
         advice="The place to begin reading: every other GAN here is this one with one thing changed.",
+        measured=("MNIST 28x28, gan_mnist_small after 200 kimg: SWD x 1e3 145, KL of the digits 0.77 nats",),
     ),
     "cgan": Member(
         title="CGAN",
@@ -70,6 +71,10 @@ FAMILY = {
         modules=("gans/cgan.py", "gans/maxout.py"),
         preset="cgan_mnist_small",
         advice="The simplest way to choose what is generated: a class, attributes, or an embedding for each image.",
+        measured=(
+            "MNIST 28x28, cgan_mnist_small after 200 kimg: SWD x 1e3 45.5, KL of the digits 0.10 nats",
+            "after 1,000 kimg: 81.0 % of 2,000 images show the digit asked for (real images: 99.1 %)",
+        ),
     ),
     "dcgan": Member(
         title="DCGAN",
@@ -83,6 +88,7 @@ FAMILY = {
         modules=("gans/dcgan.py", "gans/dcgan_networks.py", "gans/dcgan_mnist.py", "gans/dcgan_conditional.py"),
         preset="dcgan_celeba_64_small",
         advice="The fastest way to recognizable images up to 64x64. It can collapse; watch the samples.",
+        measured=("MNIST 28x28, dcgan_mnist_small after 200 kimg: SWD x 1e3 8.8, KL of the digits 0.14 nats",),
     ),
     "wgan": Member(
         title="WGAN",
@@ -99,6 +105,10 @@ FAMILY = {
         modules=("gans/wgan.py", "gans/dcgan_networks.py"),
         preset="wgan_mnist_small",
         advice="Its loss falls as images improve, which no GAN before it had. Slow; for results take WGAN-GP.",
+        measured=(
+            "MNIST 28x28, wgan_mnist_small after 200 kimg: SWD x 1e3 23.2, KL of the digits 0.15 nats",
+            "rank correlation of its loss and SWD over 20 snapshots of 300 kimg: 0.68",
+        ),
     ),
     "wgan_gp": Member(
         title="WGAN-GP",
@@ -115,6 +125,7 @@ FAMILY = {
         modules=("gans/wgan_gp.py",),
         preset="wgan_gp_mnist_small",
         advice="Trains almost any pair of networks without collapse, at five critic steps for one of G.",
+        measured=("MNIST 28x28, wgan_gp_mnist_small after 200 kimg: SWD x 1e3 21.4, KL of the digits 0.013 nats",),
     ),
     "lsgan": Member(
         title="LSGAN",
@@ -131,6 +142,7 @@ FAMILY = {
         modules=("gans/lsgan.py", "gans/dcgan_networks.py"),
         preset="lsgan_64_small",
         advice="DCGAN with one line changed: gradients do not vanish where D is right, so training is calmer.",
+        measured=("MNIST 28x28, lsgan_mnist_small after 200 kimg: SWD x 1e3 21.8, KL of the digits 0.15 nats",),
     ),
     "progan": Member(
         title="ProGAN",
@@ -147,6 +159,7 @@ FAMILY = {
         modules=("gans/progressive.py", "gans/progressive_networks.py"),
         preset="auto",
         advice="For the best images, and for everything above 64x64.",
+        measured=("see docs/results.md",),
     ),
 }
 """Every GAN by its name in 'progan family NAME'."""
