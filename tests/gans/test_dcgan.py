@@ -9,16 +9,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from golden_family import Given, fill, golden, gradient_norms, images, trainer_of, weights
+from progan.batchnorm import BatchNorm1d, BatchNorm2d
 from progan.errors import ConfigError
 from progan.gans import DCGANConfig
-from progan.gans.base import ImageSpec
+from progan.gans.base import ImageSpec, Optimizer
 from progan.gans.dcgan import DCGAN
 from progan.presets import PRESETS
 from progan.schedule import stage_at
+from progan.training.optimizers import Stepper
 
 GOLDEN = golden("dcgan")
 SIZE = GOLDEN["config"]
 SPEC = ImageSpec(3, 64, 64)
+TOLERANCE = 1e-8  # of parameters of Adam; what torch leaves out of the authors' version
 
 
 def golden_gan() -> DCGAN:
@@ -158,3 +161,34 @@ def test_mixed_batches_share_batch_norm_statistics() -> None:
     separate = gan.discriminator_terms(Reals(), fake)  # type: ignore[arg-type]
     torch.testing.assert_close(separate["real"], F.softplus(-gan.discriminator(real)), rtol=1e-12, atol=0)
     assert float((separate["real"] - mixed["real"]).abs().max()) > 1e-3
+
+
+def test_adam_with_weight_decay_is_that_of_the_authors_code() -> None:
+    """To 1e-8: the code lets beta1 decay by 1e-8 a step and adds epsilon before its correction of the first steps."""
+    case = golden("dcgan_code")["dcgan_code_adam"]
+    rs = np.random.RandomState(621)
+    p = torch.nn.Parameter(torch.from_numpy(rs.randn(5)))
+    a = rs.randn(5, 5)
+    h = torch.from_numpy(a @ a.T)
+    config = replace(PRESETS["dcgan_faces_64"](), beta1=case["b1"], beta2=case["b2"], adam_eps=case["eps"])
+    network = torch.nn.ParameterList([p])
+    stepper = Stepper(network, Optimizer(weight_decay=case["l2_added_to_gradient"]), config)
+    for number, want in enumerate(case["params_after_steps_1_to_5"]):
+        stepper.set(case["lr"], number)
+        (0.5 * p @ h @ p).backward()
+        stepper.torch.step()
+        stepper.torch.zero_grad()
+        np.testing.assert_allclose(p.detach(), want, atol=TOLERANCE)
+
+
+def test_batch_norm_is_that_of_the_authors_code() -> None:
+    """To 1e-9: biased variance of the batch and epsilon 1e-8, for maps with gains and for the features of a vector."""
+    case = golden("dcgan_code")["dcgan_code_batchnorm"]
+    rs = np.random.RandomState(611)
+    x, gain = torch.from_numpy(rs.randn(6, 3, 4, 5) * 2 + 1), torch.from_numpy(1 + 0.1 * rs.randn(3))
+    bias, vector = torch.from_numpy(0.1 * rs.randn(3)), torch.from_numpy(rs.randn(6, 7))
+    maps, features = BatchNorm2d(3, eps=case["eps"]).double(), BatchNorm1d(7, eps=case["eps"]).double()
+    maps.weight.data, maps.bias.data = gain, bias
+    for y, norm, first in ((maps(x), "y4_norm", "y4_first"), (features(vector), "y2_norm", "y2_first")):
+        assert y.norm().item() == pytest.approx(case[norm], rel=1e-9)
+        np.testing.assert_allclose(y.detach().flatten()[: len(case[first])], case[first], rtol=1e-9)
