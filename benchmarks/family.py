@@ -18,7 +18,7 @@ from dataclasses import replace
 import torch
 from machine import machine
 from torch import Tensor, nn
-from train_step import Step, parameters, seconds
+from train_step import RandomImages, Step, parameters, seconds
 
 from progan.gans import DCGANConfig, WGANGPConfig
 from progan.gans.base import GANConfig, ImageSpec
@@ -29,29 +29,11 @@ SPEC = ImageSpec(3, 64, 64)
 BATCH = 64
 
 
-class RandomImages:
-    """One batch of noise, held in memory as the loader gives it."""
-
-    def __init__(self) -> None:
-        self.pixels = torch.randint(0, 256, (BATCH, SPEC.channels, SPEC.height, SPEC.width), dtype=torch.uint8)
-
-    def images(self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1) -> Tensor:
-        """The same images for every position."""
-        return self.pixels[offset:count:stride]
-
-    def labels(self, *_: int, **__: int) -> None:
-        """None: the networks are not conditional."""
-        return None
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-
 def ours(preset: str, gan: GANConfig) -> tuple[Step, int]:
     """An iteration of the library's loop, and the number of parameters."""
     config = replace(PRESETS[preset](), gan=gan)
     config = replace(config, schedule=replace(config.schedule, batch=BATCH))
-    trainer = Trainer(config, SPEC, RandomImages(), device=torch.device("cpu"))
+    trainer = Trainer(config, SPEC, RandomImages(BATCH, SPEC.height), device=torch.device("cpu"))
     return trainer.iterate, parameters(trainer.gan.networks)
 
 

@@ -72,8 +72,8 @@ CASES = {
 class RandomImages:
     """One batch of noise, held in memory."""
 
-    def __init__(self, case: Case) -> None:
-        self.pixels = torch.randint(0, 256, (case.batch, 3, case.resolution, case.resolution), dtype=torch.uint8)
+    def __init__(self, batch: int, resolution: int) -> None:
+        self.pixels = torch.randint(0, 256, (batch, 3, resolution, resolution), dtype=torch.uint8)
 
     def images(self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1) -> Tensor:
         """The same images for every position."""
@@ -95,7 +95,7 @@ def our_step(case: Case, fading: bool) -> tuple[Step, int]:
         precision="fp32",
     )
     spec = ImageSpec(3, case.resolution, case.resolution)
-    trainer = Trainer(config, spec, RandomImages(case), device=torch.device("cpu"))
+    trainer = Trainer(config, spec, RandomImages(case.batch, case.resolution), device=torch.device("cpu"))
     fade, hold = spans(config.schedule)[-2:]
     trainer.images_seen = (fade.first + fade.end) // 2 if fading else hold.first
     return trainer.iterate, parameters(trainer.gan.networks)

@@ -9,7 +9,7 @@ import tyro
 
 from progan.cli import nearest
 from progan.errors import ConfigError
-from progan.presets import PRESETS
+from progan.presets import PRESETS, about
 from progan.presets.catalog import FAMILY, Member
 
 _WIDTH = 118
@@ -77,8 +77,7 @@ def describe(member: Member) -> str:
     lines += ["", "presets"]
     width = max(map(len, member.presets))
     for name in member.presets:
-        about = (getattr(PRESETS[name], "func", PRESETS[name]).__doc__ or "").partition("\n")[0]
-        lines.append(f"  {name:<{width}}  {about}")
+        lines.append(f"  {name:<{width}}  {about(PRESETS[name])}")
     start = member.preset if member.preset == "auto" or not small else small[0]
     return "\n".join([*lines, "", f"start with: progan train {start} DATA", "more: docs/family.md"])
 

@@ -1,6 +1,6 @@
 """The command 'progan train'."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Generic
@@ -11,7 +11,7 @@ from progan.api import train
 from progan.cli import nearest, optional
 from progan.errors import ConfigError
 from progan.metrics import METRICS
-from progan.presets import AUTO, PRESETS
+from progan.presets import AUTO, PRESETS, about
 from progan.training.config import AnyGAN, RunConfig
 
 
@@ -53,19 +53,13 @@ class Train(Generic[AnyGAN]):
     """Print the configuration with estimates of memory and time, then exit."""
 
 
-def _about(preset: Callable[[], RunConfig]) -> str:
-    """Return the first line of a preset's docstring."""
-    doc = getattr(preset, "func", preset).__doc__  # of a partial function, not of partial
-    return (doc or "").partition("\n")[0]
-
-
 def main(args: Sequence[str]) -> int:
     """Parse 'PRESET DATA --options', prepare the data if necessary, and train."""
     if not args or args[0] in ("-h", "--help"):
         print(
             "usage: progan train PRESET DATA [OPTIONS]     for example: progan train auto photos --seed 1\n\npresets:"
         )
-        docs = {name: _about(make) for name, make in PRESETS.items()}
+        docs = {name: about(make) for name, make in PRESETS.items()}
         docs[AUTO] = "Resolution, networks, batch size and schedule chosen to suit the data and the machine."
         width = max(map(len, docs))
         print("\n".join(f"  {name:<{width}} {doc}" for name, doc in docs.items()))

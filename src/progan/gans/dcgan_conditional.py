@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from progan.batchnorm import BatchNorm1d, BatchNorm2d
 from progan.errors import ConfigError
 from progan.gans.base import Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase
-from progan.gans.dcgan_networks import initialize, quarter
+from progan.gans.dcgan_networks import Doubling, Halving, initialize, quarter
 from progan.gans.two_player import TwoPlayer, alternating, condition, condition_size, taking_batches
 from progan.losses import NON_SATURATING
 from progan.ops import at_least_float32, no_autocast
 from progan.schedule import Stage
+
+KERNEL = 5  # side of all kernels [pixels]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,8 +131,8 @@ class ConditionalGenerator(nn.Module):
         flat = 2 * maps * math.prod(self.start)
         self.first, self.first_norm = nn.Linear(latent.size + known, dense, bias=False), BatchNorm1d(dense, **more)
         self.second, self.second_norm = nn.Linear(dense + known, flat, bias=False), BatchNorm1d(flat, **more)
-        self.third, self.third_norm = _doubling(2 * maps + known, maps), BatchNorm2d(maps, **more)
-        self.image = _doubling(maps + known, spec.channels)
+        self.third, self.third_norm = Doubling(2 * maps + known, maps, KERNEL), BatchNorm2d(maps, **more)
+        self.image = Doubling(maps + known, spec.channels, KERNEL)
         initialize(self)
 
     def forward(self, z: Tensor, level: int = 0, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
@@ -160,8 +162,8 @@ class ConditionalDiscriminator(nn.Module):
         self.spec, known = spec, condition_size(spec)
         more = _norm(bn_eps, bn_group) | {"track_running_stats": False}
         flat = 2 * maps * math.prod(quarter(spec))
-        self.first = _halving(spec.channels + known, maps)
-        self.second, self.second_norm = _halving(maps + known, 2 * maps), BatchNorm2d(2 * maps, **more)
+        self.first = Halving(spec.channels + known, maps, KERNEL)
+        self.second, self.second_norm = Halving(maps + known, 2 * maps, KERNEL), BatchNorm2d(2 * maps, **more)
         self.third, self.third_norm = nn.Linear(flat + known, dense, bias=False), BatchNorm1d(dense, **more)
         self.score = nn.Linear(dense + known, 1, bias=False)
         self.leaky = nn.LeakyReLU(0.2, inplace=True)
@@ -184,11 +186,3 @@ def _joined(x: Tensor, y: Tensor) -> Tensor:
 def _norm(eps: float, group: int) -> dict[str, Any]:
     """Arguments of batch norm."""
     return {"eps": eps, "group": group, "affine": False}
-
-
-def _doubling(into: int, out: int) -> nn.Module:
-    return nn.ConvTranspose2d(into, out, 5, 2, 2, output_padding=1, bias=False)
-
-
-def _halving(into: int, out: int) -> nn.Module:
-    return nn.Conv2d(into, out, 5, 2, 2, bias=False)

@@ -64,11 +64,11 @@ class Generator(nn.Module):
         self.first = first if norm else nn.Identity()
         body: list[nn.Module] = []
         for into, out in itertools.pairwise(widths):
-            body += _layer(_Doubling(into, out, kernel), out if norm else 0, nn.ReLU(inplace=True), more)
+            body += _layer(Doubling(into, out, kernel), out if norm else 0, nn.ReLU(inplace=True), more)
         for _ in range(extra):
             body += _layer(_same(widths[-1]), widths[-1] if norm else 0, nn.ReLU(inplace=True), more)
         self.body = nn.Sequential(*body)
-        self.image = _Doubling(widths[-1], spec.channels, kernel)
+        self.image = Doubling(widths[-1], spec.channels, kernel)
         initialize(self)
 
     def forward(self, z: Tensor, level: int = 0, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
@@ -107,11 +107,11 @@ class Discriminator(nn.Module):
         check_size(spec)
         more = {"eps": eps, "group": bn_group, "track_running_stats": False}
         widths = _widths(spec, maps, most_maps)
-        body: list[nn.Module] = [_Halving(spec.channels, widths[0], kernel), _leaky()]
+        body: list[nn.Module] = [Halving(spec.channels, widths[0], kernel), _leaky()]
         for _ in range(extra):
             body += _layer(_same(widths[0]), widths[0] if norm else 0, _leaky(), more)
         for into, out in itertools.pairwise(widths):
-            body += _layer(_Halving(into, out, kernel), out if norm else 0, _leaky(), more)
+            body += _layer(Halving(into, out, kernel), out if norm else 0, _leaky(), more)
         self.body = nn.Sequential(*body)
         self.score = nn.Linear(widths[-1] * math.prod(spec.start), 1, bias=False)
         initialize(self)
@@ -167,7 +167,12 @@ def _layer(convolution: nn.Module, normed: int, activation: nn.Module, more: dic
     return [convolution, *([BatchNorm2d(normed, **more)] if normed else []), activation]
 
 
-class _Doubling(nn.ConvTranspose2d):
+class Doubling(nn.ConvTranspose2d):
+    """Transposed convolution that doubles the size, without bias.
+
+    Shape: x [N, into, H, W] -> [N, out, 2H, 2W].
+    """
+
     def __init__(self, into: int, out: int, kernel: int) -> None:
         super().__init__(into, out, kernel, 2, bias=False)
 
@@ -175,7 +180,12 @@ class _Doubling(nn.ConvTranspose2d):
         return strided.double(input, self.weight)
 
 
-class _Halving(nn.Conv2d):
+class Halving(nn.Conv2d):
+    """Convolution that halves the size, without bias.
+
+    Shape: x [N, into, 2H, 2W] -> [N, out, H, W].
+    """
+
     def __init__(self, into: int, out: int, kernel: int) -> None:
         super().__init__(into, out, kernel, 2, bias=False)
 

@@ -1,6 +1,9 @@
 """Presets: functions that return the settings of a run."""
 
+from collections.abc import Callable
+
 from progan.presets import dcgan, gan, lsgan, mnist_1k, progressive, restoration, table1, wgan
+from progan.training.config import RunConfig
 
 AUTO = "auto"
 """Name of the preset that adapts its settings to the data and the machine."""
@@ -70,3 +73,9 @@ PRESETS = {
     "super_resolution": restoration.super_resolution,
     "super_resolution_small": restoration.super_resolution_small,
 }
+
+
+def about(preset: Callable[[], RunConfig]) -> str:
+    """Return the first line of a preset's docstring."""
+    doc = getattr(preset, "func", preset).__doc__  # of a partial function, not of partial
+    return (doc or "").partition("\n")[0]
