@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from progan.errors import ConfigError
-from progan.gans.base import Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase, Terms
+from progan.gans.base import Batch, ImageSpec, Latent, Optimizer, Phase, Terms
 from progan.gans.dcgan_networks import Discriminator, Generator
-from progan.gans.two_player import TwoPlayer, alternating, taking_batches
+from progan.gans.two_player import BatchNormConfig, TwoPlayer, alternating, taking_batches
 from progan.losses import ADVERSARIAL
 from progan.schedule import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
-class DCGANConfig(GANConfig):
+class DCGANConfig(BatchNormConfig):
     """Networks and steps of DCGAN; the defaults are those of the PyTorch example."""
 
     maps: int = 64
@@ -50,8 +50,6 @@ class DCGANConfig(GANConfig):
     """Networks with batch norm."""
     bn_eps: float = 1e-5
     """Epsilon of batch norm; 1e-8 in the authors' version."""
-    bn_group: int = 0
-    """Number of samples that share batch-norm statistics; 0: the whole batch, over all devices."""
     weight_decay: float = 0.0
     """Weight decay (L2 penalty) of both networks; 1e-5 in the authors' version."""
 
@@ -66,14 +64,9 @@ class DCGANConfig(GANConfig):
             raise ConfigError(f"gan.kernel must be 4 or 5, got {self.kernel}")
 
     @property
-    def group(self) -> int:
-        """Number of samples that one pass must see together."""
-        return self.bn_group or 1 if self.norm != "none" else 1
-
-    @property
-    def whole_share(self) -> bool:
-        """Whether batch norm uses the statistics of whole batches."""
-        return self.norm != "none" and not self.bn_group
+    def normed(self) -> bool:
+        """Whether a network has batch norm."""
+        return self.norm != "none"
 
     def make(self, spec: ImageSpec) -> "DCGAN":
         """Return both networks for images of a data set, with initial weights."""

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from progan.batchnorm import BatchNorm1d, BatchNorm2d
 from progan.errors import ConfigError
-from progan.gans.base import Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase
+from progan.gans.base import Batch, ImageSpec, Latent, Optimizer, Phase
 from progan.gans.dcgan_networks import Doubling, Halving, initialize, quarter
-from progan.gans.two_player import TwoPlayer, alternating, condition, condition_size, taking_batches
+from progan.gans.two_player import BatchNormConfig, TwoPlayer, alternating, condition, condition_size, taking_batches
 from progan.losses import NON_SATURATING
 from progan.ops import at_least_float32, no_autocast
 from progan.schedule import Stage
@@ -25,7 +25,7 @@ KERNEL = 5  # side of all kernels [pixels]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConditionalDCGANConfig(GANConfig):
+class ConditionalDCGANConfig(BatchNormConfig):
     """Networks and steps of the conditional DCGAN."""
 
     maps: int = 64
@@ -40,23 +40,11 @@ class ConditionalDCGANConfig(GANConfig):
     """Weight decay (L2 penalty) of both networks."""
     bn_eps: float = 1e-8
     """Epsilon of batch norm."""
-    bn_group: int = 0
-    """Number of samples that share batch-norm statistics; 0: the whole batch, over all devices."""
 
     def __post_init__(self) -> None:
         for name, least in (("maps", 1), ("dense", 1), ("latent_size", 1), ("weight_decay", 0), ("bn_group", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"gan.{name} must be at least {least}, got {getattr(self, name)}")
-
-    @property
-    def group(self) -> int:
-        """Number of samples that one pass must see together."""
-        return self.bn_group or 1
-
-    @property
-    def whole_share(self) -> bool:
-        """Whether batch norm uses the statistics of whole batches."""
-        return not self.bn_group
 
     @property
     def takes_labels(self) -> bool:

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from progan.batchnorm import BatchNorm1d, BatchNorm2d
 from progan.errors import ConfigError
-from progan.gans.base import Batch, GANConfig, ImageSpec, Latent, Phase
+from progan.gans.base import Batch, ImageSpec, Latent, Phase
 from progan.gans.dcgan_networks import quarter
 from progan.gans.same_padding import SameConv2d, SameConvTranspose2d
-from progan.gans.two_player import Dropout, TwoPlayer, alternating, dropout, keep_all, simultaneous
+from progan.gans.two_player import BatchNormConfig, Dropout, TwoPlayer, alternating, dropout, keep_all, simultaneous
 from progan.losses import NON_SATURATING
 from progan.ops import at_least_float32, no_autocast
 from progan.schedule import Stage
@@ -32,7 +32,7 @@ KEEP = 0.7  # probability of keeping a feature or map in D
 
 
 @dataclass(frozen=True, kw_only=True)
-class DCGANMnistConfig(GANConfig):
+class DCGANMnistConfig(BatchNormConfig):
     """Networks and steps of DCGAN in two tutorials."""
 
     tutorial: Literal["keras", "torch"] = "keras"
@@ -41,23 +41,11 @@ class DCGANMnistConfig(GANConfig):
     """Feature maps next to the images; twice as many at half the size, and 4 times at a quarter."""
     latent_size: int = 100
     """Number of components of a latent, from N(0, 1)."""
-    bn_group: int = 0
-    """Number of samples that share batch-norm statistics; 0: the whole batch, over all devices."""
 
     def __post_init__(self) -> None:
         for name, least in (("maps", 1), ("latent_size", 1), ("bn_group", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"gan.{name} must be at least {least}, got {getattr(self, name)}")
-
-    @property
-    def group(self) -> int:
-        """Number of samples that one pass must see together."""
-        return self.bn_group or 1
-
-    @property
-    def whole_share(self) -> bool:
-        """Whether batch norm uses the statistics of whole batches."""
-        return not self.bn_group
 
     def make(self, spec: ImageSpec) -> "DCGANMnist":
         """Return both networks for images of a data set, with initial weights."""

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from progan.batchnorm import BatchNorm1d, BatchNorm2d
 from progan.errors import ConfigError
 from progan.gans import dcgan_networks
-from progan.gans.base import Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase, Terms
+from progan.gans.base import Batch, ImageSpec, Latent, Optimizer, Phase, Terms
 from progan.gans.dcgan_networks import check_size, quarter
 from progan.gans.same_padding import SameConv2d, SameConvTranspose2d
-from progan.gans.two_player import TwoPlayer, alternating, condition, condition_size
+from progan.gans.two_player import BatchNormConfig, TwoPlayer, alternating, condition, condition_size
 from progan.losses import least_squares
 from progan.ops import at_least_float32, no_autocast
 from progan.schedule import Stage
@@ -33,7 +33,7 @@ INIT = 0.02  # standard deviation of all weights; in D without those beyond two 
 
 
 @dataclass(frozen=True, kw_only=True)
-class LSGANConfig(GANConfig):
+class LSGANConfig(BatchNormConfig):
     """Networks and loss of LSGAN."""
 
     networks: Literal["dcgan", "scenes", "labels"] = "dcgan"
@@ -59,8 +59,6 @@ class LSGANConfig(GANConfig):
     """Side of the kernels of the networks of DCGAN [pixels]."""
     norm: Literal["both", "generator", "discriminator", "none"] = "both"
     """Networks with batch norm."""
-    bn_group: int = 0
-    """Number of samples that share batch-norm statistics; 0: the whole batch, over all devices."""
 
     def __post_init__(self) -> None:
         for name in ("maps", "latent_size", "label_size"):
@@ -77,14 +75,9 @@ class LSGANConfig(GANConfig):
             raise ConfigError(f"gan.kernel must be 4 or 5, and is a setting of gan.networks dcgan; got {self.kernel}")
 
     @property
-    def group(self) -> int:
-        """Number of samples that one pass must see together."""
-        return self.bn_group or 1 if self.norm != "none" else 1
-
-    @property
-    def whole_share(self) -> bool:
-        """Whether batch norm uses the statistics of whole batches."""
-        return self.norm != "none" and not self.bn_group
+    def normed(self) -> bool:
+        """Whether a network has batch norm."""
+        return self.norm != "none"
 
     @property
     def takes_labels(self) -> bool:

@@ -1,13 +1,14 @@
 """What the classic GANs share: a generator and a discriminator that play against each other, image by image."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
-from progan.gans.base import GAN, Batch, ImageSpec, Latent, Optimizer, Phase, Terms
+from progan.gans.base import GAN, Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase, Terms
 from progan.losses import Adversarial
 from progan.ops import hashed_uniform
 from progan.schedule import Stage
@@ -61,6 +62,29 @@ def condition_size(spec: ImageSpec) -> int:
 def condition(labels: Tensor, spec: ImageSpec, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return labels as vectors [N, K]: classes int64 [N] as one-hot vectors, attributes [N, K] unchanged."""
     return F.one_hot(labels, spec.classes).to(dtype) if spec.classes else labels.to(dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchNormConfig(GANConfig):
+    """Settings of a GAN whose networks may have batch norm; base class."""
+
+    bn_group: int = 0
+    """Number of samples that share batch-norm statistics; 0: the whole batch, over all devices."""
+
+    @property
+    def normed(self) -> bool:
+        """Whether a network has batch norm."""
+        return True
+
+    @property
+    def group(self) -> int:
+        """Number of samples that one pass must see together."""
+        return self.bn_group or 1 if self.normed else 1
+
+    @property
+    def whole_share(self) -> bool:
+        """Whether batch norm uses the statistics of whole batches."""
+        return self.normed and not self.bn_group
 
 
 class TwoPlayer(GAN):

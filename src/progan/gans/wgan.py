@@ -27,9 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
-from progan.gans.base import Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase, Terms
+from progan.gans.base import Batch, ImageSpec, Latent, Optimizer, Phase, Terms
 from progan.gans.dcgan_networks import Discriminator, Generator
-from progan.gans.two_player import TwoPlayer
+from progan.gans.two_player import BatchNormConfig, TwoPlayer
 from progan.losses import WASSERSTEIN
 from progan.ops import at_least_float32, no_autocast
 from progan.schedule import Stage
@@ -38,7 +38,7 @@ Body = Literal["dcgan", "mlp"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WGANConfig(GANConfig):
+class WGANConfig(BatchNormConfig):
     """Networks and steps of WGAN; the defaults are the paper's, with the networks of DCGAN."""
 
     generator: Body = "dcgan"
@@ -53,8 +53,6 @@ class WGANConfig(GANConfig):
     """Number of additional 3x3 convolutions next to the images, in both of DCGAN's networks."""
     norm: Literal["both", "generator", "discriminator", "none"] = "both"
     """Networks of DCGAN with batch norm."""
-    bn_group: int = 0
-    """Number of samples that share batch-norm statistics; 0: the whole batch, over all devices."""
     hidden: int = 512
     """Width of the three hidden layers of each mlp."""
     latent_size: int = 100
@@ -83,20 +81,10 @@ class WGANConfig(GANConfig):
             raise ConfigError(f"gan.clip must be above 0, got {self.clip:g}")
 
     @property
-    def _normed(self) -> bool:
+    def normed(self) -> bool:
         """Whether a network has batch norm."""
         bodies = {"generator": self.generator, "discriminator": self.critic}
         return any(body == "dcgan" and self.norm in ("both", name) for name, body in bodies.items())
-
-    @property
-    def group(self) -> int:
-        """Number of samples that one pass must see together."""
-        return self.bn_group or 1 if self._normed else 1
-
-    @property
-    def whole_share(self) -> bool:
-        """Whether batch norm uses the statistics of whole batches."""
-        return self._normed and not self.bn_group
 
     @property
     def batches_shown(self) -> int:

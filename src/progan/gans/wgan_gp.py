@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
-from progan.gans.base import Batch, GANConfig, ImageSpec, Latent, Phase, Terms
-from progan.gans.two_player import TwoPlayer, alternating
+from progan.gans.base import Batch, ImageSpec, Latent, Phase, Terms
+from progan.gans.two_player import BatchNormConfig, TwoPlayer, alternating
 from progan.gans.wgan_gp_layers import slopes_only
 from progan.gans.wgan_gp_networks import (
     CIFARCritic,
@@ -44,7 +44,7 @@ CLASS_WEIGHT_CRITIC, CLASS_WEIGHT_GENERATOR = 1.0, 0.1  # of the classification 
 
 
 @dataclass(frozen=True, kw_only=True)
-class WGANGPConfig(GANConfig):
+class WGANGPConfig(BatchNormConfig):
     """Networks and steps of WGAN-GP; the defaults are the authors' good networks for 64x64."""
 
     body: Literal["resnet", "dcgan", "mnist", "cifar"] = "resnet"
@@ -66,8 +66,6 @@ class WGANGPConfig(GANConfig):
     dequantize: bool = False
     """Add uniform noise of the size of a gray level to real images, so that they are not discrete (authors, CIFAR-10).
     The gray level of a pixel, 0 to 255, is mapped to [-1, 1) as (level + noise) / 128 - 1."""
-    bn_group: int = 0
-    """Number of samples that share batch-norm statistics in G; 0: the whole batch, over all devices."""
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -80,14 +78,9 @@ class WGANGPConfig(GANConfig):
             raise ConfigError(f"gan.conditional requires gan.body cifar, got {self.body}")
 
     @property
-    def group(self) -> int:
-        """Number of samples that one pass must see together."""
-        return self.bn_group or 1 if self.body != "mnist" else 1
-
-    @property
-    def whole_share(self) -> bool:
-        """Whether batch norm uses the statistics of whole batches."""
-        return self.body != "mnist" and not self.bn_group
+    def normed(self) -> bool:
+        """Whether a network has batch norm."""
+        return self.body != "mnist"
 
     @property
     def batches_shown(self) -> int:
