@@ -104,20 +104,43 @@ class Discriminator(nn.Module):
         bn_group: int = 0,
     ) -> None:
         super().__init__()
-        check_size(spec)
         more = {"eps": eps, "group": bn_group, "track_running_stats": False}
-        widths = _widths(spec, maps, most_maps)
-        body: list[nn.Module] = [Halving(spec.channels, widths[0], kernel), _leaky()]
-        for _ in range(extra):
-            body += _layer(_same(widths[0]), widths[0] if norm else 0, _leaky(), more)
-        for into, out in itertools.pairwise(widths):
-            body += _layer(Halving(into, out, kernel), out if norm else 0, _leaky(), more)
-        self.body = nn.Sequential(*body)
-        self.score = nn.Linear(widths[-1] * math.prod(spec.start), 1, bias=False)
+        self.body, features = halvings(
+            spec, maps=maps, most_maps=most_maps, kernel=kernel, norm=norm, extra=extra, more=more
+        )
+        self.score = nn.Linear(features, 1, bias=False)
         initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return at_least_float32(self.score(self.body(x).flatten(1))[:, 0])
+
+
+def halvings(
+    spec: ImageSpec,
+    *,
+    maps: int = 64,
+    most_maps: int = 1024,
+    kernel: int = 4,
+    norm: bool = True,
+    extra: int = 0,
+    more: dict[str, Any],
+) -> tuple[nn.Sequential, int]:
+    """Return the convolutions of a discriminator or an encoder, without initial weights, and the features they end in.
+
+    The arguments are those of ``Generator``; ``more`` are those of batch norm, which keeps running statistics if an
+    encoder is to give an image the same code in any batch.
+
+    Raises:
+        ConfigError: if the networks do not fit the size of the images.
+    """
+    check_size(spec)
+    widths = _widths(spec, maps, most_maps)
+    body: list[nn.Module] = [Halving(spec.channels, widths[0], kernel), _leaky()]
+    for _ in range(extra):
+        body += _layer(_same(widths[0]), widths[0] if norm else 0, _leaky(), more)
+    for into, out in itertools.pairwise(widths):
+        body += _layer(Halving(into, out, kernel), out if norm else 0, _leaky(), more)
+    return nn.Sequential(*body), widths[-1] * math.prod(spec.start)
 
 
 def check_size(spec: ImageSpec) -> None:
