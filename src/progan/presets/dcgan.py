@@ -14,9 +14,9 @@ def dcgan_celeba_64() -> RunConfig:
 
 
 def dcgan_celeba_64_small() -> RunConfig:
-    """dcgan_celeba_64 for a laptop: 16 feature maps next to the images instead of 64, and 300 kimg."""
+    """dcgan_celeba_64 for a laptop: 16 feature maps next to the images instead of 64, and 400 kimg."""
     row = dcgan_celeba_64()
-    return replace(row, gan=DCGANConfig(maps=16), schedule=replace(row.schedule, total_kimg=300))
+    return replace(row, gan=DCGANConfig(maps=16), schedule=replace(row.schedule, total_kimg=400))
 
 
 def dcgan_mnist() -> RunConfig:

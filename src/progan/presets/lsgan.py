@@ -19,12 +19,12 @@ def lsgan_64() -> RunConfig:
 
 
 def lsgan_64_small() -> RunConfig:
-    """lsgan_64 for a laptop: 16 feature maps next to the images instead of 64, and 300 kimg.
+    """lsgan_64 for a laptop: 16 feature maps next to the images instead of 64, and 400 kimg.
 
     The learning rate is that of lsgan_lsun_112: with 0.0002, these networks still generated gray after 70 kimg.
     """
     row = lsgan_64()
-    return replace(row, gan=LSGANConfig(maps=16), schedule=replace(row.schedule, lr=1e-3, total_kimg=300))
+    return replace(row, gan=LSGANConfig(maps=16), schedule=replace(row.schedule, lr=1e-3, total_kimg=400))
 
 
 def lsgan_64_no_bn_g() -> RunConfig:
