@@ -480,3 +480,57 @@ def test_images_that_are_not_finite_are_refused() -> None:
     next(snapshot.sampler.parameters()).data.fill_(torch.nan)
     with pytest.raises(CheckpointError, match=r"the generator at 1.5 kimg generates images that are not finite"):
         snapshot.generate(seeds=[0])
+
+
+class Counting(torch.nn.Module):
+    """An encoder of 3 categories and a style, whose codes are known: shares of the brightness of rows, and the mean."""
+
+    latent, categories = None, 3
+
+    def __init__(self, *, features: bool = True) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+        if features:
+            self.features = lambda images, level: images.flatten(1)
+
+    def encode(self, images: torch.Tensor, level: int) -> torch.Tensor:
+        rows = (images + 1).mean((1, 3))[:, :3]  # [N, 3]
+        return torch.cat([rows / rows.sum(1, keepdim=True), images.mean((1, 2, 3))[:, None]], 1)
+
+
+def test_codes_and_features_are_those_of_the_encoder_in_any_batches() -> None:
+    snapshot = replace(make(), sampler=Counting())
+    images = torch.randint(0, 256, (7, 3, 16, 16), dtype=torch.uint8)
+    pixels = images.double().numpy() / 127.5 - 1
+    rows = (pixels + 1).mean((1, 3))[:, :3]
+    wanted = np.concatenate([rows / rows.sum(1, keepdims=True), pixels.mean((1, 2, 3))[:, None]], 1)
+    for batch in (1, 3, 32):
+        codes = snapshot.encode(images, batch=batch)
+        np.testing.assert_allclose(codes, wanted, atol=1e-6)
+        np.testing.assert_allclose(snapshot.features(images.numpy(), batch=batch), pixels.reshape(7, -1), atol=1e-6)
+        assert (codes.dtype, snapshot.categories) == (torch.float32, 3)
+    assert make().categories == 0
+
+
+@pytest.mark.parametrize("ask", [Snapshot.encode, Snapshot.features, Snapshot.reconstruct])
+def test_images_that_an_encoder_is_not_trained_on_are_refused(ask: Callable[..., Any]) -> None:
+    snapshot = replace(make(spec=ImageSpec(3, 16, 32)), sampler=Counting())
+    object.__setattr__(snapshot.sampler, "latent", make().latent)
+    fix = "'progan prepare SOURCE STORE --resolution 16x32 --channels 3' prepares them"
+    for shape in ((2, 1, 16, 32), (2, 3, 32, 16), (2, 3, 8, 16)):
+        with pytest.raises(ConfigError) as refused:
+            ask(snapshot, np.zeros(shape, np.uint8))
+        asked = "images must be [N, 3, 16, 32] for this progan network"
+        assert str(refused.value) == f"{asked}, got {list(shape)}; {fix}"
+    with pytest.raises(ConfigError, match=r"images must be uint8 \[N, C, H, W\], got torch.float32"):
+        ask(snapshot, np.zeros((2, 3, 16, 32), np.float32))
+    with pytest.raises(ConfigError, match="a progan network has no encoder; networks with one: aae, bigan"):
+        ask(make(), np.zeros((2, 3, 16, 16), np.uint8))
+
+
+def test_features_that_an_encoder_lacks_and_codes_that_are_not_finite() -> None:
+    images = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
+    with pytest.raises(ConfigError, match="progan networks have no features besides their codes"):
+        replace(make(), sampler=Counting(features=False)).features(images)
+    with pytest.raises(CheckpointError, match=r"the encoder at 1.5 kimg computes codes that are not finite"):
+        replace(make(), sampler=Counting()).encode(images)  # black: 0 / 0

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from progan import draws
 from progan.errors import CheckpointError, ConfigError
-from progan.gans.base import Draw, ImageSpec, Latent
-from progan.images import to_float, to_uint8
+from progan.gans.base import Draw
 from progan.snapshot.classes import class_number
 from progan.snapshot.headers import Header, fitting
+from progan.snapshot.network import MOST_PIXELS, Network
 from progan.snapshot.outline import outlined
 from progan.snapshot.tensors import read_header, read_into, write_tensors
 
@@ -26,50 +26,17 @@ BESIDE = ".discriminator"
 """Ending, before the extension, of the file of networks next to a snapshot (see discriminators.py)."""
 Label = int | str | Sequence[float | str] | Tensor | np.ndarray
 """Class of all images or of each, by number or by name; or the attributes of all images or of each."""
-MOST_PIXELS = 1 << 22  # of images generated at once, four of 1024x1024: each requires some 300 MB in the full networks
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """A generator, or a network that translates images, at one moment of its training."""
-
-    sampler: nn.Module
-    """The network; see ``gans.base.Sampler``."""
-    gan: str
-    """Name of the kind of network in the registry."""
-    config: Any
-    """Settings of the GAN."""
-    spec: ImageSpec
-    level: int
-    """Index of the latest block."""
-    alpha: float = 1.0
-    """Weight of the latest block; below 1 in a fade."""
-    kimg: float = 0.0
-    """Thousands of real images shown in training."""
-    classes: tuple[str, ...] = ()
-    """Names of the classes of the data; empty without classes."""
-
-    @property
-    def latent(self) -> Latent:
-        """Prior of the latents.
-
-        Raises:
-            ConfigError: if the network translates images.
-        """
-        if self.sampler.latent is None:
-            raise ConfigError(f"a {self.gan} network generates images from other images, not from latents")
-        return self.sampler.latent  # type: ignore[return-value]
+class Snapshot(Network):
+    """A network at one moment of its training, which generates images and is saved to one file."""
 
     @property
     def latent_size(self) -> int:
         """Number of components of a latent; raises ConfigError like ``latent``."""
         return self.latent.size
-
-    @property
-    def directions(self) -> tuple[str, ...]:
-        """Names of the directions of translation, if there is more than one."""
-        return getattr(self.sampler, "directions", ())
 
     @property
     def levels(self) -> range:
@@ -80,11 +47,6 @@ class Snapshot:
     def conditional(self) -> bool:
         """Whether images have a class or attributes that can be chosen."""
         return self.config.takes_labels
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the network."""
-        return next(self.sampler.parameters()).device
 
     def to(self, device: torch.device | str) -> "Snapshot":
         """Return the same snapshot with its network moved to ``device``."""
@@ -177,85 +139,7 @@ class Snapshot:
         batch = max(1, min(batch, MOST_PIXELS // math.prod(self.spec.size(level))))
         for i in range(0, len(latents), batch):
             some = None if labels is None else labels[i : i + batch].to(self.device)
-            yield self._pixels(self.sampler(latents[i : i + batch].to(self.device), level, fade, some))
-
-    def translate(self, images: Tensor | np.ndarray, *, direction: str | None = None, batch: int = 32) -> Tensor:
-        """Translate or restore images.
-
-        Args:
-            images: uint8 [N, C, H, W].
-            direction: one of ``directions``, if there are several; by default, the first.
-            batch: number of images translated at once.
-
-        Shape: -> uint8 [N, C, H, W] on the CPU; the size may differ.
-
-        Raises:
-            ConfigError: if the network generates images from latents, or does not have this direction.
-            CheckpointError: if an image is not finite.
-        """
-        return torch.cat(list(self.translations(images, direction=direction, batch=batch)))
-
-    @torch.no_grad()
-    def translations(
-        self, images: Tensor | np.ndarray, *, direction: str | None = None, batch: int = 32
-    ) -> Iterator[Tensor]:
-        """Yield the images of ``translate`` batch by batch."""
-        if self.sampler.latent is not None and not self.directions:
-            raise ConfigError(
-                f"a {self.gan} generator generates images from latents, not from other images; use generate"
-            )
-        if direction is not None and direction not in self.directions:
-            there = ", ".join(self.directions) or "only one, which has no name"
-            raise ConfigError(f"direction {direction!r} is not supported by this network; choose from {there}")
-        more = {"direction": direction or self.directions[0]} if self.directions else {}
-        for some in self._floats(images, batch):
-            yield self._pixels(self.sampler(some, self.level, None, None, **more))
-
-    @torch.no_grad()
-    def reconstruct(self, images: Tensor | np.ndarray, *, batch: int = 32) -> Tensor:
-        """Encode images and generate them again from their codes.
-
-        Shape: uint8 [N, C, H, W] -> the same, on the CPU.
-
-        Raises:
-            ConfigError: if there is no encoder, or its codes are not latents.
-            CheckpointError: if an image is not finite.
-        """
-        encode, _ = self._encoder(), self.latent
-        parts = [
-            self._pixels(self.sampler(encode(some, self.level), self.level)) for some in self._floats(images, batch)
-        ]
-        return torch.cat(parts)
-
-    @torch.no_grad()
-    def encode(self, images: Tensor | np.ndarray, *, batch: int = 32) -> Tensor:
-        """Return the codes of images.
-
-        Shape: uint8 [N, C, H, W] -> float32 [N, F] on the CPU.
-
-        Raises:
-            ConfigError: if there is no encoder.
-        """
-        encode = self._encoder()
-        return torch.cat([encode(some, self.level).float().cpu() for some in self._floats(images, batch)])
-
-    def _encoder(self) -> Callable[..., Tensor]:
-        if not hasattr(self.sampler, "encode"):
-            raise ConfigError(f"a {self.gan} network has no encoder")
-        return self.sampler.encode  # type: ignore[return-value]
-
-    def _floats(self, images: Tensor | np.ndarray, batch: int) -> Iterator[Tensor]:
-        """Images in [-1, 1] on the device, batch by batch."""
-        pixels = torch.as_tensor(images)
-        if pixels.dtype != torch.uint8 or pixels.ndim != 4 or not len(pixels):
-            raise ConfigError(f"images must be uint8 [N, C, H, W], got {pixels.dtype} {list(pixels.shape)}")
-        for some in pixels.split(max(1, min(batch, MOST_PIXELS // max(math.prod(pixels.shape[2:]), 1)))):
-            yield to_float(some.to(self.device))
-
-    def _pixels(self, out: Tensor) -> Tensor:
-        if not torch.isfinite(out).all():
-            raise CheckpointError(f"the generator at {self.kimg:.1f} kimg generates images that are not finite (NaN)")
-        return to_uint8(out).cpu()
+            yield self._images(self.sampler(latents[i : i + batch].to(self.device), level, fade, some))
 
     def _labels(self, label: Label | None, numbers: Sequence[int]) -> Tensor | None:
         """One class for each image; ``numbers`` (seeds or positions) decide if no label is given."""
