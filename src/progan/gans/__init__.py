@@ -1,5 +1,7 @@
 """GANs, one file for each paper; base.py is the contract between them and the training loop."""
 
+from progan.gans.aae import AAEConfig
+from progan.gans.bigan import BiGANConfig
 from progan.gans.cgan import CGANConfig
 from progan.gans.dcgan import DCGANConfig
 from progan.gans.dcgan_conditional import ConditionalDCGANConfig
@@ -13,6 +15,8 @@ from progan.gans.wgan import WGANConfig
 from progan.gans.wgan_gp import WGANGPConfig
 
 __all__ = [
+    "AAEConfig",
+    "BiGANConfig",
     "CGANConfig",
     "ConditionalDCGANConfig",
     "DCGANConfig",

@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, Self
 
+import torch
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
@@ -235,14 +236,23 @@ class Latent:
         """Return latents [N, size] from a stream of draws."""
         if self.kind == "uniform":
             return self.center + self.scale * (2 * uniform(stream, self.size) - 1)
-        z = normal(stream, self.size)
+        return self.of_normal(normal(stream, self.size))
+
+    def of_normal(self, z: Tensor) -> Tensor:
+        """Return latents of this prior from numbers of N(0, 1), so that a walk through these stays within the prior.
+
+        Shape: [N, size] -> [N, size].
+        """
+        if self.kind == "uniform":
+            return self.center + self.scale * (2 * torch.special.ndtr(z) - 1)
         return z if (self.center, self.scale) == (0, 1) else self.center + self.scale * z
 
 
 class Sampler(Protocol):
     """Module that is averaged, saved in snapshots and shown; it shares its parts with the trained networks.
 
-    A sampler with an encoder has a method ``encode(images, level) -> codes [N, F]``. One that grows has the attribute
+    A sampler with an encoder has a method ``encode(images, level) -> codes [N, F]``; if its codes begin with the
+    probabilities of K categories, it has the attribute ``categories`` = K. One that grows has the attribute
     ``first_level``, the smallest level of images that it generates. A module in it lists, as ``copied_buffers``, those
     of its float buffers that the moving average copies instead of averaging.
     """

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -83,10 +84,9 @@ def interpolation(
     step = max(1, batch // screen.cells)  # frames
     for block in walk.blocks():
         for i in range(0, len(block), step):
-            z = block[i : i + step]
-            images = snapshot.generate(
-                z.reshape(-1, walk.components), label=labels and labels * len(z), level=level, batch=batch
-            )
+            steps = torch.from_numpy(block[i : i + step])
+            z = snapshot.latent.of_normal(steps.flatten(0, 1))
+            images = snapshot.generate(z, label=labels and labels * len(steps), level=level, batch=batch)
             yield from map(screen.frame, images.split(screen.cells))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from progan.presets import dcgan, gan, lsgan, mnist_1k, progressive, restoration, table1, wgan
+from progan.presets import aae, bigan, dcgan, gan, lsgan, mnist_1k, progressive, restoration, table1, wgan
 from progan.training.config import RunConfig
 
 AUTO = "auto"
@@ -68,6 +68,18 @@ PRESETS = {
     "dcgan_mnist_conditional_small": dcgan.dcgan_mnist_conditional_small,
     "dcgan_mnist_keras_small": dcgan.dcgan_mnist_keras_small,
     "dcgan_mnist_torch_small": dcgan.dcgan_mnist_torch_small,
+    "aae_mnist": aae.aae_mnist,
+    "aae_mnist_2d": aae.aae_mnist_2d,
+    "aae_mnist_semi": aae.aae_mnist_semi,
+    "aae_mnist_clusters": aae.aae_mnist_clusters,
+    "aae_mnist_small": aae.aae_mnist_small,
+    "aae_mnist_2d_small": aae.aae_mnist_2d_small,
+    "aae_mnist_semi_small": aae.aae_mnist_semi_small,
+    "aae_mnist_clusters_small": aae.aae_mnist_clusters_small,
+    "bigan_mnist": bigan.bigan_mnist,
+    "bigan_mnist_small": bigan.bigan_mnist_small,
+    "bigan_celeba_64": bigan.bigan_celeba_64,
+    "bigan_celeba_64_small": bigan.bigan_celeba_64_small,
     "artefacts": restoration.artefacts,
     "artefacts_small": restoration.artefacts_small,
     "super_resolution": restoration.super_resolution,

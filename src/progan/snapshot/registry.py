@@ -2,6 +2,8 @@
 
 from progan.errors import ConfigError
 from progan.gans import (
+    AAEConfig,
+    BiGANConfig,
     CGANConfig,
     ConditionalDCGANConfig,
     DCGANConfig,
@@ -23,6 +25,7 @@ GANS: dict[str, type[GANConfig]] = {
     "mnist_1k": MNIST1KConfig,
     "gan": OriginalGANConfig,
     "cgan": CGANConfig,
+    "bigan": BiGANConfig,
     "dcgan": DCGANConfig,
     "lsgan": LSGANConfig,
     "wgan": WGANConfig,
@@ -30,10 +33,13 @@ GANS: dict[str, type[GANConfig]] = {
     "points": PointsConfig,
     "dcgan_mnist": DCGANMnistConfig,
     "dcgan_conditional": ConditionalDCGANConfig,
+    "aae": AAEConfig,
     "artefacts": ArtefactsConfig,
     "super_resolution": SuperResolutionConfig,
 }
 """Settings class of each kind of network."""
+ENCODERS = ("aae", "bigan")
+"""Kinds of networks that encode images, for messages."""
 
 
 def name_of(config: GANConfig) -> str:
