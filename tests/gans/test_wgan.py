@@ -30,21 +30,23 @@ def run_of(gan: WGANConfig, batch: int) -> RunConfig:
     return replace(config, gan=gan, schedule=replace(config.schedule.resized(SPEC.height), batch=batch))
 
 
-def golden_trainer() -> Trainer:
+def golden_trainer(dtype: torch.dtype = torch.float64) -> Trainer:
     """The authors' program: the critic minimizes f(real) - f(fake), so that its last layer here is the negative."""
     gan = replace(SMALL, maps=SIZE["ngf"], latent_size=SIZE["nz"], n_critic=SIZE["Diters"], clip_moment="before")
     critic = replace(gan, maps=SIZE["ndf"]).make_discriminator(SPEC)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WGANConfig, "make_discriminator", lambda *_: critic)
         trainer = trainer_of(
-            run_of(gan, SIZE["N"]), SPEC, images(SIZE["sx"], ROUNDS * SIZE["N"], 3, *[SPEC.height] * 2)
+            run_of(gan, SIZE["N"]), SPEC, images(SIZE["sx"], ROUNDS * SIZE["N"], 3, *[SPEC.height] * 2).to(dtype)
         )
     fill(trainer.gan.networks["generator"], weights(GOLDEN["G_parameters"], SIZE["sG"]))
     values = weights(GOLDEN["D_parameters"], SIZE["sD"])
     fill(critic, [*values[:-1], -values[-1]])
     shape = ROUNDS + SIZE["outer"], SIZE["N"], SIZE["nz"]
     z = np.random.RandomState(SIZE["sz"]).randn(*shape, 1, 1)
-    trainer.gan.latent = Given(*torch.from_numpy(z).view(shape))  # type: ignore[assignment]
+    trainer.gan.latent = Given(*torch.from_numpy(z).to(dtype).view(shape))  # type: ignore[assignment]
+    trainer.gan.networks.to(dtype)
+    trainer.ema.network.to(dtype)
     return trainer
 
 
@@ -64,9 +66,14 @@ def test_critic_starts_as_the_authors_critic() -> None:
     np.testing.assert_allclose(gradient_norms(gan.discriminator), list(norms), rtol=1e-7)
 
 
-def test_training_follows_the_authors_step_by_step() -> None:
-    """Six steps of the critic and two of G in the library's own loop, to 1e-6, relative."""
-    trainer, found = golden_trainer(), []
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1e-4)])
+def test_training_follows_the_authors_step_by_step(dtype: torch.dtype, tolerance: float) -> None:
+    """Six steps of the critic and two of G in the library's own loop, to 1e-6, relative, and to 1e-4 in float32.
+
+    Some of the critic's shifts have no gradient, because those of real and of generated images cancel. RMSprop's first
+    step would turn a rounding error in their place into 10 times the rate, which is larger than this tolerance.
+    """
+    trainer, found = golden_trainer(dtype), []
     gan = trainer.gan
     assert isinstance(gan, WGAN)
     terms_of, loss_of = gan.discriminator_terms, gan.generator_loss
@@ -75,7 +82,7 @@ def test_training_follows_the_authors_step_by_step() -> None:
         terms = terms_of(batch, fake)
         means = {name: float(term.mean().detach()) for name, term in terms.items()}
         found.append({"real": means["real"], "fake": -means["fake"], "loss": means["real"] + means["fake"]})
-        assert means["distance"] == pytest.approx(-found[-1]["loss"], rel=1e-9)
+        assert means["distance"] == pytest.approx(-found[-1]["loss"], rel=1e-9 if dtype == torch.float64 else 1e-4)
         return terms
 
     def generator(batch: Batch) -> Terms:
@@ -88,7 +95,7 @@ def test_training_follows_the_authors_step_by_step() -> None:
         trainer.iterate()
     names = {"Loss_D_real": "real", "Loss_D_fake": "fake", "Loss_D": "loss", "Loss_G": "generator"}
     wanted = [{names[k]: v for k, v in step.items() if k in names} for step in GOLDEN["trajectory"]]
-    assert found == [pytest.approx(step, rel=1e-6) for step in wanted]
+    assert found == [pytest.approx(step, rel=tolerance) for step in wanted]
 
 
 def trained(gan: WGANConfig) -> Trainer:
