@@ -195,13 +195,17 @@ def test_label_networks_are_those_of_the_authors() -> None:
 
 
 def test_weights_start_as_in_the_authors_code() -> None:
-    """Deviation 0.02; D's weights are within two deviations, G's are not."""
+    """Deviation 0.02; the weights of D's convolutions are within two deviations, others are not."""
     gan = LSGANConfig(networks="scenes", maps=8).make(ImageSpec(3, 28, 28))
     g, d = gan.generator.dense.weight, gan.discriminator.body[2].weight
     assert float(g.detach().std()) == pytest.approx(0.02, rel=0.02)
     assert float(g.detach().abs().max()) > 0.06
     assert float(d.detach().std()) == pytest.approx(0.0176, rel=0.05)  # of a normal distribution cut at two deviations
     assert float(d.detach().abs().max()) <= 0.04
+    for dense in (gan.discriminator.score, LSGANConfig(networks="labels", maps=1).make(LABELS).discriminator.third[0]):
+        assert float(dense.weight.detach().std()) == pytest.approx(0.02, rel=0.1)
+        assert float(dense.weight.detach().abs().max()) > 0.05
+    assert float(gan.generator.image.weight.detach().abs().max()) > 0.05
 
 
 def test_stability_presets_lack_the_batch_norm_that_they_name() -> None:

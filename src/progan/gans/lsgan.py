@@ -29,7 +29,7 @@ from progan.losses import least_squares
 from progan.ops import at_least_float32, no_autocast
 from progan.schedule import Stage
 
-INIT = 0.02  # standard deviation of all weights; in D without those beyond two standard deviations (authors' code)
+INIT = 0.02  # standard deviation of all weights; in D's convolutions without those beyond twice that (authors' code)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +166,7 @@ class SceneGenerator(nn.Module):
                 into = out
         self.body = nn.Sequential(*body)
         self.image = SameConvTranspose2d(into, spec.channels, 3)
-        _initialize(self, nn.init.normal_)
+        _initialize(self)
 
     def forward(self, z: Tensor, level: int = 0, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         x = self.dense(z).unflatten(1, (-1, *self.start)).contiguous(memory_format=torch.channels_last)
@@ -194,7 +194,7 @@ class SceneDiscriminator(nn.Module):
             into = out
         self.body = nn.Sequential(*body)
         self.score = nn.Linear(into * math.prod(spec.start), 1)
-        _initialize(self, _truncated)
+        _initialize(self)
 
     def forward(self, x: Tensor) -> Tensor:
         return at_least_float32(self.score(self.body(x).flatten(1))[:, 0])
@@ -237,7 +237,7 @@ class LabelGenerator(nn.Module):
             *_normed(2 * maps, norm, nn.ReLU(inplace=True), bn_group),
         )
         self.image = SameConvTranspose2d(2 * maps, spec.channels, 5, 2)
-        _initialize(self, nn.init.normal_)
+        _initialize(self)
 
     def forward(self, z: Tensor, level: int = 0, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
         if labels is None:
@@ -271,7 +271,7 @@ class LabelDiscriminator(nn.Module):
         dense = nn.Linear(second * math.prod(quarter(spec)) + label_size, wide)
         self.third = nn.Sequential(dense, *_normed(wide, norm, _leaky(), bn_group, own=True, flat=True))
         self.score = nn.Linear(wide + label_size, 1)
-        _initialize(self, _truncated)
+        _initialize(self)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         y = self.label(condition(labels, self.spec, x.dtype))
@@ -296,13 +296,13 @@ def _leaky() -> nn.Module:
     return nn.LeakyReLU(0.2, inplace=True)
 
 
-def _truncated(weight: Tensor, mean: float, deviation: float) -> None:
-    nn.init.trunc_normal_(weight, mean, deviation, -2 * deviation, 2 * deviation)
-
-
-def _initialize(network: nn.Module, draw: Callable[[Tensor, float, float], Any]) -> None:
-    """Draw all weights with a standard deviation of 0.02; biases are zero."""
+def _initialize(network: nn.Module) -> None:
+    """Draw all weights from N(0, 0.02), those of convolutions within two standard deviations; biases are zero."""
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            draw(module.weight, 0.0, INIT)
-            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        if isinstance(module, nn.Conv2d):
+            nn.init.trunc_normal_(module.weight, 0.0, INIT, -2 * INIT, 2 * INIT)
+        elif isinstance(module, nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, INIT)
+        else:
+            continue
+        nn.init.zeros_(module.bias)  # type: ignore[arg-type]
