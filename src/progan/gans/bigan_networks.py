@@ -60,10 +60,8 @@ class BiGANNetworksConfig(BatchNormConfig):
         for name in ("bn_group", "bn_eps"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"gan.{name} must be a number of at least 0, got {getattr(self, name)}")
-        if not self.hidden or min(self.hidden) < 1:
-            raise ConfigError(
-                f"gan.hidden must be one or more numbers of at least 1, such as 256 256; got {self.hidden}"
-            )
+        if min(self.hidden, default=0) < 1:
+            raise ConfigError(f"gan.hidden must be numbers of at least 1, such as 256 256; got {self.hidden}")
         if self.kernel not in (4, 5):
             raise ConfigError(f"gan.kernel must be 4 or 5, got {self.kernel}")
 
@@ -255,7 +253,7 @@ class ConvDiscriminator(nn.Module):
             self.joint.dense.weight[:, features:] *= math.sqrt(features / latent.size)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        x = self.body(x).flatten(1)
+        x = self.body(x.contiguous(memory_format=torch.channels_last)).flatten(1)  # as DCGAN's discriminator
         return at_least_float32(self.score(self.joint(torch.cat([x, z.to(x.dtype)], 1)))[:, 0])
 
 
