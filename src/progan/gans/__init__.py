@@ -7,6 +7,7 @@ from progan.gans.dcgan import DCGANConfig
 from progan.gans.dcgan_conditional import ConditionalDCGANConfig
 from progan.gans.dcgan_mnist import DCGANMnistConfig
 from progan.gans.gan import OriginalGANConfig
+from progan.gans.lapgan import LAPGANConfig
 from progan.gans.lsgan import LSGANConfig
 from progan.gans.mnist_1k import MNIST1KConfig
 from progan.gans.points import PointsConfig
@@ -21,6 +22,7 @@ __all__ = [
     "ConditionalDCGANConfig",
     "DCGANConfig",
     "DCGANMnistConfig",
+    "LAPGANConfig",
     "LSGANConfig",
     "MNIST1KConfig",
     "OriginalGANConfig",

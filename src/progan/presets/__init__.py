@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from progan.presets import aae, bigan, dcgan, gan, lsgan, mnist_1k, progressive, restoration, table1, wgan
+from progan.presets import aae, bigan, dcgan, gan, lapgan, lsgan, mnist_1k, progressive, restoration, table1, wgan
 from progan.training.config import RunConfig
 
 AUTO = "auto"
@@ -80,6 +80,9 @@ PRESETS = {
     "bigan_mnist_small": bigan.bigan_mnist_small,
     "bigan_celeba_64": bigan.bigan_celeba_64,
     "bigan_celeba_64_small": bigan.bigan_celeba_64_small,
+    "lapgan_cifar10": lapgan.lapgan_cifar10,
+    "lapgan_cifar10_small": lapgan.lapgan_cifar10_small,
+    "lapgan_lsun_64": lapgan.lapgan_lsun_64,
     "artefacts": restoration.artefacts,
     "artefacts_small": restoration.artefacts_small,
     "super_resolution": restoration.super_resolution,
@@ -88,6 +91,6 @@ PRESETS = {
 
 
 def about(preset: Callable[[], RunConfig]) -> str:
-    """Return the first line of a preset's docstring."""
+    """Return the first paragraph of a preset's docstring, in one line."""
     doc = getattr(preset, "func", preset).__doc__  # of a partial function, not of partial
-    return (doc or "").partition("\n")[0]
+    return " ".join((doc or "").partition("\n\n")[0].split())
