@@ -9,6 +9,7 @@ from torch import Tensor
 
 from golden_family import Fixed
 from progan.gans import (
+    BiGANConfig,
     CGANConfig,
     ConditionalDCGANConfig,
     DCGANConfig,
@@ -76,6 +77,10 @@ FAMILY = {
         ),
         ImageSpec(3, 32, 32, classes=3),
         lr=1e-4,
+    ),
+    "bigan": Member(BiGANConfig(latent_size=4, hidden=(16, 16)), ImageSpec(1, 16, 16)),
+    "bigan_conv": Member(
+        BiGANConfig(networks="conv", latent_size=4, maps=2, d_features=8, update="alternating", bn_group=4)
     ),
     "lsgan": Member(LSGANConfig(maps=2, latent_size=4)),
     "lsgan_scenes": Member(LSGANConfig(networks="scenes", maps=2, latent_size=4, bn_group=4)),

@@ -90,6 +90,22 @@ FAMILY = {
         advice="The fastest way to recognizable images up to 64x64. It can collapse; watch the samples.",
         measured=("MNIST 28x28, dcgan_mnist_small after 200 kimg: SWD x 1e3 8.8, KL of the digits 0.14 nats",),
     ),
+    "bigan": Member(
+        title="BiGAN",
+        paper="Donahue et al. 2017, Adversarial Feature Learning",
+        year=2017,
+        loss="non-saturating, on pairs of image and code",
+        formula=(
+            "D maximizes  (E[log D(x, E(x))] + E[log(1 - D(G(z), z))]) / 2",
+            "E and G maximize  (E[log(1 - D(x, E(x)))] + E[log D(G(z), z)]) / 2",
+        ),
+        networks="dense, or DCGAN's; an encoder of the same kind",
+        needs="small images of any size (dense), or as DCGAN (conv)",
+        kinds=("bigan",),
+        modules=("gans/bigan.py", "gans/bigan_networks.py"),
+        preset="bigan_mnist_small",
+        advice="For features of images without labels. Its reconstructions keep what an image shows, not its pixels.",
+    ),
     "wgan": Member(
         title="WGAN",
         paper="Arjovsky et al. 2017, Wasserstein GAN",
