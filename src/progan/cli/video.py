@@ -78,7 +78,7 @@ class Video:
     def _interpolation(self, columns: int, rows: int, count: int, fps: int) -> tuple[Iterator[np.ndarray], int]:
         snapshot = Snapshot.load(self.snapshot, device=pick_device(self.device))
         level = None if self.resolution is None else snapshot.level_of(self.resolution)
-        screen = self._screen(columns, rows, snapshot.spec.size(snapshot.level if level is None else level))
+        screen = self._screen(columns, rows, snapshot.size(snapshot.level if level is None else level))
         if self.seconds < LEAST_LENGTH * self.sigma:
             print(
                 f"warning: a loop of {self.seconds:g} s hardly moves with a sigma of {self.sigma:g} s; "

@@ -110,11 +110,13 @@ class LAPGANConfig(GANConfig):
         """Return height and width of the images of every level [pixels], from coarse to fine.
 
         Raises:
-            ConfigError: if the levels do not end at the size of the data.
+            ConfigError: if the levels do not end at the size of the data, or the data has images of one pixel.
 
         >>> LAPGANConfig().sizes_of(ImageSpec(3, 32, 48))
         [(8, 12), (16, 24), (32, 48)]
         """
+        if spec.shorter < 2:
+            raise ConfigError(f"LAPGAN requires images of at least 2x2, the data has {spec.height}x{spec.width}")
         sides = self.levels or _OF_THE_PAPER.get(spec.shorter) or _halvings(spec.shorter)
         if sides[-1] != spec.shorter:
             raise ConfigError(
@@ -150,7 +152,7 @@ class LAPGAN(GAN):
     def __init__(self, config: LAPGANConfig, spec: ImageSpec) -> None:
         self.config, self.spec, self.pyramid = config, spec, config.make_sampler(spec)
         self.discriminators = config.make_discriminators(spec)
-        self.names = [str(min(size)) for size in self.pyramid.sizes]
+        self.names = [str(min(size)) for size in self.pyramid.level_sizes]
         networks: dict[str, nn.Module] = {}
         for name, *pair in zip(self.names, self.pyramid.generators, self.discriminators, strict=True):
             networks |= {f"generator_{name}": pair[0], f"discriminator_{name}": pair[1]}
@@ -188,7 +190,7 @@ class LAPGAN(GAN):
 
     def look(self, batches: Iterator[Batch]) -> None:
         """Set the scale of every pixel of every level by its mean and standard deviation."""
-        sums = [torch.zeros(2, self.spec.channels, *size, dtype=torch.float64) for size in self.pyramid.sizes]
+        sums = [torch.zeros(2, self.spec.channels, *size, dtype=torch.float64) for size in self.pyramid.level_sizes]
         count = 0
         for batch in batches:
             count += len(batch.images)
@@ -205,7 +207,7 @@ class LAPGAN(GAN):
         Shape: [N, C, H, W] -> [N, C, *size] for each level.
         """
         levels = [images]
-        for size in reversed(self.pyramid.sizes[:-1]):
+        for size in reversed(self.pyramid.level_sizes[:-1]):
             levels.append(resized(levels[-1], size))
         return levels[::-1]
 

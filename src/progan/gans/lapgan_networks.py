@@ -227,7 +227,7 @@ class Pyramid(nn.Module):
     def __init__(self, generators: Sequence[nn.Module], scales: Sequence[PixelScale], *, levels: int) -> None:
         super().__init__()
         self.generators, self.scales = nn.ModuleList(generators), nn.ModuleList(scales)
-        self.sizes: tuple[Size, ...] = tuple(scale.size for scale in scales)
+        self.level_sizes: tuple[Size, ...] = tuple(scale.size for scale in scales)
         self.noise_sizes: list[int] = [generator.noise_size for generator in generators]  # type: ignore[misc]
         self.latent = Latent(sum(self.noise_sizes), "uniform")
         self.last = levels - 1
@@ -236,7 +236,7 @@ class Pyramid(nn.Module):
         self, z: Tensor, level: int | None = None, alpha: Tensor | None = None, labels: Tensor | None = None
     ) -> Tensor:
         missing = 0 if level is None else self.last - level
-        return self.pyramid(z, labels, count=len(self.sizes) - missing)[-1]
+        return self.pyramid(z, labels, count=len(self.level_sizes) - missing)[-1]
 
     def pyramid(self, z: Tensor, labels: Tensor | None = None, *, count: int | None = None) -> list[Tensor]:
         """Return the images of all levels, or of the first ``count`` ones, each of which contains those before it.

@@ -40,8 +40,16 @@ class Snapshot(Network):
 
     @property
     def levels(self) -> range:
-        """Levels of the images that it can generate: more than one only if the network grows."""
+        """Levels of the images that it can generate: more than one only if the network grows or is a pyramid."""
+        if hasattr(self.sampler, "level_sizes"):
+            return range(self.spec.levels - len(self.sampler.level_sizes), self.level + 1)  # type: ignore[arg-type]
         return range(getattr(self.sampler, "first_level", self.level), self.level + 1)
+
+    def size(self, level: int) -> tuple[int, int]:
+        """Return height and width of the images of one of the ``levels`` [pixels]."""
+        if hasattr(self.sampler, "level_sizes"):
+            return self.sampler.level_sizes[level - self.spec.levels]  # type: ignore[index]
+        return self.spec.size(level)
 
     @property
     def conditional(self) -> bool:
@@ -59,9 +67,9 @@ class Snapshot(Network):
             ConfigError: if there is none.
         """
         for level in self.levels:
-            if min(self.spec.size(level)) == resolution:
+            if min(self.size(level)) == resolution:
                 return level
-        there = ", ".join(str(min(self.spec.size(level))) for level in self.levels)
+        there = ", ".join(str(min(self.size(level))) for level in self.levels)
         raise ConfigError(f"resolution {resolution} is not supported by this generator; choose from {there}")
 
     def latents(self, seeds: Sequence[int]) -> Tensor:
@@ -130,13 +138,13 @@ class Snapshot(Network):
         if batch < 1:
             raise ConfigError(f"batch must be at least 1, got {batch}")
         if level is not None and level not in self.levels:
-            first, last = (min(self.spec.size(one)) for one in (self.levels[0], self.levels[-1]))
+            first, last = (min(self.size(one)) for one in (self.levels[0], self.levels[-1]))
             there = f"{self.levels[0]} ... {self.level} ({first} ... {last} pixels)"
             raise ConfigError(f"level must be {there}, got {level}")
         labels = self._labels(label, range(len(latents)) if seeds is None else seeds)
         level = self.level if level is None else level
         fade = torch.tensor(self.alpha, device=self.device) if level == self.level and self.alpha < 1 else None
-        batch = max(1, min(batch, MOST_PIXELS // math.prod(self.spec.size(level))))
+        batch = max(1, min(batch, MOST_PIXELS // math.prod(self.size(level))))
         for i in range(0, len(latents), batch):
             some = None if labels is None else labels[i : i + batch].to(self.device)
             yield self._images(self.sampler(latents[i : i + batch].to(self.device), level, fade, some))
