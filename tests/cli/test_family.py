@@ -32,7 +32,9 @@ def test_the_table_and_each_page_name_what_to_type(capsys: pytest.CaptureFixture
         assert main(["family", name.upper().replace("_", "-")]) == 0
         page = capsys.readouterr().out
         assert all(line in page for line in (*member.formula, *member.measured))
-        assert all(f"  {preset} " in page for preset in member.presets)
+        for preset in member.presets:
+            description = page.partition(f"  {preset} ")[2].partition("\n")[0]
+            assert description.endswith("."), f"{preset} is cut off"
         assert f"progan train {member.preset if member.preset == 'auto' else ''}" in page
 
 

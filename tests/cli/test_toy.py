@@ -65,6 +65,7 @@ def test_an_mp4_by_default(tmp_path: Path) -> None:
     ("args", "message"),
     [
         (["rings"], "unknown data set 'rings'; did you mean ring?"),
+        (["r1"], "r1 is a loss; use progan toy ring --loss r1"),
         (["--loss", "wgan-gp"], "unknown loss 'wgan-gp'; did you mean wgan_gp"),
         (["--loss", "r1", "grid"], "grid is a data set; write it first: progan toy grid --loss ..."),
         (["--loss", "all", "r1"], "--loss all already includes every loss; omit the other names"),

@@ -101,6 +101,8 @@ class Toy:
 
     def _check(self) -> tuple[list[str], list[int]]:
         """Check the options before anything is trained; return the losses and the seeds."""
+        if self.data in RECIPES:
+            raise ConfigError(f"{self.data} is a loss; use progan toy ring --loss {self.data}")
         if self.data not in DISTRIBUTIONS:
             raise ConfigError(f"unknown data set {self.data!r}; {nearest(self.data, list(DISTRIBUTIONS))}")
         losses, seeds = _losses(self.loss), parse_seeds(self.seeds)
