@@ -283,6 +283,8 @@ def test_translations_and_reconstructions_are_measured(tmp_path: Path) -> None:
     coder = progan.train(fixed(AutoencoderConfig(), schedule=schedule), folders[0], name="coder", **more)  # type: ignore[arg-type]
     rebuilt = coder.snapshot().reconstruct(open_images(store.path).read(0, 5))
     assert torch.equal(open_images(coder.path, inputs=store.path).read(0, 5), rebuilt)
+    with pytest.raises(ConfigError, match="psnr compares reconstructions, which are not measured during training"):
+        progan.train(config, *folders, **{**more, "metrics": ["psnr"]})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("size", "fits"), [("28x30", "28x28"), ("60x90", "56x88")])

@@ -207,6 +207,31 @@ def test_every_part_of_a_measurement_uses_the_gpu_that_was_named(monkeypatch: py
     assert seen == {kind: {"cuda:1"} for kind in seen}
 
 
+def test_pairs_are_of_images_that_belong_together() -> None:
+    pixels = images(1, count=20)
+    real, noisy = a_set(1, count=20), pixels ^ 2
+    fake = replace(of_array(noisy, name="fakes"), inputs=real.hash)  # both in the order of the seed
+    result = Measurement(real, ["psnr"])(fake).results[0]
+    assert result.values == pytest.approx({"psnr": 20 * math.log10(255 / 2), "psnr_std": 0, "psnr_equal": 0})
+    assert (result.count, result.real_count, result.real_values) == (20, 20, {})
+    some = Measurement(real, ["psnr"], count=7)(fake).results[0]
+    assert (some.count, some.value) == (7, pytest.approx(result.value))
+    by_file = [of_array(array, name="set", order="file") for array in (noisy, pixels)]
+    assert Measurement(by_file[1], ["psnr"])(by_file[0]).results[0].value == pytest.approx(result.value)
+
+
+@pytest.mark.parametrize("fake", ["of others", "without inputs", "of another number"])
+def test_images_without_originals_have_no_psnr(fake: str) -> None:
+    real = of_array(images(1, count=20), name="reals", order="file")
+    order = "file" if fake == "of another number" else "seed"
+    other = of_array(images(2, count=19), name="fakes", order=order)
+    other = replace(other, inputs="0123" if fake == "of others" else "")
+    with pytest.raises(ConfigError, match=r"originals, which reals does not contain; pass the same images as --inputs"):
+        Measurement(real, ["psnr"])(other)
+    with pytest.raises(ConfigError, match="psnr compares images with their originals; omit --mirror"):
+        Measurement(real, ["psnr"], mirror=True)(replace(other, inputs=real.hash))
+
+
 def test_table_of_metrics_is_sound() -> None:
     for name, metric in METRICS.items():
         assert metric.title

@@ -109,6 +109,7 @@ class Measurement:
         """Measure a set of images; a conditional generator draws classes as often as the real images have them."""
         if self.real is not None:
             check_sizes(fake, self.real)
+            self._check_pairs(fake, self.real)
         fake = fake.with_classes_of(self.real)
         for name in self.names:
             check_size(name, self._setup(fake, "fake"), fake.name)
@@ -123,6 +124,18 @@ class Measurement:
             seed=self.seed,
             results=results,
         )
+
+    def _check_pairs(self, fake: ImageSet, real: ImageSet) -> None:
+        """Raise ConfigError if a metric compares image by image, but the sets do not belong together."""
+        for name in (name for name in self.names if METRICS[name].paired):
+            if self.mirror:
+                raise ConfigError(f"{name} compares images with their originals; omit --mirror")
+            in_file_order = fake.order == real.order == "file" and fake.count == real.count
+            if fake.inputs != real.hash and not in_file_order:
+                raise ConfigError(
+                    f"{name} compares images with their originals, which {real.name} does not contain; pass the same "
+                    "images as --inputs and REAL, or two sets of equally many images with --order file"
+                )
 
     def _result(self, name: str, fake: Statistic, count: int) -> Result:
         metric = METRICS[name]
@@ -173,7 +186,7 @@ class Measurement:
         if self.real is None or not self.floor:
             return {}, 0
         metric, there = METRICS[name], self.real.count
-        if metric.labeled and not self._reads_labels(name, self.real):
+        if metric.paired or (metric.labeled and not self._reads_labels(name, self.real)):
             return {}, 0
         if not metric.compares:
             some = min(count, there)

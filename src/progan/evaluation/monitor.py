@@ -60,6 +60,11 @@ class MetricMonitor:
         check_names(names, real=True)
         for name in names:
             check_size(name, self._setup(self.size), "the final stage of the run")
+            if METRICS[name].paired:
+                raise ConfigError(
+                    f"{name} compares reconstructions, which are not measured during training; when it has ended, "
+                    f"use 'progan metric RUN DATA --inputs DATA --metrics {name}'"
+                )
         self.measurement: Measurement | None = self._make(self.size)
 
     def __call__(self, snapshot: Snapshot) -> Row:

@@ -50,7 +50,7 @@ class ImageSet:
     height: int
     width: int
     channels: int
-    """1 for grayscale, 3 for RGB."""
+    """1 for grayscale, 3 for RGB, 4 for RGBA."""
     resize: str = ""
     """How the images were brought to this size; empty if they already had it."""
     order: Order = "seed"
@@ -58,6 +58,12 @@ class ImageSet:
     """How the classes of generated images are chosen; empty if there are no classes."""
     classes: tuple[str, ...] = ()
     """Names of the classes of the images; empty without classes, or if they are unknown."""
+    rows: np.ndarray | None = field(default=None, repr=False, compare=False)
+    """Position of each image in the order of the store or the files, int64 [N]; None if images are generated."""
+    names: Sequence[str] = field(default=(), repr=False, compare=False)
+    """Path of each image inside its source, in the order of the store or the files; empty if unknown."""
+    inputs: str = ""
+    """Hash of the set that these images are translations or reconstructions of, in the same order; else empty."""
     read: Callable[[int, int], Tensor] = field(repr=False, compare=False)
     """(first, count) -> uint8 [count, C, H, W] of the next images in the set's order, on the CPU."""
     read_labels: Labels = field(default=_unknown, repr=False, compare=False)
@@ -101,6 +107,7 @@ def open_images(
     batch: int = 32,
     inputs: Path | None = None,
     direction: str | None = None,
+    alpha: bool = False,
 ) -> ImageSet:
     """Open the images of a store, of any source, or of a snapshot.
 
@@ -116,6 +123,7 @@ def open_images(
         batch: images generated at once.
         inputs: images, of the same kinds, that a snapshot translates or reconstructs.
         direction: direction of the translation, if the network supports several.
+        alpha: whether to keep the alpha channel of RGBA images, instead of compositing them over white.
 
     Raises:
         DataError, CheckpointError, ConfigError: if there are no images, or not of one size that can be measured.
@@ -123,6 +131,7 @@ def open_images(
     if _is_snapshot(path):
         snapshot = Snapshot.load(path, device=device)
         size = f"{snapshot.spec.height}x{snapshot.spec.width}"
+        own = {"resolution": size, "seed": seed, "order": order, "alpha": snapshot.spec.channels == 4}
         return of_snapshot(
             snapshot,
             name=str(path),
@@ -130,7 +139,7 @@ def open_images(
             resolution=resolution,
             seed=seed,
             batch=batch,
-            inputs=None if inputs is None else open_images(inputs, resolution=size, seed=seed, order=order),
+            inputs=None if inputs is None else open_images(inputs, **own),
             direction=direction,
         )
     if inputs is not None:
@@ -141,7 +150,7 @@ def open_images(
         if "--on-error" not in str(error):
             raise
         raise DataError(f"{error}\n  (an option of 'progan prepare {path} STORE'; then measure STORE)") from error
-    images = of_store(store, name=str(path), resolution=resolution, seed=seed, order=order)
+    images = of_store(store, name=str(path), resolution=resolution, seed=seed, order=order, alpha=alpha)
     if (path / "manifest.json").is_file():
         return images
     if images.resize and resolution is None:
@@ -158,9 +167,15 @@ def open_images(
 
 
 def of_store(
-    store: Store, *, name: str = "", resolution: str | None = None, seed: int = 0, order: Order = "seed"
+    store: Store,
+    *,
+    name: str = "",
+    resolution: str | None = None,
+    seed: int = 0,
+    order: Order = "seed",
+    alpha: bool = False,
 ) -> ImageSet:
-    """Return the images of a store at one of its levels, in a random order drawn by the seed or in the store's order.
+    """Return the images of a store at one of its levels; arguments are those of ``open_images``.
 
     Raises:
         DataError: if the store has no such level.
@@ -170,11 +185,11 @@ def of_store(
     _, height, width, _ = level.shape
     if resolution is not None and parse_size(resolution) != (height, width):
         raise DataError(f"{name or store.path}: no images of {resolution}; found: {height}x{width} at that level")
-    facts = {"name": name or str(store.path), "hash": store.hash, "seed": seed, "order": order}
+    facts = {"name": name or str(store.path), "hash": store.hash, "seed": seed, "order": order, "alpha": alpha}
     images = of_array(level, labels=store.labels(), classes=store.classes, **facts)
     halved = "" if height == store.height else f"{store.height}x{store.width} halved to {height}x{width}"
     resize = ", ".join(filter(None, [_resize(store), halved]))
-    return replace(images, kind="store", resize=resize, class_counts=partial(_class_counts, store))
+    return replace(images, kind="store", resize=resize, names=store.names, class_counts=partial(_class_counts, store))
 
 
 def of_array(
@@ -186,6 +201,7 @@ def of_array(
     order: Order = "seed",
     labels: np.ndarray | None = None,
     classes: tuple[str, ...] = (),
+    alpha: bool = False,
 ) -> ImageSet:
     """Return the images of an array uint8 [N, H, W, C] with C 1, 3 or 4.
 
@@ -197,6 +213,7 @@ def of_array(
         order: "seed" for a random order drawn by the seed, "file" for the order of the array.
         labels: number of the class of each image, int64 [N].
         classes: names of these classes.
+        alpha: whether to keep the alpha channel of RGBA images, instead of compositing them over white.
 
     Raises:
         ConfigError: if the seed is not 0 ... 2^63 - 1.
@@ -206,7 +223,8 @@ def of_array(
     rows = np.arange(count) if order == "file" else draws.permutation(seed, "metric/order", 0, count)
 
     def read(first: int, count: int) -> Tensor:
-        return opaque(torch.from_numpy(images[rows[first : first + count]]).permute(0, 3, 1, 2))
+        some = torch.from_numpy(images[rows[first : first + count]]).permute(0, 3, 1, 2)
+        return some if alpha else opaque(some)
 
     def read_labels(first: int, count: int) -> Tensor | None:
         return None if labels is None else torch.from_numpy(labels[rows[first : first + count]])
@@ -218,8 +236,9 @@ def of_array(
         count=count,
         height=height,
         width=width,
-        channels=min(channels, 3),
+        channels=channels if alpha else min(channels, 3),
         order=order,
+        rows=rows,
         read=read,
         classes=() if labels is None else classes,
         read_labels=read_labels,
@@ -257,7 +276,7 @@ def of_snapshot(
         return _of_images(snapshot, inputs, name=name, hash=hash, batch=batch, direction=direction)
     snapshot.latent  # noqa: B018  # raises the error of a network of images
     level = _level(snapshot, name, resolution)
-    height, width = snapshot.spec.size(snapshot.level if level is None else level)
+    height, width = snapshot.size(snapshot.level if level is None else level)
     chosen, how = _labels(snapshot, name, seed, labels, like)
 
     def read(first: int, count: int) -> Tensor:
@@ -285,7 +304,7 @@ def _level(snapshot: Snapshot, name: str, resolution: str | None) -> int | None:
     """The level of a resolution; None for the latest one, in whatever fade it is."""
     if resolution is None:
         return None
-    sizes = {snapshot.spec.size(level): level for level in snapshot.levels}
+    sizes = {snapshot.size(level): level for level in snapshot.levels}
     if parse_size(resolution) not in sizes:
         supported = ", ".join(f"{h}x{w}" for h, w in sizes)
         raise ConfigError(f"{name}: cannot generate images of {resolution}; supported: {supported}")
@@ -352,6 +371,7 @@ def _of_images(
         width=width,
         channels=channels,
         order=inputs.order,
+        inputs=inputs.hash,
         read=lambda first, count: make(inputs.read(first, count)),
     )
 

@@ -11,6 +11,7 @@ from progan.metrics.moments import Moments, frechet
 from progan.metrics.ms_ssim import PairSimilarity, mean_similarity
 from progan.metrics.parzen import LEAST, Pixels, caveat, parzen
 from progan.metrics.precision_recall import precision_recall
+from progan.metrics.psnr import mean_psnr
 from progan.metrics.swd import SlicedPatches, swd
 
 FEW = "no more images than features: the covariance does not have full rank, and the value is far too high"
@@ -180,6 +181,20 @@ METRICS: dict[str, Metric] = {
         smallest=1,
         cacheable=False,
         remark=caveat,
+    ),
+    "psnr": Metric(
+        title="peak signal-to-noise ratio of reconstructions [dB]",
+        on="images",
+        statistic=Pixels,
+        compute=mean_psnr,
+        compares=True,
+        paired=True,
+        key="psnr",
+        higher_is_better=True,
+        paper_count=10_000,
+        smallest=1,
+        equal_counts=True,
+        cacheable=False,
     ),
 }
 """Every metric by its name on the command line. Those on EfficientNet-Lite0 require no download. They are not FID, KID,

@@ -75,6 +75,8 @@ class Metric:
     """Whether the metric compares two sets, and so requires real images unless ``alone`` is given."""
     alone: str = ""
     """What the metric compares with if there are no real images; empty if it cannot be measured without them."""
+    paired: bool = False
+    """Whether image i of one set is compared with image i of the other, as reconstructions with their originals."""
     labeled: bool = False
     """Whether the statistic requires the class of each image."""
     key: str
