@@ -253,8 +253,9 @@ class Sampler(Protocol):
 
     A sampler with an encoder has a method ``encode(images, level) -> codes [N, F]``; if its codes begin with the
     probabilities of K categories, it has the attribute ``categories`` = K. One that grows has the attribute
-    ``first_level``, the smallest level of images that it generates. A module in it lists, as ``copied_buffers``, those
-    of its float buffers that the moving average copies instead of averaging.
+    ``first_level``, the smallest level of images that it generates; one whose levels are no halvings lists the heights
+    and widths of all of them as ``level_sizes``, the last of which is that of the data. A module in it lists, as
+    ``copied_buffers``, those of its float buffers that the moving average copies instead of averaging.
     """
 
     latent: Latent | None
