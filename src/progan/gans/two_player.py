@@ -38,6 +38,8 @@ def dropout(batch: Batch, stream: str, *, whole_maps: bool = False) -> Dropout:
     def drop(x: Tensor, keep: float) -> Tensor:
         nonlocal calls
         calls += 1
+        if keep == 1:
+            return x
         shape = x.shape[:2] + (1,) * (x.ndim - 2) if whole_maps else x.shape
         kept = hashed_uniform(batch.uniform(f"{stream}_{calls}", 2), shape[1:].numel()) < keep
         return x * (kept.view(shape).to(x.dtype) / keep)

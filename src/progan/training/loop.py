@@ -209,6 +209,12 @@ class Trainer:
         batches = [self._batch("samples", stage, i, min(some, count - i), 0, 1) for i in range(0, count, some)]
         return torch.cat([self.gan.samples(self.ema.network, batch) for batch in batches])
 
+    @torch.no_grad()
+    def codes(self, stage: Stage, count: int) -> Tensor:
+        """Codes of the first real images, by the averaged encoder of a sampler that has one."""
+        images = self._batch("samples", stage, 0, count, 0, 1).images
+        return self.ema.network.encode(images, stage.level)  # type: ignore[operator]
+
     def _batch(self, name: str, stage: Stage, first: int, count: int, offset: int, stride: int) -> Batch:
         """Every ``stride``-th of ``count`` samples from ``first`` on; ``name`` keeps its random draws apart."""
         seed, where = self.config.seed, {"offset": offset, "stride": stride}

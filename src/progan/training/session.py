@@ -30,6 +30,7 @@ from progan.training.watch import Watch, blown
 
 MEET_S, MEET_STEPS = 2, 16
 """Seconds and iterations after which processes agree again on stopping and saving; torchrun kills after 30 s."""
+_CODES = 64  # images whose codes are compared
 
 
 @dataclass(frozen=True)
@@ -284,6 +285,8 @@ class Session:
             self._blown = self._blown or "the generated images are not finite"
         else:
             self._warn(self.watch.samples(images))
+        if hasattr(self.trainer.gan.sampler, "encode"):
+            self._warn(self.watch.codes(self.trainer.codes(stage, _CODES), self.trainer.latents(_CODES)))
         file = self.path / f"samples/{self.kimg:011.3f}.png"
         pictures.write_samples(images, file)
         return file

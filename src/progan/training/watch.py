@@ -21,6 +21,8 @@ DEAD, JUMP = 0.01, 30.0
 """Gradient norms below and above these multiples of their median are reported."""
 FLAT = 1 / 255
 """Samples in [-1, 1] whose pixels differ by less than this are considered equal."""
+COLLAPSED = 0.02
+"""Codes whose standard deviation over images is below this multiple of the prior's are considered equal."""
 LOADING = 0.5
 """Share of the time spent on loading images above which it is reported."""
 LOWER = "try a lower learning rate (--schedule.lr)"
@@ -58,6 +60,17 @@ class Watch:
         else:
             found = {}
         return self._new("samples", found)
+
+    def codes(self, codes: Tensor, latents: Tensor) -> list[str]:
+        """Return warnings about codes of different real images [N, F], beside latents of the prior [N, F]."""
+        spread, usual = (float(x.float().std(0).max()) for x in (codes, latents))
+        found = {}
+        if spread < COLLAPSED * usual:
+            found["codes"] = (
+                f"the encoder gives all images almost the same code (posterior collapse): codes vary by {spread:.2g}, "
+                f"latents by {usual:.2g}; {LOWER}, or start again with another --seed"
+            )
+        return self._new("codes", found)
 
     def _new(self, source: str, found: Mapping[str, str]) -> list[str]:
         """The texts whose keys the same source did not have the last time."""
