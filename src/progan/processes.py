@@ -7,11 +7,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_STOPPING = b"\nstopping after the current step; press Ctrl-C again to stop at once, without saving\n"
 
 
 def usable_cpus() -> int:
@@ -45,7 +46,7 @@ def after_parent(do: Callable[[], object]) -> None:
 def stop_signals() -> Iterator[list[int]]:
     """Yield a list to which SIGINT, SIGTERM and SIGHUP add their number; a second signal stops at once.
 
-    Only the main thread can take signals; elsewhere the list stays empty.
+    The first SIGINT says so on stderr. Only the main thread can take signals; elsewhere the list stays empty.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -56,7 +57,11 @@ def stop_signals() -> Iterator[list[int]]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
+        if number == signal.SIGINT and first:  # a step may take minutes
+            with suppress(OSError):  # a closed stderr
+                os.write(2, _STOPPING)  # print is not safe in here
 
+    first = multiprocessing.parent_process() is None and os.environ.get("LOCAL_RANK", "0") == "0"
     numbers = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
         numbers.append(signal.SIGHUP)

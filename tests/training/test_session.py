@@ -177,10 +177,13 @@ def test_processes_agree_on_stopping_often_enough(
     assert len(ranks.met) == 2 + count  # the first meeting is about measurements, the last about the final state
 
 
-def test_second_signal_stops_at_once() -> None:
+def test_second_signal_stops_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     with stop_signals() as received:
         signal.raise_signal(signal.SIGINT)
         assert received == [signal.SIGINT]
+        assert capfd.readouterr().err == (
+            "\nstopping after the current step; press Ctrl-C again to stop at once, without saving\n"
+        )
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
 
