@@ -209,7 +209,7 @@ class LabelPlane(nn.Module):
         self.dense = nn.Linear(condition_size(spec), math.prod(size))
 
     def forward(self, labels: Tensor | None) -> Tensor:
-        return self.dense(_condition(labels, self.spec)).unflatten(1, (1, *self.size))
+        return self.dense(_condition(labels, self.spec, self.dense.weight.dtype)).unflatten(1, (1, *self.size))
 
 
 class Pyramid(nn.Module):
@@ -258,10 +258,10 @@ def _dense(into: int, widths: Sequence[int]) -> nn.ModuleList:
 
 def _joined(x: Tensor, labels: Tensor | None, spec: ImageSpec) -> Tensor:
     """Features with the vectors of the labels appended."""
-    return torch.cat([x, _condition(labels, spec).to(x.dtype)], 1)
+    return torch.cat([x, _condition(labels, spec, x.dtype)], 1)
 
 
-def _condition(labels: Tensor | None, spec: ImageSpec) -> Tensor:
+def _condition(labels: Tensor | None, spec: ImageSpec, dtype: torch.dtype) -> Tensor:
     if labels is None:
-        raise ValueError("this generator is conditional and requires labels")
-    return condition(labels, spec)
+        raise ValueError("these networks are conditional and require labels")
+    return condition(labels, spec, dtype)
