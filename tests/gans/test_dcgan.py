@@ -128,6 +128,19 @@ def test_flat_batch_norm_treats_each_feature_separately() -> None:
     assert (float(z.min()), float(z.max())) == pytest.approx((-1, 1), abs=0.01)
 
 
+def test_settings_reach_the_networks_the_loss_and_the_optimizers() -> None:
+    spec = ImageSpec(1, 32, 32)
+    gan = DCGANConfig(maps=4, most_maps=8, loss="least_squares", weight_decay=0.25).make(spec)
+    assert [gan.optimizers[name].weight_decay for name in gan.networks] == [0.25, 0.25]
+    widths = [m.out_channels for m in gan.discriminator.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert widths == [4, 8, 8]
+    terms = gan.adversarial.critic(torch.tensor([3.0]), torch.tensor([5.0]))
+    assert {name: term.item() for name, term in terms.items()} == {"real": 2, "fake": 12.5}
+    for norm, normed in {"both": [True, True], "generator": [True, False], "discriminator": [False, True]}.items():
+        networks = DCGANConfig(maps=2, norm=norm).make(spec).networks.values()  # type: ignore[arg-type]
+        assert [any(isinstance(m, BatchNorm2d) for m in network.modules()) for network in networks] == normed
+
+
 def test_too_small_images_are_refused_with_sizes_that_fit() -> None:
     with pytest.raises(ConfigError, match=r"at least 16x16.*the data has 8x8; use .*--resolution 16'$"):
         DCGANConfig().make(ImageSpec(3, 8, 8))

@@ -156,12 +156,20 @@ def test_clipping_bounds_all_parameters_of_d_and_no_others() -> None:
     assert bounds["generator"] > 0.1
 
 
+def test_d_may_have_another_learning_rate_than_g() -> None:
+    some = trainer(replace(SMALL, d_lr=0.25))
+    some.iterate()
+    rates = [some.steppers[name].torch.param_groups[0]["lr"] for name in ("generator", "discriminator")]
+    assert rates == [0.01, 0.0025]
+
+
 def test_networks_have_the_layers_of_their_settings() -> None:
     gan = made(PointsConfig(width=16, layers=3, latent_size=5, orthogonal=0.8, activation="tanh"))
     sizes = [tuple(p.shape) for p in gan.generator.parameters() if p.ndim == 2]
     assert sizes == [(16, 5), (16, 16), (16, 16), (2, 16)]
     square = list(gan.discriminator.parameters())[2]
     np.testing.assert_allclose((square @ square.T).detach(), 0.64 * np.eye(16), atol=1e-6)
+    assert [type(layer).__name__ for layer in gan.discriminator.features[1::2]] == ["Tanh"] * 3
     shown = PointsConfig(width=4).make(ImageSpec(3, 5, 4))
     assert shown.generator(torch.zeros(2, 16)).shape == (2, 3, 5, 4)
     assert shown.discriminator(torch.zeros(2, 3, 5, 4)).shape == (2,)

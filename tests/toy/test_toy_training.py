@@ -55,6 +55,25 @@ def test_the_field_is_the_score_at_each_place_of_the_square(monkeypatch: pytest.
     assert corners == pytest.approx([9 * edge, 11 * edge, -11 * edge, -9 * edge], rel=1e-5)
 
 
+PAPERS: dict[str, dict[str, object]] = {
+    "wgan": {"loss": "wgan", "n_critic": 5, "clip": 0.1, "optimizer": "rmsprop"},
+    "wgan_gp": {"loss": "wgan_gp", "n_critic": 5, "penalty_weight": 0.1, "optimizer": "adam"},
+    "r1": {"loss": "non_saturating", "r1": 0.1},
+    "unrolled": {"loss": "non_saturating", "unrolled": 5},
+    "discrimination": {"loss": "non_saturating", "minibatch": "discrimination", "minibatch_group": 32},
+    "stddev": {"loss": "non_saturating", "minibatch": "stddev", "minibatch_group": 32},
+}
+"""Settings of the recipes that are more than a loss; the names of the others are those of their losses."""
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_has_the_loss_and_the_settings_that_its_line_names(name: str) -> None:
+    recipe, wanted = RECIPES[name], PAPERS.get(name, {"loss": name, "n_critic": 1, "optimizer": "adam"})
+    assert {setting: getattr(recipe.gan, setting) for setting in wanted} == wanted
+    assert (recipe.lr, recipe.beta1) == (1e-3, 0.5)
+    assert recipe.beta2 == {"wgan": 0.99, "wgan_gp": 0.9}.get(name, 0.999)
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_run_counts_steps_of_g(name: str) -> None:
     run, gan = RECIPES[name].run(seed=3, steps=500), RECIPES[name].gan
