@@ -9,11 +9,13 @@ from torch import Tensor
 
 from golden_family import Fixed
 from progan.gans import (
+    AAEConfig,
     BiGANConfig,
     CGANConfig,
     ConditionalDCGANConfig,
     DCGANConfig,
     DCGANMnistConfig,
+    LAPGANConfig,
     LSGANConfig,
     OriginalGANConfig,
     WGANConfig,
@@ -40,6 +42,7 @@ class Member:
 
 
 CGAN = CGANConfig(g_latent_features=8, g_condition_features=8, g_joint_features=16, d_image_units=8, d_joint_units=8)
+AAE: dict[str, Any] = {"latent_size": 2, "hidden": (16,), "d_hidden": (16,), "init": 0.1, "adversarial_lr": 1.0}
 CONV: dict[str, Any] = {
     "generator": "conv",
     "g_hidden": (16,),
@@ -47,6 +50,7 @@ CONV: dict[str, Any] = {
     "discriminator": "conv",
     "d_maps": (2, 2, 2),
 }
+PYRAMID: dict[str, Any] = {"base_g_hidden": (8,), "base_d_hidden": (16,), "g_maps": 2, "d_maps": 2, "latent_size": 4}
 FAMILY = {
     "gan": Member(OriginalGANConfig(g_hidden=(16, 16), d_units=(8, 8), d_range=0.05), ImageSpec(1, 16, 16), lr=0.1),
     "gan_conv": Member(
@@ -82,10 +86,26 @@ FAMILY = {
     "bigan_conv": Member(
         BiGANConfig(networks="conv", latent_size=4, maps=2, d_features=8, update="alternating", bn_group=4)
     ),
+    "lapgan": Member(LAPGANConfig(**PYRAMID), lr=0.02),
+    "lapgan_in_turn": Member(
+        LAPGANConfig(**PYRAMID, levels=(6, 9, 16), order="in_turn", turn_kimg=2 * BATCH / 1000, conditional=True),
+        ImageSpec(3, 16, 16, classes=3),
+        lr=0.02,
+    ),
     "lsgan": Member(LSGANConfig(maps=2, latent_size=4)),
     "lsgan_scenes": Member(LSGANConfig(networks="scenes", maps=2, latent_size=4, bn_group=4)),
     "lsgan_labels": Member(
         LSGANConfig(networks="labels", maps=1, latent_size=4, label_size=4), ImageSpec(1, 16, 16, classes=3)
+    ),
+    "aae": Member(
+        AAEConfig(**AAE, task="class_prior", prior="petals", unlabeled_share=0.2, input_keep=0.8),
+        ImageSpec(1, 16, 16, classes=3),
+    ),
+    "aae_semi": Member(
+        AAEConfig(**AAE, task="semi_supervised", labeled=7, optimizer="adam"), ImageSpec(1, 16, 16, classes=3)
+    ),
+    "aae_clusters": Member(
+        AAEConfig(**AAE, task="clustering", networks="conv", maps=2, posterior="gaussian", optimizer="adam")
     ),
 }
 """By name, each with the options that take other paths."""
