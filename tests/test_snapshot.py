@@ -406,8 +406,10 @@ def test_every_network_of_the_library_is_loaded_as_load_state_dict_does(
     wanted[""].load_state_dict(load_file(file))
     if beside(file).exists():
         loaded |= load_discriminators(file)
-        ((name, network),) = ((name, loaded[name]) for name in loaded if name)
-        wanted[name].load_state_dict({k.removeprefix(f"{name}."): v for k, v in load_file(beside(file)).items()})
+        tensors = load_file(beside(file))
+        for name in filter(None, loaded):
+            own = {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+            wanted[name].load_state_dict(own)
     for name, network in loaded.items():
         reference = wanted[name].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         assert not network.training

@@ -28,8 +28,9 @@ def lapgan_cifar10_small() -> RunConfig:
     """lapgan_cifar10 for a laptop: a narrow pyramid that is trained by Adam, 150 kimg of whole 28x28 images.
 
     There are 16 feature maps instead of 64, and the dense layers of the coarsest level have 256 features instead of
-    8000 and 1600. With SGD and the authors' learning rate, nothing is learned in so short a run. The store may contain
-    the centers of the images ('progan prepare cifar10 STORE --crop 2,2,28,28 --resolution 28').
+    8000 and 1600. With SGD and the authors' learning rate, the coarsest level of this width still generated one noisy
+    pattern for all latents after 35 kimg. The store may contain the centers of the images ('progan prepare cifar10
+    STORE --crop 2,2,28,28 --resolution 28').
     """
     gan = LAPGANConfig(g_maps=16, d_maps=16, base_g_hidden=(256, 256), base_d_hidden=(256, 256), optimizer="adam")
     return constant(gan, 28, batch=64, lr=1e-3, total_kimg=150, beta1=0.5, beta2=0.999)
