@@ -184,7 +184,7 @@ def test_what_dropout_keeps_is_divided_by_the_probability_of_keeping_it(keep: fl
 
 
 def test_running_statistics_follow_as_in_the_authors_programs() -> None:
-    """A tenth of the way at each step in LSGAN; D keeps none."""
+    """A tenth of the way at each step in LSGAN."""
     gan = LSGANConfig(networks="labels", maps=1, latent_size=2).make(SPEC)
     z, labels = torch.randn(4, 2), torch.tensor([0, 1, 2, 3])
     inputs: list[Tensor] = []
@@ -192,5 +192,29 @@ def test_running_statistics_follow_as_in_the_authors_programs() -> None:
     norm.register_forward_pre_hook(lambda _, given: inputs.append(given[0].detach()))
     gan.generator(z, labels=labels)
     torch.testing.assert_close(norm.running_mean, 0.1 * inputs[0].mean((0, 2, 3)))
-    kept = [m.running_mean for m in gan.discriminator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    assert kept == [None, None]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        DCGANConfig(maps=1),
+        ConditionalDCGANConfig(maps=1, dense=2),
+        LSGANConfig(networks="scenes", maps=1),
+        LSGANConfig(networks="labels", maps=1),
+    ],
+)
+def test_batch_norm_of_discriminators_keeps_no_statistics(config: GANConfig) -> None:
+    norms = [m for m in config.make(SPEC).discriminator.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]  # type: ignore[attr-defined]
+    assert [m.running_mean for m in norms] == [None, None]
+
+
+def test_cgan_may_drop_pixels_as_gan_does() -> None:
+    config, kept = CGANConfig(d_keep_input=0.7, d_image_units=2, d_condition_units=3, d_joint_units=4), []
+
+    def drop(x: Tensor, keep: float) -> Tensor:
+        kept.append((x.shape[1], keep))
+        return x
+
+    discriminator = config.make(ImageSpec(1, 2, 3, classes=2)).discriminator
+    discriminator(torch.zeros(2, 1, 2, 3), torch.tensor([0, 1]), drop=drop)
+    assert kept == [(6, 0.7), (5, 0.5), (4, 0.5)]
