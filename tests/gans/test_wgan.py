@@ -202,6 +202,7 @@ def test_adam_takes_the_settings_of_the_run() -> None:
     ("bad", "message"),
     [
         ({"clip": 0.0}, "gan.clip must be above 0, got 0"),
+        ({"clip": float("nan")}, "gan.clip must be above 0, got nan"),
         ({"n_critic": 0}, "gan.n_critic must be at least 1, got 0"),
         ({"long_rounds": -1}, "gan.long_rounds must be at least 0, got -1"),
     ],

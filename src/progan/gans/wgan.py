@@ -77,7 +77,7 @@ class WGANConfig(BatchNormConfig):
         for name in ("maps", "most_maps", "hidden", "latent_size", "n_critic", "long_critic", *least):
             if getattr(self, name) < least.get(name, 1):
                 raise ConfigError(f"gan.{name} must be at least {least.get(name, 1)}, got {getattr(self, name)}")
-        if self.clip <= 0:
+        if not self.clip > 0:
             raise ConfigError(f"gan.clip must be above 0, got {self.clip:g}")
 
     @property
