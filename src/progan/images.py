@@ -70,6 +70,20 @@ def sheet(images: Tensor, columns: int | None = None, *, gap: int = 2, enlarge: 
     return to_pil(canvas)
 
 
+def pairs_sheet(originals: Tensor, images: Tensor, columns: int = 8) -> Image.Image:
+    """Arrange images in a grid, each below its original, with a wider gap below each row of pairs.
+
+    Shape: uint8 [N, C, H, W], uint8 [N, C, H, W].
+    """
+    pairs = zip(originals.split(columns), images.split(columns), strict=True)
+    rows = [sheet(torch.cat([above, below]), len(above)) for above, below in pairs]
+    gap = rows[0].height // 8
+    canvas = Image.new(rows[0].mode, (rows[0].width, len(rows) * (rows[0].height + gap) - gap), "white")
+    for i, row in enumerate(rows):
+        canvas.paste(row, (0, i * (row.height + gap)))
+    return canvas
+
+
 def beside(left: Image.Image, right: Image.Image, *, gap: int = 16) -> Image.Image:
     """Place two pictures side by side, with a white gap [pixels]."""
     canvas = Image.new("RGB", (left.width + gap + right.width, max(left.height, right.height)), "white")

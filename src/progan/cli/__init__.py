@@ -16,6 +16,8 @@ COMMANDS = {
     "train": "train a GAN; run the same command again to resume",
     "family": "list the GANs: what each optimizes, needs, and is good for",
     "generate": "generate images with a trained generator",
+    "encode": "encode images with a trained encoder, and show where in the space of codes they are",
+    "reconstruct": "encode images and generate them again from their codes",
     "video": "render a video of a walk through latent space or of the training of a run",
     "analyse": "analyze what a generator has learned: find the real images nearest to its images",
     "metric": "evaluate generated images: SWD, MS-SSIM, FID, KID, Inception score, precision and recall, modes",
@@ -34,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help"):
         print("usage: progan COMMAND ...\n\ncommands:")
-        print("\n".join(f"  {name:<10} {text}" for name, text in COMMANDS.items()))
+        print("\n".join(f"  {name:<11} {text}" for name, text in COMMANDS.items()))
         print("\nRun 'progan COMMAND --help' for the options of a command.")
         return 0 if args else 2
     if args[0] == "--version":

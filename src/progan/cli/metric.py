@@ -1,4 +1,4 @@
-"""The command 'progan metric', with 'metric compare' and 'metric digits'."""
+"""The command 'progan metric', with 'metric compare', 'metric digits' and 'metric codes'."""
 
 import json
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from progan.cli import optional
+from progan.cli.metric_codes import MetricCodes
 from progan.curation.digits import train_digit_classifier
 from progan.devices import pick_device
 from progan.evaluation.measure import Measurement, check_names
@@ -25,7 +26,7 @@ class Measure:
     Every value is printed with the number of images, the seed, the extractor's hash, and the same metric of real images
     instead of generated ones: the floor, which no generator can be expected to beat.
 
-    Other commands: progan metric compare A.json B.json, progan metric digits MNIST.
+    Other commands: progan metric compare A.json B.json, progan metric digits MNIST, progan metric codes TEST.npz.
     """
 
     fake: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FAKE")]
@@ -130,7 +131,7 @@ class Digits:
 
 def main(args: Sequence[str]) -> int:
     """Parse the arguments and run the command."""
-    other = {"compare": Compare, "digits": Digits}.get(args[0] if args else "")
+    other = {"compare": Compare, "digits": Digits, "codes": MetricCodes}.get(args[0] if args else "")
     if other is not None:
         return tyro.cli(other, args=list(args[1:]), prog=f"progan metric {args[0]}").run()
     return tyro.cli(Measure, args=list(args), prog="progan metric").run()

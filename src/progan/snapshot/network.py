@@ -109,7 +109,7 @@ class Network:
                 of channels than those of the network.
             CheckpointError: if an image is not finite.
         """
-        encode, _ = self._encoder(), self.latent
+        encode, _ = self.encoder, self.latent
         pixels = self._own_size(images)
         parts = [
             self._images(self.sampler(encode(some, self.level), self.level)) for some in self._floats(pixels, batch)
@@ -127,7 +127,7 @@ class Network:
                 the network.
             CheckpointError: if a code is not finite.
         """
-        return self._codes(self._encoder(), images, batch)
+        return self._codes(self.encoder, images, batch)
 
     @torch.no_grad()
     def features(self, images: Tensor | np.ndarray, *, batch: int = 32) -> Tensor:
@@ -138,7 +138,7 @@ class Network:
         Raises:
             ConfigError, CheckpointError: as ``encode``, or if the encoder provides no features.
         """
-        self._encoder()
+        self.encoder  # noqa: B018  # raises the error of a network without one
         if not hasattr(self.sampler, "features"):
             raise ConfigError(f"{self.gan} networks have no features besides their codes; encode without features")
         return self._codes(self.sampler.features, images, batch)  # type: ignore[arg-type]
@@ -150,7 +150,13 @@ class Network:
             raise CheckpointError(f"the encoder at {self.kimg:.1f} kimg computes codes that are not finite (NaN)")
         return codes
 
-    def _encoder(self) -> Callable[..., Tensor]:
+    @property
+    def encoder(self) -> Callable[..., Tensor]:
+        """Return the encoder, which is a method of ``sampler``.
+
+        Raises:
+            ConfigError: if there is none.
+        """
         if not hasattr(self.sampler, "encode"):
             raise ConfigError(f"a {self.gan} network has no encoder; networks with one: {', '.join(ENCODERS)}")
         return self.sampler.encode  # type: ignore[return-value]
