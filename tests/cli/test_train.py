@@ -209,6 +209,11 @@ def test_what_the_parser_refuses(args: list[str], words: list[str], store: Store
         (["--device", "tpu"], "device 'tpu' is not available here; try --device cpu or auto"),
         (["--seed", "-1"], "seed must be 0 ... 2^63 - 1, got -1"),
         (["--log-kimg", "0"], "log_kimg must be positive, got 0.0"),
+        (["--ema-kimg", "nan"], "ema_kimg must be a number, got nan"),
+        (["--gan.drift-weight", "nan"], "gan.drift_weight must be a number, got nan"),
+        (["--beta1", "-0.5"], "beta1 must be at least 0 and below 1, got -0.5"),
+        (["--beta2", "1"], "beta2 must be at least 0 and below 1, got 1.0"),
+        (["--adam-eps", "-1"], "adam_eps must be at least 0, got -1.0"),
     ],
 )
 def test_settings_that_cannot_be_used(args: list[str], line: str, store: Store, tmp_path: Path, monkeypatch) -> None:

@@ -57,6 +57,14 @@ class RunConfig(Generic[AnyGAN]):
     """If gradients are no longer finite: stop, or continue from the last good checkpoint at half the learning rate."""
 
     def __post_init__(self) -> None:
+        for name, value in flatten(asdict(self)).items():
+            if value != value:  # noqa: PLR0124  # only NaN differs from itself
+                raise ConfigError(f"{name} must be a number, got nan")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        if self.adam_eps < 0:
+            raise ConfigError(f"adam_eps must be at least 0, got {self.adam_eps}")
         for name in ("log_kimg", "sample_kimg", "snapshot_kimg"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
