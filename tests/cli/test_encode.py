@@ -1,0 +1,314 @@
+"""The commands 'progan encode' and 'progan metric codes'."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from progan.analysis.latent_plot import latent_plot, principal_plane
+from progan.cli import main
+from progan.data.options import PrepareOptions
+from progan.data.preparing import prepare
+from progan.data.store import Store
+from progan.evaluation.codes import Codes
+from progan.gans import DCGANConfig
+from progan.gans.base import GANConfig, ImageSpec, Latent
+from progan.snapshot import Snapshot
+from progan.snapshot.registry import GANS, name_of
+from small import write_images
+from toys import AutoencoderConfig
+
+SPEC = ImageSpec(3, 6, 8, classes=2)
+
+
+class Sorter(nn.Module):
+    """An encoder whose codes are the shares of the three colors and the brightness; features are the pixels."""
+
+    def __init__(self, categories: int) -> None:
+        super().__init__()
+        self.weight, self.latent, self.categories = nn.Parameter(torch.ones(())), Latent(categories + 1), categories
+
+    def forward(self, x: Tensor, level: int, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
+        return x[:, -1, None, None, None].expand(-1, 3, 6, 8)
+
+    def encode(self, images: Tensor, level: int) -> Tensor:
+        colors = (images[:, : self.categories] + 1.01).mean((2, 3))
+        return torch.cat([colors / colors.sum(1, keepdim=True), images.mean((1, 2, 3))[:, None]], 1)
+
+    def features(self, images: Tensor, level: int) -> Tensor:
+        return images.flatten(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SorterConfig(GANConfig):
+    categories: int = 2
+    supervised: bool = True
+
+    @property
+    def takes_labels(self) -> bool:
+        return self.supervised
+
+    def make_sampler(self, spec: ImageSpec) -> nn.Module:
+        return Sorter(self.categories)
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROGAN_CACHE", str(tmp_path / "cache"))
+    for kind in (AutoencoderConfig, SorterConfig):
+        monkeypatch.setitem(GANS, kind.__name__, kind)
+
+
+def snapshot(path: Path, config: GANConfig, spec: ImageSpec = SPEC) -> Snapshot:
+    torch.manual_seed(0)
+    network = config.make_sampler(spec).requires_grad_(False).eval()
+    made = Snapshot(
+        network, name_of(config), config, spec, level=spec.levels - 1, classes=("class0", "class1")[: spec.classes]
+    )
+    made.save(path)
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("encode") / "images", count=20, size=(6, 8))
+
+
+@pytest.fixture(scope="module")
+def store(folder: Path) -> Store:
+    return prepare(folder, folder.parent / "store", PrepareOptions(resolution="6x8"), workers=0)
+
+
+def run(*args: object) -> int:
+    device = [] if args[0] == "metric" else ["--device", "cpu"]
+    return main([*map(str, args), *device])
+
+
+def fails(capsys: pytest.CaptureFixture[str], message: str, *args: object) -> None:
+    capsys.readouterr()
+    assert run(*args) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n"), err[:7]) == ("", 1, "error: ")
+    assert message in err
+
+
+def pixels(store: Store) -> Tensor:
+    return torch.tensor(store.level(6)).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("source", ["store", "folder"])
+def test_codes_come_in_the_order_of_the_images_with_all_that_is_known(
+    source: str, store: Store, folder: Path, tmp_path: Path, capsys
+) -> None:
+    coder = snapshot(tmp_path / "g.safetensors", SorterConfig())
+    place = store.path if source == "store" else folder
+    assert run("encode", tmp_path / "g.safetensors", place, tmp_path / "c.npz", "--batch", 3) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'c.npz'}: 3 codes of each of 20 images of 2 classes\n"
+    with np.load(tmp_path / "c.npz", allow_pickle=False) as file:
+        found = dict(file)
+    wanted = coder.encode(pixels(store))
+    assert (found["codes"].dtype, found["codes"].shape) == (np.float32, (20, 3))
+    np.testing.assert_allclose(found["codes"], wanted, atol=1e-6)
+    np.testing.assert_array_equal(found["labels"], store.labels())
+    np.testing.assert_array_equal(found["index"], np.arange(20))
+    np.testing.assert_array_equal(found["predictions"], wanted[:, :2].argmax(1))
+    np.testing.assert_array_equal(found["probabilities"], found["codes"][:, :2])
+    assert found["names"].tolist() == list(store.names)
+    assert found["classes"].tolist() == found["categories"].tolist() == ["class0", "class1"]
+    header = json.loads(str(found["header"]))
+    assert (header["kind"], header["gan"], len(header["snapshot"])) == ("codes", "SorterConfig", 64)
+
+
+def test_some_images_are_drawn_by_the_seed_and_found_again(store: Store, tmp_path: Path) -> None:
+    coder, drawn = snapshot(tmp_path / "g.safetensors", SorterConfig()), []
+    for seed in (0, 0, 1):
+        args = ("--features", "--count", 7, "--seed", seed)
+        assert run("encode", tmp_path / "g.safetensors", store.path, tmp_path / "c.npz", *args) == 0
+        codes = Codes.load(tmp_path / "c.npz")
+        drawn.append(codes.index.tolist())
+        np.testing.assert_allclose(codes.values, coder.features(pixels(store)[codes.index]), atol=1e-6)
+        np.testing.assert_array_equal(codes.labels, store.labels()[codes.index])  # type: ignore[index]
+        np.testing.assert_array_equal(codes.predictions, coder.encode(pixels(store)[codes.index])[:, :2].argmax(1))
+        assert codes.names.tolist() == [store.names[i] for i in codes.index]  # type: ignore[union-attr]
+        assert codes.kind == "features"
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(set(drawn[0])) == 7
+
+
+def test_images_without_classes_and_codes_without_categories(folder: Path, tmp_path: Path, capsys) -> None:
+    spec = ImageSpec(3, 6, 8)
+    snapshot(tmp_path / "g.safetensors", AutoencoderConfig(), spec)
+    images = folder / "class0"
+    pictures = ("--plot", tmp_path / "p.png", "--manifold", tmp_path / "m.png")
+    assert run("encode", tmp_path / "g.safetensors", images, tmp_path / "c.npz", *pictures) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"{tmp_path / 'c.npz'}: 2 codes of each of 10 images"
+    assert said[1].startswith(f"{tmp_path / 'p.png'}: codes of 2 components; ")
+    with np.load(tmp_path / "c.npz", allow_pickle=False) as file:
+        assert sorted(file.files) == ["codes", "header", "index", "names"]
+    assert Image.open(tmp_path / "p.png").mode == "RGB"
+    assert Image.open(tmp_path / "m.png").size == (20 * 8, 20 * 6)
+    snapshot(tmp_path / "s.safetensors", SorterConfig())
+    fails(
+        capsys,
+        "a manifold is drawn of codes with 2 components, but those of this SorterConfig network have 3",
+        *("encode", tmp_path / "s.safetensors", images, tmp_path / "c.npz", "--manifold", tmp_path / "m.png"),
+    )
+
+
+def test_what_cannot_be_encoded_is_one_line(store: Store, folder: Path, tmp_path: Path, capsys) -> None:
+    snapshot(tmp_path / "g.safetensors", SorterConfig())
+    snapshot(tmp_path / "d.safetensors", DCGANConfig(maps=2, latent_size=4), ImageSpec(3, 16, 16))
+    snapshot(tmp_path / "a.safetensors", AutoencoderConfig(), ImageSpec(1, 6, 8))
+    snapshot(tmp_path / "large.safetensors", AutoencoderConfig(), ImageSpec(3, 12, 16))
+    out = tmp_path / "c.npz"
+    for message, *args in (
+        ("a dcgan network has no encoder; networks with one: aae, bigan", "d.safetensors", store.path, out),
+        ("no 12x16 images; found: 6x8; fix: run 'progan prepare SOURCE", "large.safetensors", store.path, out),
+        ("has images of 3 channels, but the network encodes images of 1; use", "a.safetensors", store.path, out),
+        ("have no features besides their codes", "large.safetensors", tmp_path / "large", out, "--features"),
+        ("count must be 1 ... 20, as many as", "g.safetensors", store.path, out, "--count", 21),
+        ("batch must be at least 1, got 0", "g.safetensors", store.path, out, "--batch", 0),
+        ("c.npy: codes are written as .npz", "g.safetensors", store.path, tmp_path / "c.npy"),
+        ("p.jpg: the picture is written as PNG", "g.safetensors", store.path, out, "--plot", "p.jpg"),
+        ("generates any number of images; choose one with --count", "g.safetensors", tmp_path / "g.safetensors", out),
+        ("c.npz: cannot be written", "g.safetensors", store.path, folder / "class0/000.png/c.npz"),
+    ):
+        write_images(tmp_path / "large", count=2, size=(12, 16))
+        fails(capsys, message, "encode", tmp_path / str(args[0]), *args[1:])
+        assert not out.exists()
+
+
+def codes(path: Path, values: object, labels: object, *, header: str = "x", **more: object) -> Path:
+    """A file of codes; ``more`` are further arrays."""
+    n = len(values)  # type: ignore[arg-type]
+    facts = {"kind": "codes", "snapshot": header}
+    Codes(
+        values=np.array(values, np.float32),
+        index=np.arange(n),
+        labels=None if labels is None else np.array(labels),
+        header=facts,
+        **{"classes": ("a", "b", "c"), **more},  # type: ignore[arg-type]
+    ).save(path)
+    return path
+
+
+SHARES = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.6, 0.4, 0.0], [0.3, 0.1, 0.6]], np.float32)
+
+
+def test_values_of_several_files(tmp_path: Path, capsys) -> None:
+    """By hand: one and two of four predictions are wrong; 1 and 3 of 4 neighbors are right."""
+    values = [[0.0], [1.0], [2.0], [3.0]]
+    named = {"probabilities": SHARES, "categories": ("b", "a", "c")}
+    tests = [
+        codes(tmp_path / f"{i}.npz", values, labels, **named) for i, labels in enumerate(([1, 0, 0, 2], [1, 1, 0, 2]))
+    ]
+    train = codes(tmp_path / "t.npz", [[2.1], [0.4], [9.0]], [0, 1, 2], **{**named, "probabilities": SHARES[:3]})
+    assert run("metric", "codes", *tests, "--train", train, train, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [file["values"] for file in report["files"]] == [
+        {"error": 0.25, "nn_accuracy": 0.5},
+        {"error": 0.5, "nn_accuracy": 0.75},
+    ]
+    assert report["mean"] == {"error": 0.375, "nn_accuracy": 0.625}
+    assert report["std"] == pytest.approx({"error": 0.125 * 2**0.5, "nn_accuracy": 0.125 * 2**0.5})
+    assert run("metric", "codes", *tests) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"{tests[0]}: 1 codes, 4 images of 3 classes"
+    assert said[-1].split() == ["classification", "error", "37.50%", "17.68%"]
+
+
+def test_clusters_are_labeled_by_training_images_if_there_are_any(tmp_path: Path, capsys) -> None:
+    """By hand. The training images name the classes in another order."""
+    values, known = [[0.0]] * 4, {"classes": ("c", "b", "a")}
+    test = codes(tmp_path / "t.npz", values, [0, 1, 1, 2], probabilities=SHARES)  # a b b c in clusters 0 1 0 2
+    train = codes(tmp_path / "r.npz", values, [2, 1, 0, 0], probabilities=SHARES, **known)  # a b c c
+    # labels by the surest image: a b c and a b c; by majority: a (or b) b c and c (or a) b c
+    for more, wanted in (([], [0.25, 0.25]), (["--train", train], [0.25, 0.5])):
+        assert run("metric", "codes", test, *more, "--json") == 0
+        mean = json.loads(capsys.readouterr().out)["mean"]
+        assert [mean["cluster_error"], mean["cluster_error_majority"]] == wanted
+        assert "error" not in mean
+    wrong = codes(tmp_path / "w.npz", values, [0, 2, 0, 0], probabilities=SHARES, **known)  # c a c c
+    assert run("metric", "codes", test, "--train", wrong) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in said[-3:]] == ["75.00%", "75.00%", "25.00%"]
+
+
+def test_codes_that_cannot_be_measured_are_one_line(tmp_path: Path, capsys) -> None:
+    values, more = [[0.0]] * 4, {"probabilities": SHARES, "categories": ("a", "b", "c")}
+    test = codes(tmp_path / "t.npz", values, [0, 1, 2, 2], **more)
+    plain = codes(tmp_path / "plain.npz", values, [0, 1, 2, 2])
+    (tmp_path / "text.npz").write_text("hello")
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    np.savez(tmp_path / "object.npz", header=np.array({}, object))
+    np.savez(tmp_path / "short.npz", **{**np.load(test), "labels": np.zeros(3, np.int64)})
+    for message, *args in (
+        ("pass at least one file of codes",),
+        ("none.npz: cannot be read (No such file or directory)", tmp_path / "none.npz"),
+        ("text.npz: is not a file of codes; expected the output of", tmp_path / "text.npz"),
+        ("other.npz: is not a file of codes", tmp_path / "other.npz"),
+        ("object.npz: is not a file of codes", tmp_path / "object.npz"),
+        ("short.npz: is damaged: its arrays do not belong together", tmp_path / "short.npz"),
+        ("its images have no labels; give each class", codes(tmp_path / "n.npz", values, None, classes=(), **more)),
+        ("no categories, so only neighbors can be measured; pass --train TRAIN.npz", plain),
+        ("--train requires one file for each of the 2 test files, got 1", test, test, "--train", test),
+        (
+            "t.npz has 1 codes of each image, ",
+            *(test, "--train", codes(tmp_path / "two.npz", [[0.0, 1.0]] * 4, [0, 1, 2, 2], **more)),
+        ),
+        (
+            "are of different snapshots; encode both",
+            test,
+            "--train",
+            codes(tmp_path / "y.npz", values, [0] * 4, header="y", **more),
+        ),
+        (
+            "t.npz: " + str(tmp_path / "few.npz") + " lacks its class c; found: a, b",
+            *(test, "--train", codes(tmp_path / "few.npz", values, [0, 1, 1, 0], **{**more, "classes": ("a", "b")})),
+        ),
+        (
+            "few2.npz: the network lacks its class d; found: a, b, c",
+            codes(tmp_path / "few2.npz", values, [0, 1, 2, 3], **{**more, "classes": ("a", "b", "c", "d")}),
+        ),
+    ):
+        fails(capsys, message, "metric", "codes", *args)
+
+
+def test_principal_plane_is_that_of_the_covariance() -> None:
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(200, 5)) @ rng.normal(size=(5, 5)) + 100
+    points, shares = principal_plane(data)
+    centered = data - data.mean(0)
+    _, sizes, axes = np.linalg.svd(centered, full_matrices=False)
+    np.testing.assert_allclose(np.abs(points), np.abs(centered @ axes[:2].T), atol=1e-9)
+    np.testing.assert_allclose(shares, sizes[:2] ** 2 / (sizes**2).sum(), rtol=1e-9)
+    flipped, _ = principal_plane(-data)
+    np.testing.assert_allclose(flipped, -points, atol=1e-9)  # signs of the axes, not of the data, are fixed
+
+
+def test_pictures_are_at_their_codes_without_overlap() -> None:
+    """Images of one color each, 4x4 and so enlarged to 40x40, in the places of their codes."""
+    corners = np.array([[0.0, 0], [9, 0], [0, 9], [9, 9], [4.5, 4.5], [4.6, 4.5]], np.float32)
+    shade = [40, 80, 120, 160, 200, 200]
+    read = lambda i: torch.tensor([shade[i], 7, 7], dtype=torch.uint8)[:, None, None].expand(3, 4, 4)  # noqa: E731
+    picture, title = latent_plot(corners, read, labels=np.arange(6) % 2, classes=("a", "b"))
+    assert title == "codes of 2 components; 5 of 6 images"
+    array = np.asarray(picture).astype(int)
+    found = {}
+    for value in set(shade):
+        rows, columns = np.nonzero((array == (value, 7, 7)).all(2))
+        found[value] = rows.mean(), columns.mean()
+        assert len(rows) == 40 * 40
+    assert found[40][0] == found[80][0] > found[200][0] > found[120][0] == found[160][0]  # y is up
+    assert found[40][1] == found[120][1] < found[200][1] < found[80][1] == found[160][1]
+    row, column = (round(place) for place in found[80])
+    assert tuple(array[row, column - 22]) == (255, 127, 14)  # the border of class b
+    assert latent_plot(np.eye(4, dtype=np.float32), read)[1].startswith(
+        "codes of 4 components: PCA, 66.7% of the variance"
+    )
