@@ -50,7 +50,8 @@ FAMILY_WGAN = Experiment(
 FAMILY_FACES = Experiment(
     name="family_faces",
     title="CelebA 64x64, DCGAN and LSGAN",
-    caption="The same networks, with 16 maps next to the images, and two losses.",
+    caption="The same convolutions, with 16 maps next to the images, and two losses. Latents have 100 and 1,024 "
+    "components, as in the authors' programs.",
     source=_SOURCE,
     data="CelebA images, 64x64",
     prepare="progan prepare CELEBA STORE --crop X,Y,W,H --resolution 64",

@@ -44,6 +44,8 @@ class CGANConfig(MaxoutGANConfig):
     """Probability of keeping a pixel at the input of D (dropout); 0.8 in the GAN's program, not mentioned for CGAN."""
     g_keep_hidden: float = 0.5
     """Probability of keeping a hidden feature of G (dropout). Samples are generated without dropout."""
+    condition_scale: float = 1.0
+    """Factor on the condition at the input of both networks."""
     g_latent_features: int = 200
     """Features of G's layer after the latent."""
     g_condition_features: int = 1000
@@ -107,7 +109,7 @@ class Generator(nn.Module):
         super().__init__()
         kind, center, scale = _PRIORS[config.latent]
         self.latent = Latent(config.latent_size, kind, center=center, scale=scale)
-        self.spec, self.keep = spec, config.g_keep_hidden
+        self.spec, self.keep, self.scale = spec, config.g_keep_hidden, config.condition_scale
         self.of_latent = nn.Linear(config.latent_size, config.g_latent_features)
         self.of_condition = nn.Linear(condition_size(spec), config.g_condition_features)
         self.joint = nn.Linear(config.g_latent_features + config.g_condition_features, config.g_joint_features)
@@ -124,7 +126,7 @@ class Generator(nn.Module):
     ) -> Tensor:
         if labels is None:
             raise ValueError("this generator is conditional and requires labels")
-        y = condition(labels, self.spec, self.of_condition.weight.dtype)
+        y = self.scale * condition(labels, self.spec, self.of_condition.weight.dtype)
         x = torch.cat([torch.relu(self.of_latent(z)), torch.relu(self.of_condition(y))], 1)
         x = drop(torch.relu(self.joint(drop(x, self.keep))), self.keep)
         x = at_least_float32(x)
@@ -150,6 +152,7 @@ class Discriminator(nn.Module):
     def __init__(self, config: CGANConfig, spec: ImageSpec) -> None:
         super().__init__()
         self.spec, self.keep_input, self.keep = spec, config.d_keep_input, config.d_keep_hidden
+        self.scale = config.condition_scale
         pixels = math.prod((spec.channels, spec.height, spec.width))
         self.of_image = Maxout(pixels, config.d_image_units, config.d_image_pieces)
         self.of_condition = Maxout(condition_size(spec), config.d_condition_units, config.d_condition_pieces)
@@ -161,6 +164,6 @@ class Discriminator(nn.Module):
     def forward(self, x: Tensor, labels: Tensor, drop: Dropout = keep_all) -> Tensor:
         x = (x.flatten(1) + 1) / 2
         x = drop(x, self.keep_input) if self.keep_input < 1 else x
-        y = condition(labels, self.spec, x.dtype)
+        y = self.scale * condition(labels, self.spec, x.dtype)
         x = drop(torch.cat([self.of_image(x), self.of_condition(y)], 1), self.keep)
         return at_least_float32(self.score(drop(self.joint(x), self.keep))[:, 0])
