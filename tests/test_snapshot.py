@@ -28,7 +28,7 @@ from progan.gans.base import ImageSpec
 from progan.images import to_uint8
 from progan.snapshot import FORMAT, Snapshot, find
 from progan.snapshot.discriminators import beside, load_discriminators, save_discriminators
-from progan.snapshot.registry import GANS, name_of
+from progan.snapshot.registry import ENCODERS, GANS, name_of
 from progan.training.loop import Trainer
 from small import small_run
 
@@ -536,3 +536,10 @@ def test_features_that_an_encoder_lacks_and_codes_that_are_not_finite() -> None:
         replace(make(), sampler=Counting(features=False)).features(images)
     with pytest.raises(CheckpointError, match=r"the encoder at 1.5 kimg computes codes that are not finite"):
         replace(make(), sampler=Counting()).encode(images)  # black: 0 / 0
+
+
+def test_networks_with_an_encoder_are_those_that_messages_name() -> None:
+    found = {
+        name_of(member.gan) for member in FAMILY.values() if hasattr(member.gan.make_sampler(member.spec), "encode")
+    }
+    assert found <= set(ENCODERS) <= set(GANS)
