@@ -36,7 +36,6 @@ class PixelScale(nn.Module):
     Shape: all methods [N, C, H, W] -> [N, C, H, W].
     """
 
-    copied_buffers = ("mean", "deviation")
     mean: Tensor
     deviation: Tensor
 
@@ -246,9 +245,10 @@ class Pyramid(nn.Module):
         images: list[Tensor] = []
         noises = z.split(self.noise_sizes, 1)[:count]
         for noise, generator, scale in zip(noises, self.generators, self.scales, strict=False):
-            coarse = scale.coarse(images[-1]) if images else None
-            residual = generator(noise, coarse, labels)
-            images.append(scale.images(residual if coarse is None else coarse + residual))
+            coarse: Tensor | None = scale.coarse(images[-1]) if images else None  # type: ignore[operator]
+            image = generator(noise, coarse, labels)
+            image = image if coarse is None else coarse + image
+            images.append(scale.images(image))  # type: ignore[operator]
         return images
 
 
