@@ -53,7 +53,8 @@ class LAPGANConfig(GANConfig):
     order: Literal["at_once", "in_turn"] = "at_once"
     """Train all levels in every iteration (at_once), or one after the other, each on turn_kimg images (in_turn)."""
     turn_kimg: float = 1000.0
-    """Thousands of real images on which each level is trained if order is in_turn; the last is trained to the end."""
+    """Thousands of real images on which each level is trained if order is in_turn. The last level is trained until the
+    end of the run, which must be longer than all turns before it."""
     conditional: bool = False
     """Give all networks the labels of the images."""
     latent_size: int = 100
