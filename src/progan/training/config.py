@@ -58,7 +58,7 @@ class RunConfig(Generic[AnyGAN]):
 
     def __post_init__(self) -> None:
         for name, value in flatten(asdict(self)).items():
-            if value != value:  # noqa: PLR0124  # only NaN differs from itself
+            if value != value:  # only NaN differs from itself
                 raise ConfigError(f"{name} must be a number, got nan")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
