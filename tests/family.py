@@ -83,9 +83,7 @@ FAMILY = {
         lr=1e-4,
     ),
     "bigan": Member(BiGANConfig(latent_size=4, hidden=(16, 16)), ImageSpec(1, 16, 16)),
-    "bigan_conv": Member(
-        BiGANConfig(networks="conv", latent_size=4, maps=2, d_features=8, update="alternating", bn_group=4)
-    ),
+    "bigan_conv": Member(BiGANConfig(networks="conv", latent_size=4, maps=2, update="alternating", bn_group=4)),
     "lapgan": Member(LAPGANConfig(**PYRAMID), lr=0.02),
     "lapgan_in_turn": Member(
         LAPGANConfig(**PYRAMID, levels=(6, 9, 16), order="in_turn", turn_kimg=2 * BATCH / 1000, conditional=True),

@@ -196,7 +196,7 @@ def test_learning_rate_is_constant_for_half_the_run_and_then_falls_to_a_hundredt
 @torch.no_grad()
 def test_encoders_keep_the_statistics_of_training_and_discriminators_do_not(networks: str) -> None:
     """After training an image has the same code in any batch, to 3 %; a pair's score is that of its batch."""
-    gan = BiGANConfig(**TINY, networks=networks, maps=2, d_features=8).make(ImageSpec(1, 16, 16))  # type: ignore[arg-type]
+    gan = BiGANConfig(**TINY, networks=networks, maps=2).make(ImageSpec(1, 16, 16))  # type: ignore[arg-type]
     x, z = torch.rand(40, 1, 16, 16) * 2 - 1, torch.rand(10, 3)
     codes = torch.stack([gan.encoder(x) for _ in range(300)])[-1]  # nothing is left of the initial statistics
     pair = gan.sampler.eval()
@@ -211,7 +211,7 @@ def test_encoders_keep_the_statistics_of_training_and_discriminators_do_not(netw
 
 @pytest.mark.parametrize("size", [(28, 28), (32, 32), (32, 48)])
 def test_convolutional_networks_take_the_sizes_of_dcgan(size: tuple[int, int]) -> None:
-    config = BiGANConfig(networks="conv", latent_size=4, maps=2, d_features=8)
+    config = BiGANConfig(networks="conv", latent_size=4, maps=2)
     gan = config.make(ImageSpec(3, *size))
     x = gan.sampler(torch.rand(6, 4))
     assert x.shape == (6, 3, *size)

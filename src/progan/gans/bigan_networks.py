@@ -1,7 +1,7 @@
 """Networks of BiGAN (Donahue et al. 2017): the dense ones of the authors' code for MNIST, and DCGAN's with an encoder.
 
-D sees an image and a code. Where the code joins, a layer is given both side by side. That is the same as adding a
-projection of the code to that of the features, before batch norm, as the authors' code does.
+D sees an image and a code. Where the code joins, a dense layer is given both side by side. That is the same as adding a
+projection of the code to that of the features, before batch norm, as the authors' code does. Convolutions add it.
 """
 
 import itertools
@@ -37,8 +37,6 @@ class BiGANNetworksConfig(BatchNormConfig):
     """Largest number of feature maps of a convolution."""
     kernel: Literal[4, 5] = 4
     """Side of the kernels of the convolutions [pixels]."""
-    d_features: int = 1024
-    """Features of the layer in which maps and code meet in the convolutional D."""
     d_join: Literal["last", "first"] = "last"
     """Hidden layer of the dense D that is given the code as well: the last (authors), or the first."""
     g_shortcut: bool = True
@@ -54,7 +52,7 @@ class BiGANNetworksConfig(BatchNormConfig):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hidden", tuple(self.hidden))  # files have lists
-        for name in ("latent_size", "maps", "most_maps", "d_features"):
+        for name in ("latent_size", "maps", "most_maps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"gan.{name} must be at least 1, got {getattr(self, name)}")
         for name in ("bn_group", "bn_eps"):
@@ -91,7 +89,6 @@ class _Hidden(nn.Module):
         norm: whether to use batch norm, if the settings do.
         slope: slope of the ReLU for negative inputs.
         tracked: whether batch norm keeps running statistics, which it uses outside of training.
-        affine: whether batch norm has a gain and a shift.
 
     Shape: x [N, into] -> [N, out].
     """
@@ -105,11 +102,10 @@ class _Hidden(nn.Module):
         norm: bool,
         slope: float = 0.2,
         tracked: bool = True,
-        affine: bool = False,
     ) -> None:
         super().__init__()
         self.dense = nn.Linear(into, out, bias=config.bias)
-        more = {"affine": affine, "track_running_stats": tracked, "eps": config.bn_eps, "group": config.bn_group}
+        more = {"affine": False, "track_running_stats": tracked, "eps": config.bn_eps, "group": config.bn_group}
         self.norm = BatchNorm1d(out, **more) if norm and config.norm else nn.Identity()
         self.slope = slope
 
@@ -237,7 +233,10 @@ class DenseDiscriminator(nn.Module):
 
 
 class ConvDiscriminator(nn.Module):
-    """Discriminator of pairs: DCGAN's convolutions, then a dense layer for their maps and z, and one for the score.
+    """Discriminator of pairs: DCGAN's, to whose last maps a projection of z is added before batch norm.
+
+    A further dense layer with batch norm would leave D almost blind: it removes all that distinguishes the means of
+    batches of real and of generated pairs.
 
     Shape: x [N, C, H, W] in [-1, 1], z [N, Z] -> scores [N], before the sigmoid.
     """
@@ -245,16 +244,16 @@ class ConvDiscriminator(nn.Module):
     def __init__(self, config: BiGANNetworksConfig, spec: ImageSpec, latent: Latent) -> None:
         super().__init__()
         more = _norm(config) | {"track_running_stats": False}
-        self.body, features = halvings(spec, **config.convolutions, norm=config.norm, more=more)
-        self.joint = _Hidden(features + latent.size, config.d_features, config, norm=True, tracked=False, affine=True)
-        self.score = nn.Linear(config.d_features, 1, bias=config.bias)
+        body, features = halvings(spec, **config.convolutions, norm=config.norm, more=more)
+        self.body, self.end = body[: -1 - config.norm], body[-1 - config.norm :]
+        self.joint = nn.Linear(latent.size, features // math.prod(spec.start), bias=False)
+        self.score = nn.Linear(features, 1, bias=config.bias)
         initialize(self)
-        with torch.no_grad():  # otherwise D would begin almost blind to z, and E without gradients
-            self.joint.dense.weight[:, features:] *= math.sqrt(features / latent.size)
 
     def forward(self, x: Tensor, z: Tensor) -> Tensor:
-        x = self.body(x.contiguous(memory_format=torch.channels_last)).flatten(1)  # as DCGAN's discriminator
-        return at_least_float32(self.score(self.joint(torch.cat([x, z.to(x.dtype)], 1)))[:, 0])
+        x = self.body(x.contiguous(memory_format=torch.channels_last))  # as DCGAN's discriminator
+        x = self.end(x + self.joint(z).to(x.dtype)[:, :, None, None])
+        return at_least_float32(self.score(x.flatten(1))[:, 0])
 
 
 def conv_generator(config: BiGANNetworksConfig, spec: ImageSpec, latent: Latent) -> nn.Module:

@@ -39,7 +39,7 @@ def bigan_celeba_64() -> RunConfig:
 
 
 def bigan_celeba_64_small() -> RunConfig:
-    """bigan_celeba_64 for a laptop: 16 feature maps next to the images instead of 64, 256 features, and 200 kimg."""
+    """bigan_celeba_64 for a laptop: 16 feature maps next to the images instead of 64, and 200 kimg."""
     row = bigan_celeba_64()
-    gan = replace(row.gan, maps=16, d_features=256)
+    gan = replace(row.gan, maps=16)
     return replace(row, gan=gan, schedule=replace(row.schedule, total_kimg=200, decay=halfway(200)))
