@@ -84,7 +84,7 @@ def latent_plot(
     canvas = frame.canvas(title, classes if named else ())
     for number, left, top in shown:
         i = order[number]
-        color = _PLAIN if labels is None else _color(labels[i])
+        color = _PLAIN if labels is None else _color(int(labels[i]))
         canvas.paste(color, (left, top, left + tile[1] + 2 * _BORDER, top + tile[0] + 2 * _BORDER))
         pixels = scaled(opaque(read(int(i))[None]), tile, smooth=True).expand(-1, 3, -1, -1)[0]
         canvas.paste(Image.fromarray(pixels.permute(1, 2, 0).numpy().copy()), (left + _BORDER, top + _BORDER))
