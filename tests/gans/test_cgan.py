@@ -128,13 +128,13 @@ def test_both_networks_are_given_the_labels_of_the_images(spec: ImageSpec) -> No
 
 
 def test_the_condition_is_scaled_in_both_networks() -> None:
-    """Vectors three times as large with scale 1 give the same images and scores as scale 3."""
+    """Vectors that are larger with scale 1 give the same images and scores."""
     spec = ImageSpec(1, 4, 4, attributes=3)
     config = replace(PRESETS["cgan_mnist"]().gan, g_range=0.5, d_range=0.5)
-    plain, scaled = (replace(config, condition_scale=scale).make(spec) for scale in (1.0, 3.0))
+    plain, scaled = (replace(config, g_condition_scale=g, d_condition_scale=d).make(spec) for g, d in ((1, 1), (2, 3)))
     scaled.networks.load_state_dict(plain.networks.state_dict())
     z, y, x = torch.rand(5, 100), torch.randn(5, 3), torch.rand(5, 1, 4, 4)
-    torch.testing.assert_close(scaled.generator(z, labels=y), plain.generator(z, labels=3 * y))
+    torch.testing.assert_close(scaled.generator(z, labels=y), plain.generator(z, labels=2 * y))
     torch.testing.assert_close(scaled.discriminator(x, y), plain.discriminator(x, 3 * y))
     assert not torch.allclose(plain.discriminator(x, 3 * y), plain.discriminator(x, y), atol=1e-3)
 

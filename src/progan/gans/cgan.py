@@ -44,8 +44,10 @@ class CGANConfig(MaxoutGANConfig):
     """Probability of keeping a pixel at the input of D (dropout); 0.8 in the GAN's program, not mentioned for CGAN."""
     g_keep_hidden: float = 0.5
     """Probability of keeping a hidden feature of G (dropout). Samples are generated without dropout."""
-    condition_scale: float = 1.0
-    """Factor on the condition at the input of both networks."""
+    g_condition_scale: float = 1.0
+    """Factor on the condition at the input of G."""
+    d_condition_scale: float = 1.0
+    """Factor on the condition at the input of D."""
     g_latent_features: int = 200
     """Features of G's layer after the latent."""
     g_condition_features: int = 1000
@@ -109,7 +111,7 @@ class Generator(nn.Module):
         super().__init__()
         kind, center, scale = _PRIORS[config.latent]
         self.latent = Latent(config.latent_size, kind, center=center, scale=scale)
-        self.spec, self.keep, self.scale = spec, config.g_keep_hidden, config.condition_scale
+        self.spec, self.keep, self.scale = spec, config.g_keep_hidden, config.g_condition_scale
         self.of_latent = nn.Linear(config.latent_size, config.g_latent_features)
         self.of_condition = nn.Linear(condition_size(spec), config.g_condition_features)
         self.joint = nn.Linear(config.g_latent_features + config.g_condition_features, config.g_joint_features)
@@ -152,7 +154,7 @@ class Discriminator(nn.Module):
     def __init__(self, config: CGANConfig, spec: ImageSpec) -> None:
         super().__init__()
         self.spec, self.keep_input, self.keep = spec, config.d_keep_input, config.d_keep_hidden
-        self.scale = config.condition_scale
+        self.scale = config.d_condition_scale
         pixels = math.prod((spec.channels, spec.height, spec.width))
         self.of_image = Maxout(pixels, config.d_image_units, config.d_image_pieces)
         self.of_condition = Maxout(condition_size(spec), config.d_condition_units, config.d_condition_pieces)
