@@ -73,6 +73,7 @@ def cgan_mnist_small() -> RunConfig:
         g_keep_hidden=1.0,
         d_keep_input=0.8,
         half_d_loss=True,
+        g_condition_scale=6.0,
         d_condition_scale=6.0,
         g_latent_features=100,
         g_condition_features=100,
