@@ -25,7 +25,7 @@ from progan.toy.training import Result, train
 
 FPS, FRAMES = 20, 80
 _HOLD_S = 2  # seconds for which a film shows the end
-_NOISY_S = 4.0  # seconds between lines of progress where they are kept, as in a file
+_NOISY_S = 60.0  # seconds between lines of progress where they are kept, as in a file
 _LONGEST = max(map(len, RECIPES))
 
 
