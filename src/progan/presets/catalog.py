@@ -73,7 +73,7 @@ FAMILY = {
         advice="The simplest way to choose what is generated: a class, attributes, or an embedding for each image.",
         measured=(
             "MNIST 28x28, cgan_mnist_small after 200 kimg: SWD x 1e3 45.5, KL of the digits 0.10 nats",
-            "after 2,000 kimg: 86.6 % of 2,000 images show the digit asked for (real images: 99.1 %)",
+            "at its end, 600 kimg: 81.7 % of 2,000 images show the digit asked for (real images: 99.1 %)",
         ),
     ),
     "lapgan": Member(

@@ -60,7 +60,7 @@ def gan_mnist_small() -> RunConfig:
 
 
 def cgan_mnist_small() -> RunConfig:
-    """cgan_mnist for a laptop: G 100 and 100, then 256; D maxout 100x3 and 50x3, then 100x3; and 1,500 kimg.
+    """cgan_mnist for a laptop: G 100 and 100, then 256; D maxout 100x3 and 50x3, then 100x3; and 600 kimg.
 
     With the paper's latents and small initial weights, G ignored both latent and class. So latents have unit variance,
     G starts with larger weights and without dropout, and D has GAN's dropout of pixels and half loss. The condition is
@@ -85,7 +85,7 @@ def cgan_mnist_small() -> RunConfig:
         d_joint_units=100,
         d_joint_pieces=3,
     )
-    return replace(row, schedule=replace(row.schedule, total_kimg=1500), ema_decay=0.999)
+    return replace(row, schedule=replace(row.schedule, total_kimg=600), ema_decay=0.999)
 
 
 def _small(row: RunConfig, **widths: Any) -> RunConfig:
