@@ -59,10 +59,10 @@ def dcgan_mnist_keras() -> RunConfig:
 
 def dcgan_mnist_keras_small() -> RunConfig:
     """dcgan_mnist_keras for a laptop: 16 feature maps next to the images instead of 64, batches of 64, learning rate
-    5e-4, beta1 0.5, and 250 kimg.
+    5e-4, beta1 0.5, and 200 kimg.
     """
     row = dcgan_mnist_keras()
-    schedule = replace(row.schedule, batch=64, lr=5e-4, total_kimg=250)
+    schedule = replace(row.schedule, batch=64, lr=5e-4, total_kimg=200)
     return replace(row, gan=DCGANMnistConfig(tutorial="keras", maps=16), schedule=schedule, beta1=0.5)
 
 
