@@ -48,12 +48,10 @@ class MaxoutGANConfig(GANConfig):
     """Take both gradients at the same point (authors' program), or train D first and then G (paper's algorithm 1)."""
     d_steps: int = 1
     """Steps of D for each step of G (k in algorithm 1); only if update is alternating."""
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    """Optimizer of both networks."""
     momentum: float = 0.5
-    """Momentum of SGD, or beta1 of Adam, at the start."""
+    """Momentum of SGD at the start."""
     final_momentum: float = 0.7
-    """Final momentum of SGD, or beta1 of Adam."""
+    """Final momentum of SGD."""
     momentum_kimg: float = 249 * 50.0
     """Thousands of real images until the momentum is final. The authors' program raises it after each of 249 epochs of
     50,000 images; here it rises with every step."""
@@ -108,9 +106,7 @@ class MaxoutGAN(TwoPlayer):
             discriminator,
             adversarial=ADVERSARIAL[config.loss],
             conditional=conditional,
-            optimizers={
-                name: Optimizer(kind=config.optimizer, beta1=momentum) for name in ("generator", "discriminator")
-            },
+            optimizers={name: Optimizer(kind="sgd", beta1=momentum) for name in ("generator", "discriminator")},
         )
 
     def phases(self, stage: Stage) -> list[Phase]:
