@@ -21,6 +21,15 @@ def parse_size(text: str) -> tuple[int, int]:
     return height, width
 
 
+def size_text(height: int, width: int) -> str:
+    """Return a size as ``parse_size`` reads it, in its shortest form.
+
+    >>> size_text(28, 28), size_text(64, 96)
+    ('28', '64x96')
+    """
+    return str(height) if height == width else f"{height}x{width}"
+
+
 def growable(height: int, width: int) -> bool:
     """Return whether networks can grow to a size: a power of two of at least 4, and a multiple of it.
 

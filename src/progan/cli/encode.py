@@ -16,6 +16,7 @@ from progan.errors import ConfigError, DataError
 from progan.evaluation.codes import Codes, encode_images
 from progan.evaluation.sets import ImageSet, open_images
 from progan.images import save_png
+from progan.sizes import size_text
 from progan.snapshot import Snapshot, find
 
 
@@ -105,7 +106,7 @@ def open_for(snapshot: Snapshot, path: Path, *, order: str, seed: int) -> ImageS
     alpha = snapshot.spec.channels == 4
     images = open_images(path, resolution=f"{height}x{width}", order=order, seed=seed, alpha=alpha)  # type: ignore[arg-type]
     if images.channels != snapshot.spec.channels:
-        side = str(height) if height == width else f"{height}x{width}"
+        side = size_text(height, width)
         raise ConfigError(
             f"{path}: has images of {images.channels} channel{'s' * (images.channels > 1)}, but the network encodes "
             f"images of {snapshot.spec.channels}; use 'progan prepare SOURCE STORE --resolution {side} "

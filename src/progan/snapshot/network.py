@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from progan.errors import CheckpointError, ConfigError
 from progan.gans.base import ImageSpec, Latent
 from progan.images import to_float, to_uint8
+from progan.sizes import size_text
 from progan.snapshot.registry import ENCODERS
 
 MOST_PIXELS = 1 << 22  # of images generated at once, four of 1024x1024: each requires some 300 MB in the full networks
@@ -165,7 +166,7 @@ class Network:
         """Images as a tensor, after a check that they have the size and channels that the network is trained on."""
         pixels, (height, width), channels = _pixels(images), self.spec.size(self.level), self.spec.channels
         if tuple(pixels.shape[1:]) != (channels, height, width):
-            side = str(height) if height == width else f"{height}x{width}"
+            side = size_text(height, width)
             raise ConfigError(
                 f"images must be [N, {channels}, {height}, {width}] for this {self.gan} network, got "
                 f"{list(pixels.shape)}; 'progan prepare SOURCE STORE --resolution {side} --channels {channels}' "
