@@ -182,8 +182,8 @@ def _places(side: int, like: Tensor) -> Tensor:
 class _Selected(torch.autograd.Function):
     """A linear map of the selected images, plus an offset; the other images are returned bit for bit.
 
-    Its gradient, the transposed map, can be differentiated again, as gradient penalties require; that of
-    ``F.grid_sample`` cannot. It also takes fewer passes over memory than that of ``torch.where``.
+    Its gradient is the transposed map, in fewer passes over memory than the gradient of ``torch.where`` takes, and can
+    be differentiated again, as gradient penalties require.
     """
 
     @staticmethod
