@@ -22,6 +22,7 @@ from progan.gans import (
     WGANGPConfig,
 )
 from progan.gans.base import GANConfig, ImageSpec
+from progan.gans.tricks import NetworkTricks
 from progan.presets.family import constant
 from progan.training.config import RunConfig
 from progan.training.distributed import Ranks, process_group
@@ -68,11 +69,36 @@ FAMILY = {
     "dcgan_conditional": Member(
         ConditionalDCGANConfig(maps=1, dense=4, latent_size=4), ImageSpec(1, 16, 16, classes=3)
     ),
+    "dcgan_tricks": Member(
+        DCGANConfig(
+            maps=2,
+            latent_size=4,
+            norm="generator",
+            tricks=NetworkTricks(
+                **{"label_smoothing": 0.1, "label_flips": 0.2, "instance_noise": 0.1, "instance_noise_kimg": 0.06},
+                **{"r1": 1.0, "r2": 1.0, "gradient_penalty": 1.0, "one_sided": True, "history": 0.01},
+                **{"d_dropout": 0.2, "spectral_norm": True, "d_lr": 2.0, "weight_decay": 1e-4, "freeze_d": 1},
+                **{"augment": "adaptive", "augment_p": 0.5, "augment_kimg": 0.1, "held_out": 0.2},
+            ),
+        )
+    ),
+    "dcgan_matching": Member(
+        DCGANConfig(maps=2, latent_size=4, tricks=NetworkTricks(feature_matching=1.0, d_steps=2, g_steps=2, clip=0.05))
+    ),
     "wgan": Member(WGANConfig(maps=2, long_rounds=1, long_critic=6, long_every=2)),
     "wgan_dense": Member(
         WGANConfig(generator="mlp", critic="mlp", hidden=8, clip_moment="before", long_rounds=0), ImageSpec(1, 16, 16)
     ),
     "wgan_gp_mnist": Member(WGANGPConfig(body="mnist", maps=1, latent_size=4), ImageSpec(1, 28, 28)),
+    "wgan_gp_tricks": Member(
+        WGANGPConfig(
+            body="dcgan",
+            maps=1,
+            latent_size=4,
+            n_critic=2,
+            tricks=NetworkTricks(relativistic=True, augment="adaptive", augment_p=0.5, augment_kimg=0.1, d_dropout=0.2),
+        )
+    ),
     "wgan_gp_dcgan": Member(WGANGPConfig(body="dcgan", maps=1, latent_size=4, n_critic=2)),
     "wgan_gp_resnet": Member(WGANGPConfig(maps=1, latent_size=4, n_critic=2)),
     "wgan_gp_cifar": Member(
@@ -121,9 +147,9 @@ def settings(name: str) -> RunConfig:
     )
 
 
-def data(spec: ImageSpec) -> Fixed:
+def data(spec: ImageSpec, seed: int = 1) -> Fixed:
     """40 random images with the labels of a specification."""
-    draw = torch.Generator().manual_seed(1)
+    draw = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (40, spec.channels, spec.height, spec.width), generator=draw, dtype=torch.uint8)
     labels: Tensor | None = None
     if spec.classes:
@@ -136,7 +162,8 @@ def data(spec: ImageSpec) -> Fixed:
 def trained(name: str, steps: int, ranks: Ranks = Ranks(), state: dict | None = None) -> Trainer:  # noqa: B008, frozen
     """A trainer of a member after some iterations, from ``state`` on if that is given."""
     spec = FAMILY[name].spec
-    trainer = Trainer(settings(name), spec, data(spec), device=torch.device("cpu"), ranks=ranks)
+    held_out = data(spec, seed=2) if FAMILY[name].gan.held_out else None
+    trainer = Trainer(settings(name), spec, data(spec), held_out=held_out, device=torch.device("cpu"), ranks=ranks)
     if state is not None:
         trainer.load_state_dict(state)
     for _ in range(steps):

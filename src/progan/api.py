@@ -4,6 +4,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from progan.data.preparing import cached
 from progan.data.printing import printable
 from progan.data.store import Store
 from progan.devices import pick_device
-from progan.errors import ConfigError, DataError
+from progan.errors import CheckpointError, ConfigError, DataError
 from progan.evaluation.monitor import MetricMonitor
 from progan.files import short_name
+from progan.gans import ProGANConfig
 from progan.presets import AUTO, PRESETS
 from progan.presets.progressive import auto
 from progan.sizes import growable, parse_size
+from progan.snapshot import Snapshot
 from progan.training.config import RunConfig
 from progan.training.distributed import Ranks, process_group
 from progan.training.run import Run
@@ -61,6 +64,7 @@ def train(
     metric_kimg: float = 100,
     metric_count: int = 2048,
     callbacks: Sequence[Callback] = (),
+    init: str | Path | None = None,
     dry_run: bool = False,
 ) -> Run:
     """Train a GAN, or resume the run of the same name.
@@ -85,6 +89,8 @@ def train(
         metric_kimg: compute the metrics every ``metric_kimg`` thousand images, and at the end of every stage.
         metric_count: number of images per set for the metrics.
         callbacks: functions called with a ``Progress`` after statistics, a grid of samples or a snapshot are written.
+        init: run directory or snapshot whose weights a new run begins with, as far as they fit ("auto" takes the
+            networks' settings from there, too, and does not grow).
         dry_run: whether to print the configuration with estimates of memory and time and return without training.
 
     Returns:
@@ -107,16 +113,16 @@ def train(
             "images again with it"
         )
     size = None if resolution is None else str(resolution)
+    path = Path(out) / (name or _name(settings, data))
     config = None if settings == AUTO else _sized(settings, change, size)
     with process_group(kind) as ranks:
         where = pick_device(device, ranks.local)
         columns = (config or _sized(settings, change, None)).label_columns
         stores = [_store(one, _wanted(config, one, size), crop, columns, workers, ranks) for one in data]
         if config is None or epochs is not None:
-            begin = _auto(stores, where, size, ranks) if config is None else settings
+            begin = _auto(stores, where, size, ranks, init, path) if config is None else settings
             shown = None if epochs is None else (epochs, max(store.count for store in stores))
             config = _sized(begin, change, size, shown)
-        path = Path(out) / (name or _name(settings, data))
         ended_by = train_stores(
             config,
             *stores,
@@ -126,6 +132,7 @@ def train(
             ranks=ranks,
             monitor=_monitor(config, stores, where, metrics, metric_kimg, metric_count) if ranks.first else None,
             callbacks=callbacks if ranks.first else (),
+            init=None if init is None else Path(init),
             dry_run=dry_run,
         )
     return Run(path, ended_by)
@@ -147,10 +154,28 @@ def _sized(
     return replace(config, schedule=config.schedule.resized(min(parse_size(size))))
 
 
-def _auto(stores: Sequence[Store], device: torch.device, size: str | None, ranks: Ranks) -> RunConfig:
-    """Return settings that suit the data and the device."""
+def _auto(
+    stores: Sequence[Store], device: torch.device, size: str | None, ranks: Ranks, init: str | Path | None, path: Path
+) -> RunConfig:
+    """Return settings that suit the data and the device, with the networks of ``init`` if that is given.
+
+    A run in ``path`` that was begun by a version without augmentation goes on without.
+    """
     height, width = parse_size(size) if size else (stores[0].height, stores[0].width)
-    config, reasons = auto(min(height, width), stores[0].count, device.type, grows=growable(height, width))
+    trained = None if init is None else Snapshot.load(init).config
+    if not isinstance(trained, ProGANConfig | None):
+        raise ConfigError(f"auto trains a ProGAN, but {init} is another GAN; use a preset of that one with --init")
+    old = None
+    with suppress(CheckpointError):
+        old = Run.open(path).config["gan"]
+    config, reasons = auto(
+        min(height, width),
+        stores[0].count,
+        device.type,
+        grows=growable(height, width),
+        augments=old is None or "tricks" in old,
+        trained=trained,
+    )
     if ranks.first:
         print("\n".join(f"auto: {reason}" for reason in reasons))
     return config

@@ -1,7 +1,7 @@
 """Adversarial losses and penalties: functions from scores to named terms of every sample, without networks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,8 @@ class Adversarial:
     """Function from scores of generated images to terms; if ``relative``, from scores of generated and real images."""
     relative: bool = False
     """Whether the generator's terms compare generated with real images."""
+    labels: bool = False
+    """Whether the critic's terms are distances of scores from labels, which can be smoothed."""
 
 
 def least_squares(*, a: float, b: float, c: float) -> Adversarial:
@@ -38,6 +40,7 @@ def least_squares(*, a: float, b: float, c: float) -> Adversarial:
     return Adversarial(
         critic=lambda real, fake: {"fake": (fake - a).square() / 2, "real": (real - b).square() / 2},
         generator=lambda fake: {"fake": (fake - c).square() / 2},
+        labels=True,
     )
 
 
@@ -49,10 +52,12 @@ LEAST_SQUARES = least_squares(a=0, b=1, c=1)  # LSGAN equation 9
 NON_SATURATING = Adversarial(  # GAN section 3, scores before the sigmoid
     critic=lambda real, fake: {"fake": F.softplus(fake), "real": F.softplus(-real)},
     generator=lambda fake: {"fake": F.softplus(-fake)},
+    labels=True,
 )
 SATURATING = Adversarial(  # GAN equation 1: the generator minimizes what the discriminator maximizes
     critic=NON_SATURATING.critic,
     generator=lambda fake: {"fake": -F.softplus(fake)},
+    labels=True,
 )
 HINGE = Adversarial(  # Lim and Ye 2017
     critic=lambda real, fake: {"fake": F.relu(1 + fake), "real": F.relu(1 - real)},
@@ -67,9 +72,47 @@ ADVERSARIAL = {
     "hinge": HINGE,
 }
 
+LOGISTIC = ("non_saturating", "saturating")
+"""Names of the losses whose scores are logits, so that positive ones mean real."""
+
+
+def smoothed(adversarial: Adversarial, by: float) -> Adversarial:
+    """Return losses whose label of real images is ``1 - by`` of the way from the generated ones' to the usual one.
+
+    Only the critic's term of real images changes: one-sided label smoothing (Salimans et al. 2016, section 3.4).
+    """
+
+    def critic(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        terms = adversarial.critic(real, fake)
+        return terms | {"real": torch.lerp(terms["real"], adversarial.critic(real, real)["fake"], by)}
+
+    return replace(adversarial, critic=critic)
+
+
+def relativistic(adversarial: Adversarial) -> Adversarial:
+    """Return losses of the differences of scores (Jolicoeur-Martineau 2019, RpGAN).
+
+    The critic wants a real image to score higher than the generated one of the same pair, by the loss that it had for
+    the score of real images; the generator wants the opposite.
+    """
+
+    def loss(difference: Tensor) -> dict[str, Tensor]:
+        return {"pair": adversarial.critic(difference, difference)["real"]}
+
+    return Adversarial(
+        critic=lambda real, fake: loss(real - fake), generator=lambda fake, real: loss(fake - real), relative=True
+    )
+
 
 def gradient_penalty(
-    critic: Scorer, real: Tensor, fake: Tensor, mix: Tensor, *, target: float = 1.0, enlarged: float = 1.0
+    critic: Scorer,
+    real: Tensor,
+    fake: Tensor,
+    mix: Tensor,
+    *,
+    target: float = 1.0,
+    enlarged: float = 1.0,
+    one_sided: bool = False,
 ) -> Tensor:
     """Return (|grad critic| - target)^2 / target^2 between real and generated samples (WGAN-GP equation 3).
 
@@ -81,13 +124,15 @@ def gradient_penalty(
         enlarged: factor by which the gradient's norm is divided, as if images were repeated ``enlarged`` times in
             height and width and scaled down again by the critic. The authors' programs always use images of the final
             size, so this is 2**k if k blocks are missing.
+        one_sided: whether gradients below the target are not penalized (WGAN-GP section 4).
 
     Shape: real, fake [N, C, H, W] -> [N].
     """
     between = torch.lerp(real, fake, mix).detach().requires_grad_(True)
     with no_autocast(between):
         (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-    return (slope.flatten(1).norm(dim=1) / enlarged - target).square() / target**2
+    excess = slope.flatten(1).norm(dim=1) / enlarged - target
+    return (excess.relu() if one_sided else excess).square() / target**2
 
 
 def zero_centered_penalty(critic: Scorer, images: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Pure tensor functions used by the networks: scaling by two, fading, minibatch standard deviation, pixel norm."""
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -141,3 +142,13 @@ def hashed_uniform(seeds: Tensor, width: int) -> Tensor:
         x.bitwise_xor_((x >> shift).bitwise_and_((1 << 32 - shift) - 1)).mul_(factor).add_(later)
     x.bitwise_xor_(x >> 16)
     return x.bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0**-24)
+
+
+def hashed_normal(seeds: Tensor, width: int) -> Tensor:
+    """Return numbers from N(0, 1), computed on the device from two random numbers for each sample (Box-Muller).
+
+    Shape: [N, 2] -> float32 [N, width].
+    """
+    radius, angle = hashed_uniform(seeds, width + width % 2).chunk(2, dim=1)
+    radius, angle = torch.sqrt(-2 * torch.log1p(-radius)), 2 * math.pi * angle
+    return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], 1)[:, :width]

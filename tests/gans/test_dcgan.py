@@ -63,13 +63,13 @@ def test_losses_and_gradients_are_those_of_the_example() -> None:
     """To 1e-7, relative."""
     gan, z = golden_gan(), latents()[0]
     fake = gan.generator(z)
-    terms = gan.adversarial.critic(gan.discriminator(reals()), gan.discriminator(fake.detach()))
+    terms = gan.rules.adversarial.critic(gan.discriminator(reals()), gan.discriminator(fake.detach()))
     means = {name: term.mean() for name, term in terms.items()}
     assert means["real"].item() == pytest.approx(GOLDEN["loss_D_real"], rel=1e-9)
     assert means["fake"].item() == pytest.approx(GOLDEN["loss_D_fake"], rel=1e-9)
     sum(means.values()).backward()  # type: ignore[union-attr]
     np.testing.assert_allclose(gradient_norms(gan.discriminator), list(GOLDEN["grad_norms_D"].values()), rtol=1e-7)
-    loss = gan.adversarial.generator(gan.discriminator(fake))["fake"].mean()
+    loss = gan.rules.adversarial.generator(gan.discriminator(fake))["fake"].mean()
     assert loss.item() == pytest.approx(GOLDEN["loss_G"], rel=1e-9)
     loss.backward()
     np.testing.assert_allclose(gradient_norms(gan.generator), list(GOLDEN["grad_norms_G"].values()), rtol=1e-7)
@@ -134,7 +134,7 @@ def test_settings_reach_the_networks_the_loss_and_the_optimizers() -> None:
     assert [gan.optimizers[name].weight_decay for name in gan.networks] == [0.25, 0.25]
     widths = [m.out_channels for m in gan.discriminator.modules() if isinstance(m, torch.nn.Conv2d)]
     assert widths == [4, 8, 8]
-    terms = gan.adversarial.critic(torch.tensor([3.0]), torch.tensor([5.0]))
+    terms = gan.rules.adversarial.critic(torch.tensor([3.0]), torch.tensor([5.0]))
     assert {name: term.item() for name, term in terms.items()} == {"real": 2, "fake": 12.5}
     for norm, normed in {"both": [True, True], "generator": [True, False], "discriminator": [False, True]}.items():
         networks = DCGANConfig(maps=2, norm=norm).make(spec).networks.values()  # type: ignore[arg-type]

@@ -60,7 +60,7 @@ def test_critic_starts_as_the_authors_critic() -> None:
     assert mean == pytest.approx(GOLDEN["unclipped_critic_mean_on_x0"], rel=1e-9)
     gan.clip()
     fake = gan.generator(gan.latent.draw(None, None)).detach()  # type: ignore[arg-type]
-    terms = gan.adversarial.critic(gan.discriminator(real), gan.discriminator(fake))
+    terms = gan.rules.adversarial.critic(gan.discriminator(real), gan.discriminator(fake))
     sum(term.mean() for term in terms.values()).backward()  # type: ignore[union-attr]
     norms = GOLDEN["critic_grad_norms_first_step"].values()
     np.testing.assert_allclose(gradient_norms(gan.discriminator), list(norms), rtol=1e-7)

@@ -20,13 +20,13 @@ from progan.images import save_png
 from progan.latent.video import check_film, save_film
 from progan.toy.data import DISTRIBUTIONS
 from progan.toy.drawing import film, panel, side_by_side
-from progan.toy.recipes import BATCH, DEFAULT, RECIPES, STEPS
+from progan.toy.recipes import BATCH, COMPARED, DEFAULT, KNOWN, RECIPES, STEPS, TRICKS
 from progan.toy.training import Result, train
 
 FPS, FRAMES = 20, 80
 _HOLD_S = 2  # seconds for which a film shows the end
 _NOISY_S = 60.0  # seconds between lines of progress where they are kept, as in a file
-_LONGEST = max(map(len, RECIPES))
+_LONGEST = max(map(len, KNOWN))
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class Toy:
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")] = "ring"
     """Real points: one of the data sets above."""
     loss: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LOSS ...")] = DEFAULT
-    """Losses and cures to compare, from the list above; all: every one of them."""
+    """Losses, cures and tricks to compare, from the lists above; all: every loss and cure."""
+    tricks: bool = False
+    """Compare the plain GAN with each of the tricks, instead of losses."""
     seeds: str = "0"
     """Seeds of the runs of each loss, such as 0-4. The film and the picture show the first one."""
     steps: int = STEPS
@@ -75,12 +77,12 @@ class Toy:
         """Train once; the moments of a film if requested, else at least the end for the picture."""
         moments = 0 if not film else 2 if self.film == "none" else FRAMES if self.frames is None else self.frames
         distribution = DISTRIBUTIONS[self.data]
-        return train(RECIPES[name], distribution, seed=seed, steps=self.steps, moments=moments, progress=progress)
+        return train(KNOWN[name], distribution, seed=seed, steps=self.steps, moments=moments, progress=progress)
 
     def _write(self, results: dict[str, Result], rows: list[dict[str, Any]]) -> None:
         """Write everything and say where it is."""
         distribution = DISTRIBUTIONS[self.data]
-        titles = {name: RECIPES[name].title for name in results}
+        titles = {name: KNOWN[name].title for name in results}
         last = [panel(result.moments[-1], distribution, titles[name]) for name, result in results.items()]
         save_png(side_by_side(last), self.out / f"{self.data}.png")
         report = {"data": self.data, "steps": self.steps, "batch": BATCH, "runs": rows}
@@ -101,11 +103,14 @@ class Toy:
 
     def _check(self) -> tuple[list[str], list[int]]:
         """Check the options before anything is trained; return the losses and the seeds."""
-        if self.data in RECIPES:
+        if self.tricks and self.loss != DEFAULT:
+            raise ConfigError("--tricks compares all tricks; omit it to choose some by --loss, or omit --loss")
+        if self.data in KNOWN:
             raise ConfigError(f"{self.data} is a loss; use progan toy ring --loss {self.data}")
         if self.data not in DISTRIBUTIONS:
             raise ConfigError(f"unknown data set {self.data!r}; {nearest(self.data, list(DISTRIBUTIONS))}")
-        losses, seeds = _losses(self.loss), parse_seeds(self.seeds)
+        losses = _losses(COMPARED if self.tricks else self.loss)
+        seeds = parse_seeds(self.seeds)
         if len(set(seeds)) < len(seeds):
             raise ConfigError(f"--seeds {self.seeds} contains a seed twice")
         check_seed(max(seeds))
@@ -138,8 +143,8 @@ def _losses(names: Sequence[str]) -> list[str]:
     for name in names:
         if name in DISTRIBUTIONS:
             raise ConfigError(f"{name} is a data set; write it first: progan toy {name} --loss ...")
-        if name != "all" and name not in RECIPES:
-            raise ConfigError(f"unknown loss {name!r}; {nearest(name, [*RECIPES, 'all'])}")
+        if name != "all" and name not in KNOWN:
+            raise ConfigError(f"unknown loss {name!r}; {nearest(name, [*KNOWN, 'all'])}")
         if names.count(name) > 1:
             raise ConfigError(f"--loss contains {name} twice")
     if not names:
@@ -176,7 +181,9 @@ def _described() -> str:
     """The description of the command."""
     sets = [f"  {name:<{_LONGEST}}  {known.title}" for name, known in DISTRIBUTIONS.items()]
     losses = [f"  {name:<{_LONGEST}}  {recipe.about}" for name, recipe in RECIPES.items()]
-    return "\n".join([*_INTRODUCTION, "", "data sets", *sets, "", "losses and cures", *losses, "", *_EXAMPLES])
+    tricks = [f"  {name:<{_LONGEST}}  {recipe.about}" for name, recipe in TRICKS.items()]
+    lists = ["data sets", *sets, "", "losses and cures", *losses, "", "tricks, added to non_saturating", *tricks]
+    return "\n".join([*_INTRODUCTION, "", *lists, "", *_EXAMPLES])
 
 
 _INTRODUCTION = (
@@ -197,6 +204,7 @@ _EXAMPLES = (
     "  progan toy grid --loss all --film none           every loss on 25 modes",
     "  progan toy ring --loss non_saturating unrolled   mode collapse and one cure",
     "  progan toy ring --loss r1 wgan_gp --seeds 0-4    means over 5 runs of each",
+    "  progan toy ring --tricks --film none             the plain GAN and each of the tricks",
 )
 
 

@@ -37,6 +37,8 @@ class Train(Generic[AnyGAN]):
     """Name of the run directory."""
     device: str = "auto"
     """Device to train on: cuda, cuda:1, mps, cpu or auto."""
+    init: Annotated[Path | None, optional("PATH", "new weights")] = None
+    """Run directory or snapshot whose weights a new run begins with, as far as they fit."""
     workers: Annotated[int | None, optional("INT", "one per CPU")] = None
     """Number of processes that decode images if DATA is not a store."""
     metrics: Annotated[
@@ -80,7 +82,7 @@ def main(args: Sequence[str]) -> int:
 
 _PASSED = (
     *("out", "name", "epochs", "resolution", "crop", "workers", "device"),
-    *("metrics", "metric_kimg", "metric_count", "dry_run"),
+    *("metrics", "metric_kimg", "metric_count", "init", "dry_run"),
 )
 """Options that are passed to ``progan.train`` unchanged."""
 

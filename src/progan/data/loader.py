@@ -35,6 +35,7 @@ class Loader:
         columns: columns of the store to use as labels (see ``conditions``); its classes if none are given.
         load_size: shorter side of the level that images are read from [pixels]; by default the requested resolution.
         size: height and width of the random crop of every image [pixels]; by default the whole image.
+        rows: indices of the images to show; by default all of the store. See ``split``.
         budget_bytes: upper limit of the memory for a held level; by default what is left on the device (see ``Share``).
 
     Raises:
@@ -52,8 +53,10 @@ class Loader:
         columns: Sequence[str] = (),
         load_size: int | None = None,
         size: tuple[int, int] | None = None,
+        rows: np.ndarray | None = None,
         budget_bytes: int | None = None,
     ) -> None:
+        self.rows = np.arange(store.count) if rows is None else rows
         self.store, self.seed, self.mirror, self.device = store, seed, mirror, torch.device(device)
         self.load_size, self.size, self.budget_bytes = load_size, size, budget_bytes
         self._order_stream, self._mirror_stream, self._crop_stream = (
@@ -75,8 +78,8 @@ class Loader:
         """Attributes per image if labels are attributes."""
 
     def __len__(self) -> int:
-        """Number of images in the store."""
-        return self.store.count
+        """Number of images that are shown."""
+        return len(self.rows)
 
     def images(self, position: int, count: int, resolution: int, *, offset: int = 0, stride: int = 1) -> Tensor:
         """Return every ``stride``-th image at the positions from ``position + offset`` up to ``position + count``.
@@ -116,11 +119,11 @@ class Loader:
 
     def _rows(self, position: int, count: int, offset: int, stride: int) -> np.ndarray:
         """Indices of the images of some samples, int64."""
-        epochs, within = np.divmod(np.arange(position + offset, position + count, stride), self.store.count)
+        epochs, within = np.divmod(np.arange(position + offset, position + count, stride), len(self.rows))
         rows = np.empty(len(epochs), np.int64)
         for epoch in range(int(epochs[0]), int(epochs[-1]) + 1) if len(epochs) else ():
             here = epochs == epoch
-            rows[here] = self._order(epoch)[within[here]]
+            rows[here] = self.rows[self._order(epoch)[within[here]]]
         return rows
 
     def _order(self, epoch: int) -> np.ndarray:
@@ -128,7 +131,7 @@ class Loader:
         if epoch not in self._orders:
             while len(self._orders) > 1:
                 del self._orders[next(iter(self._orders))]
-            self._orders[epoch] = draws.permutation(self.seed, self._order_stream, epoch, self.store.count)
+            self._orders[epoch] = draws.permutation(self.seed, self._order_stream, epoch, len(self.rows))
         return self._orders[epoch]
 
     def _use(self, resolution: int) -> None:
@@ -190,6 +193,19 @@ class Loader:
         picks[chosen] = len(images) + np.arange(len(chosen))
         flipped = images.index_select(0, self._to_device(torch.from_numpy(chosen))).flip(2)
         return torch.cat([images, flipped]).index_select(0, self._to_device(torch.from_numpy(picks)))
+
+
+def split(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the images to train on, and those of the ones that are held out, in ascending order.
+
+    Args:
+        count: number of images, at least 2.
+        share: share of the images to hold out; at least one is.
+        seed: seed of the choice.
+    """
+    order = draws.permutation(seed, "held_out", 0, count)
+    few = min(max(round(share * count), 1), count - 1)
+    return np.sort(order[few:]), np.sort(order[:few])
 
 
 def _copied(level: np.ndarray, device: torch.device) -> Tensor:

@@ -62,10 +62,14 @@ class Row:
             raise ConfigError(f"row {self.name}: this version has no preset {self.preset!r}")
         config = PRESETS[self.preset]()
         for name, value in self.change.items():
-            part, _, key = name.rpartition(".")
-            inner = {part: replace(getattr(config, part), **{key: value})} if part else {key: value}
-            config = replace(config, **inner)
+            config = _changed(config, name, value)
         return config
+
+
+def _changed(settings: Any, name: str, value: Any) -> Any:
+    """A copy of settings in which one has another value; its name may lead through parts, as in "gan.tricks.r1"."""
+    part, _, rest = name.partition(".")
+    return replace(settings, **{part: _changed(getattr(settings, part), rest, value) if rest else value})
 
 
 @dataclass(frozen=True, kw_only=True)

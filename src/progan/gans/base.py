@@ -106,6 +106,10 @@ class Batch:
     step_uniform: Draw
     """Function that draws from [0, 1) once for the whole step, without a first dimension: equal on all ranks and in
     all passes."""
+    images_seen: int = 0
+    """Number of real images that were shown before this iteration."""
+    held_out: Callable[[], "Batch"] | None = None
+    """Function that returns as many samples of images that are never shown in training; None if there are none."""
     gather: Callable[[Tensor], Tensor] = _alone
     """Function that collects samples [N, ...] of the same pass from all ranks, in the order of positions and without
     gradient."""
@@ -364,6 +368,11 @@ class GANConfig:
     def batches_shown(self) -> int:
         """Number of batches of real images per iteration."""
         return 1
+
+    @property
+    def held_out(self) -> float:
+        """Share of the images that is never shown in training."""
+        return 0.0
 
     @property
     def takes_labels(self) -> bool:

@@ -90,7 +90,7 @@ class CGANConfig(MaxoutGANConfig):
 class CGAN(MaxoutGAN):
     """Generator, discriminator and their steps."""
 
-    def fakes(self, batch: Batch) -> Tensor:
+    def generated(self, batch: Batch) -> Tensor:
         z, drop = self.latents(batch), dropout(batch, "generator")
         return self.generator(z, batch.level, None, batch.labels, drop=drop)
 

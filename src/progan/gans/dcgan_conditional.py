@@ -16,6 +16,7 @@ from progan.batchnorm import BatchNorm1d, BatchNorm2d
 from progan.errors import ConfigError
 from progan.gans.base import Batch, ImageSpec, Latent, Optimizer, Phase
 from progan.gans.dcgan_networks import Doubling, Halving, initialize, quarter
+from progan.gans.tricks import TwoPlayerConfig
 from progan.gans.two_player import BatchNormConfig, TwoPlayer, alternating, condition, condition_size, taking_batches
 from progan.losses import NON_SATURATING
 from progan.ops import at_least_float32, no_autocast
@@ -25,7 +26,7 @@ KERNEL = 5  # side of all kernels [pixels]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConditionalDCGANConfig(BatchNormConfig):
+class ConditionalDCGANConfig(TwoPlayerConfig, BatchNormConfig):
     """Networks and steps of the conditional DCGAN."""
 
     maps: int = 64
@@ -42,6 +43,7 @@ class ConditionalDCGANConfig(BatchNormConfig):
     """Epsilon of batch norm."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, least in (("maps", 1), ("dense", 1), ("latent_size", 1), ("weight_decay", 0), ("bn_group", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"gan.{name} must be at least {least}, got {getattr(self, name)}")
@@ -70,6 +72,7 @@ class ConditionalDCGAN(TwoPlayer):
     def __init__(self, config: ConditionalDCGANConfig, spec: ImageSpec) -> None:
         self.config, decayed = config, Optimizer(weight_decay=config.weight_decay)
         super().__init__(
+            config,
             spec,
             config.make_sampler(spec),
             ConditionalDiscriminator(spec, **config.shared()),
@@ -79,7 +82,7 @@ class ConditionalDCGAN(TwoPlayer):
             optimizers={"generator": decayed, "discriminator": decayed},
         )
 
-    def phases(self, stage: Stage) -> list[Phase]:
+    def steps(self, stage: Stage) -> list[Phase]:
         return alternating(self) if self.config.turns == "steps" else taking_batches(self, stage)
 
     def score(self, batch: Batch, images: Tensor, stream: str) -> Tensor:

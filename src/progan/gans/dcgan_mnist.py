@@ -23,6 +23,7 @@ from progan.errors import ConfigError
 from progan.gans.base import Batch, ImageSpec, Latent, Phase
 from progan.gans.dcgan_networks import quarter
 from progan.gans.same_padding import SameConv2d, SameConvTranspose2d
+from progan.gans.tricks import TwoPlayerConfig
 from progan.gans.two_player import BatchNormConfig, Dropout, TwoPlayer, alternating, dropout, keep_all, simultaneous
 from progan.losses import NON_SATURATING
 from progan.ops import at_least_float32, no_autocast
@@ -32,7 +33,7 @@ KEEP = 0.7  # probability of keeping a feature or map in D
 
 
 @dataclass(frozen=True, kw_only=True)
-class DCGANMnistConfig(BatchNormConfig):
+class DCGANMnistConfig(TwoPlayerConfig, BatchNormConfig):
     """Networks and steps of DCGAN in two tutorials."""
 
     tutorial: Literal["keras", "torch"] = "keras"
@@ -43,6 +44,7 @@ class DCGANMnistConfig(BatchNormConfig):
     """Number of components of a latent, from N(0, 1)."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, least in (("maps", 1), ("latent_size", 1), ("bn_group", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"gan.{name} must be at least {least}, got {getattr(self, name)}")
@@ -63,6 +65,7 @@ class DCGANMnist(TwoPlayer):
     def __init__(self, config: DCGANMnistConfig, spec: ImageSpec) -> None:
         self.config = config
         super().__init__(
+            config,
             spec,
             config.make_sampler(spec),
             (KerasDiscriminator if config.tutorial == "keras" else TorchDiscriminator)(spec, maps=config.maps),
@@ -70,7 +73,7 @@ class DCGANMnist(TwoPlayer):
             reuse_fakes=config.tutorial == "torch",
         )
 
-    def phases(self, stage: Stage) -> list[Phase]:
+    def steps(self, stage: Stage) -> list[Phase]:
         return simultaneous(self) if self.config.tutorial == "keras" else alternating(self)
 
     def score(self, batch: Batch, images: Tensor, stream: str) -> Tensor:

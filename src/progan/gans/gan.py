@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
-from progan.gans.base import Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase, Ramp, Terms
+from progan.gans.base import Batch, ImageSpec, Latent, Optimizer, Phase, Ramp, Terms
 from progan.gans.maxout import Maxout, MaxoutConv2d, start_uniform
+from progan.gans.tricks import TwoPlayerConfig
 from progan.gans.two_player import Dropout, TwoPlayer, alternating, dropout, keep_all, simultaneous
 from progan.losses import ADVERSARIAL
 from progan.ops import at_least_float32, no_autocast
@@ -35,7 +36,7 @@ _DECONVOLUTION, _STRIDE = 5, 3  # kernel and stride of G [pixels], CIFAR-10
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaxoutGANConfig(GANConfig):
+class MaxoutGANConfig(TwoPlayerConfig):
     """Settings that GAN and CGAN share: latents, dropout, loss and steps."""
 
     latent_size: int = 100
@@ -65,6 +66,7 @@ class MaxoutGANConfig(GANConfig):
     """Weights of D are initialized uniformly in plus or minus this range."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("latent_size", "d_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"gan.{name} must be at least 1, got {getattr(self, name)}")
@@ -101,6 +103,7 @@ class MaxoutGAN(TwoPlayer):
         self.config = config
         momentum = Ramp(config.momentum, config.final_momentum, kimg=config.momentum_kimg)
         super().__init__(
+            config,
             spec,
             generator,
             discriminator,
@@ -109,7 +112,7 @@ class MaxoutGAN(TwoPlayer):
             optimizers={name: Optimizer(kind="sgd", beta1=momentum) for name in ("generator", "discriminator")},
         )
 
-    def phases(self, stage: Stage) -> list[Phase]:
+    def steps(self, stage: Stage) -> list[Phase]:
         if self.config.update == "simultaneous":
             return simultaneous(self)
         return alternating(self, n_critic=self.config.d_steps)

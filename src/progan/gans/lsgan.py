@@ -24,6 +24,7 @@ from progan.gans import dcgan_networks
 from progan.gans.base import Batch, ImageSpec, Latent, Optimizer, Phase, Terms
 from progan.gans.dcgan_networks import check_size, quarter
 from progan.gans.same_padding import SameConv2d, SameConvTranspose2d
+from progan.gans.tricks import TwoPlayerConfig
 from progan.gans.two_player import BatchNormConfig, TwoPlayer, alternating, condition, condition_size
 from progan.losses import least_squares
 from progan.ops import at_least_float32, no_autocast
@@ -33,7 +34,7 @@ INIT = 0.02  # standard deviation of all weights; in D's convolutions without th
 
 
 @dataclass(frozen=True, kw_only=True)
-class LSGANConfig(BatchNormConfig):
+class LSGANConfig(TwoPlayerConfig, BatchNormConfig):
     """Networks and loss of LSGAN."""
 
     networks: Literal["dcgan", "scenes", "labels"] = "dcgan"
@@ -61,6 +62,7 @@ class LSGANConfig(BatchNormConfig):
     """Networks with batch norm."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("maps", "latent_size", "label_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"gan.{name} must be at least 1, got {getattr(self, name)}")
@@ -73,6 +75,11 @@ class LSGANConfig(BatchNormConfig):
             raise ConfigError(f"gan.bn_group must be at least 0, got {self.bn_group}")
         if self.kernel not in (4, 5) or (self.kernel == 5 and self.networks != "dcgan"):
             raise ConfigError(f"gan.kernel must be 4 or 5, and is a setting of gan.networks dcgan; got {self.kernel}")
+
+    @property
+    def logistic(self) -> bool:
+        """Whether the scores of D are logits."""
+        return False
 
     @property
     def normed(self) -> bool:
@@ -112,6 +119,7 @@ class LSGAN(TwoPlayer):
         self.config = config
         optimizer = Optimizer(kind=config.optimizer)
         super().__init__(
+            config,
             spec,
             config.make_sampler(spec),
             config.make_discriminator(spec),
@@ -121,7 +129,7 @@ class LSGAN(TwoPlayer):
             optimizers={"generator": optimizer, "discriminator": optimizer},
         )
 
-    def phases(self, stage: Stage) -> list[Phase]:
+    def steps(self, stage: Stage) -> list[Phase]:
         factor = {"half_mean": 1.0, "mean": 2.0, "sum": float(stage.batch)}[self.config.reduction]
         return [replace(phase, loss=_times(factor, phase.loss)) for phase in alternating(self)]
 

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from progan.errors import ConfigError
-from progan.gans.base import WHOLE_BATCH, Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase, Terms
+from progan.gans.base import WHOLE_BATCH, Batch, ImageSpec, Latent, Optimizer, Phase, Terms
+from progan.gans.tricks import NetworkTricks, TwoPlayerConfig
 from progan.gans.two_player import TwoPlayer, alternating
 from progan.gans.unrolling import Weights, unrolled
 from progan.layers import MinibatchDiscrimination
-from progan.losses import ADVERSARIAL, Adversarial, gradient_penalty, least_squares, zero_centered_penalty
+from progan.losses import ADVERSARIAL, LOGISTIC, Adversarial, gradient_penalty, least_squares, zero_centered_penalty
 from progan.ops import at_least_float32, minibatch_stddev, no_autocast
 from progan.schedule import Stage
 
@@ -34,7 +35,7 @@ LOSSES: dict[str, Adversarial] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class PointsConfig(GANConfig):
+class PointsConfig(TwoPlayerConfig):
     """Networks, loss and cures of a GAN of points; the defaults are a plain GAN."""
 
     group_setting: ClassVar[str | None] = "minibatch_group"
@@ -77,6 +78,7 @@ class PointsConfig(GANConfig):
     """Learning rate of D, relative to the schedule's."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, least in (
             *(("width", 1), ("layers", 0), ("latent_size", 1), ("n_critic", 1), ("unrolled", 0)),
             *(("minibatch_group", 0), ("orthogonal", 0), ("penalty_weight", 0), ("r1", 0)),
@@ -96,11 +98,19 @@ class PointsConfig(GANConfig):
             )
         if self.unrolled and self.minibatch == "discrimination":
             raise ConfigError("gan.unrolled does not work with gan.minibatch discrimination; use stddev")
+        if self.unrolled and self.tricks != NetworkTricks():
+            raise ConfigError("gan.unrolled does not work with tricks; omit one of the two")
+
+    @property
+    def logistic(self) -> bool:
+        """Whether the scores of D are logits."""
+        return self.loss in LOGISTIC
 
     @property
     def group(self) -> int:
         """Number of samples that one pass must see together."""
-        return 1 if self.minibatch == "none" else self.minibatch_group or WHOLE_BATCH
+        own = 1 if self.minibatch == "none" else self.minibatch_group or WHOLE_BATCH
+        return max(own, super().group)
 
     @property
     def batches_shown(self) -> int:
@@ -181,6 +191,7 @@ class Points(TwoPlayer):
         self.config = config
         how = {"kind": config.optimizer}
         super().__init__(
+            config,
             spec,
             config.make_sampler(spec),
             config.make_discriminator(spec),
@@ -192,7 +203,7 @@ class Points(TwoPlayer):
             },
         )
 
-    def phases(self, stage: Stage) -> list[Phase]:
+    def steps(self, stage: Stage) -> list[Phase]:
         phases = alternating(self, n_critic=self.config.n_critic)
         return [replace(phases[0], after_step=self.clip), phases[1]] if self.config.loss == "wgan" else phases
 
@@ -206,10 +217,10 @@ class Points(TwoPlayer):
         terms, config = super().discriminator_terms(batch, fake), self.config
         if config.loss == "wgan_gp":
             mix = batch.uniform("mix", 1).view(-1, 1, 1, 1)
-            slopes = gradient_penalty(self.discriminator, batch.images, fake, mix)
+            slopes = gradient_penalty(self.discriminator, self.reals(batch), fake, mix)
             terms["penalty"] = config.penalty_weight * slopes
         if config.r1:
-            terms["r1"] = config.r1 / 2 * zero_centered_penalty(self.discriminator, batch.images)
+            terms["r1"] = config.r1 / 2 * zero_centered_penalty(self.discriminator, self.reals(batch))
         return terms
 
     def generator_loss(self, batch: Batch) -> Terms:
@@ -219,8 +230,11 @@ class Points(TwoPlayer):
         fake = self.fakes(batch)
 
         def loss(weights: Weights) -> Tensor:
-            real_scores, scores = (functional_call(self.discriminator, weights, (x,)) for x in (batch.images, fake))
-            return torch.stack([term.mean() for term in self.adversarial.critic(real_scores, scores).values()]).sum()
+            real_scores, scores = (
+                functional_call(self.discriminator, weights, (x,)) for x in (self.reals(batch), fake)
+            )
+            terms = self.rules.adversarial.critic(real_scores, scores)
+            return torch.stack([term.mean() for term in terms.values()]).sum()
 
         weights = unrolled(self.discriminator, loss, steps=self.config.unrolled, lr=self.config.unrolled_lr)
-        return self.adversarial.generator(functional_call(self.discriminator, weights, (fake,)))
+        return self.rules.generator(functional_call(self.discriminator, weights, (fake,)))

@@ -1,7 +1,7 @@
 """Progressive Growing of GANs (Karras, Aila, Laine, Lehtinen, ICLR 2018): the networks and their losses."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from progan.errors import ConfigError
 from progan.gans.base import GAN, Batch, ImageSpec, Phase, Terms
 from progan.gans.progressive_networks import Discriminator, Generator, NetworksConfig, Noise
+from progan.gans.rules import Rules
+from progan.gans.tricks import Tricks, as_tricks, held_out
 from progan.layers import shared_weights
-from progan.losses import ADVERSARIAL, drift, gradient_penalty
+from progan.losses import ADVERSARIAL, LOGISTIC, Scorer, drift, gradient_penalty
 from progan.ops import fade_images, stddev_groups
 from progan.schedule import Stage
 
@@ -33,9 +35,12 @@ class ProGANConfig(NetworksConfig):
     """Number of steps of D per step of G."""
     simultaneous: bool = False
     """Update G and D from the same batch and the same latents (CIFAR-10)."""
+    tricks: Tricks = field(default_factory=Tricks)
+    """Tricks, all off by default."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "tricks", as_tricks(self.tricks, Tricks))
         if self.simultaneous and self.n_critic != 1:
             raise ConfigError(f"gan.simultaneous requires gan.n_critic 1, got {self.n_critic}")
         if self.n_critic < 1:
@@ -47,6 +52,11 @@ class ProGANConfig(NetworksConfig):
     def takes_labels(self) -> bool:
         """Whether the generator takes the class."""
         return self.conditional
+
+    @property
+    def held_out(self) -> float:
+        """Share of the images that is never shown in training."""
+        return held_out(self.tricks, logistic=self.loss in LOGISTIC)
 
     @property
     def batches_shown(self) -> int:
@@ -71,10 +81,18 @@ class ProGAN(GAN):
         spec.check_doubling()
         self.config, self.spec = config, spec
         self.generator, self.discriminator = Generator(config, spec), Discriminator(config, spec)
-        super().__init__({"generator": self.generator, "discriminator": self.discriminator})
-        self.adversarial = ADVERSARIAL[config.loss]
+        if config.tricks.freeze_d:
+            self.discriminator.freeze(config.tricks.freeze_d)
+        networks = {"generator": self.generator, "discriminator": self.discriminator}
+        logistic, compared = config.loss in LOGISTIC, config.held_out > 0
+        self.rules = Rules(config.tricks, ADVERSARIAL[config.loss], networks, logistic=logistic, compared=compared)
+        super().__init__(networks, memory=self.rules.memory, optimizers=self.rules.optimizers({}))
 
     def phases(self, stage: Stage) -> list[Phase]:
+        return self.rules.phases(self._steps(), stage, self._held_out_scores)
+
+    def _steps(self) -> list[Phase]:
+        """The phases without tricks."""
         after = None if self.discriminator.noise is None else self.discriminator.noise.update
         if self.config.simultaneous:
             return [Phase("both", ("discriminator", "generator"), self.joint_loss, after_step=after)]
@@ -111,10 +129,14 @@ class ProGAN(GAN):
     def _fakes(self, batch: Batch) -> Tensor:
         z = self.generator.latent.draw(batch.normal, batch.uniform)
         labels = batch.labels if self.config.conditional else None
-        return self.generator(z, batch.level, batch.alpha, labels)
+        return self.rules.shown(batch, self.generator(z, batch.level, batch.alpha, labels))
 
     def _reals(self, batch: Batch) -> Tensor:
-        return batch.images if batch.alpha is None else fade_images(batch.images, batch.alpha)
+        real = batch.images if batch.alpha is None else fade_images(batch.images, batch.alpha)
+        return self.rules.shown(batch, real)
+
+    def _held_out_scores(self, batch: Batch) -> Tensor:
+        return self._scorer(batch, "held_out")(self._reals(batch))
 
     def _discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         config, real = self.config, self._reals(batch)
@@ -123,7 +145,8 @@ class ProGAN(GAN):
             penalty = self._penalty(batch, real, fake) if config.penalty_weight else None
         if self.discriminator.noise is not None:
             self.discriminator.noise.add(on_real[:, 0])
-        terms = self.adversarial.critic(on_real[:, 0], on_fake[:, 0])
+        terms = self.rules.critic(batch, on_real[:, 0], on_fake[:, 0])
+        terms |= self.rules.penalties(batch, self._scorer(batch, "tricks"), real, fake)
         if config.drift_weight:
             terms["drift"] = config.drift_weight * drift(on_real[:, 0])
         if penalty is not None:
@@ -155,22 +178,22 @@ class ProGAN(GAN):
 
     def _generator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         on_fake = self.discriminator(fake, batch.level, batch.alpha, noise=self._noise(batch, "generator"))
-        if self.adversarial.relative:
-            noise = self._noise(batch, "generator_real")
-            on_real = self.discriminator(self._reals(batch), batch.level, batch.alpha, noise=noise)
-            terms = self.adversarial.generator(on_fake[:, 0], on_real[:, 0])
+        if self.rules.adversarial.relative:
+            with torch.no_grad():
+                on_real = self._scorer(batch, "generator_real")(self._reals(batch))
+            terms = self.rules.generator(on_fake[:, 0], on_real)
         else:
-            terms = self.adversarial.generator(on_fake[:, 0])
+            terms = self.rules.generator(on_fake[:, 0])
         if self.config.conditional:
             terms["class_fake"] = F.cross_entropy(on_fake[:, 1:], batch.labels, reduction="none")
         return terms
 
     def _penalty(self, batch: Batch, real: Tensor, fake: Tensor) -> Tensor:
-        mix, noise = batch.uniform("mix", 1).view(-1, 1, 1, 1), self._noise(batch, "penalty")
-        missing = self.spec.levels - 1 - batch.level
-        return gradient_penalty(
-            lambda x: self.discriminator(x, batch.level, batch.alpha, noise=noise)[:, 0],
-            *(real, fake, mix),
-            target=self.config.penalty_target,
-            enlarged=2.0**missing,
-        )
+        mix, missing = batch.uniform("mix", 1).view(-1, 1, 1, 1), self.spec.levels - 1 - batch.level
+        scorer = self._scorer(batch, "penalty")
+        return gradient_penalty(scorer, real, fake, mix, target=self.config.penalty_target, enlarged=2.0**missing)
+
+    def _scorer(self, batch: Batch, name: str) -> Scorer:
+        """D's scores as a function of images; ``name`` keeps its noise apart."""
+        noise = self._noise(batch, name)
+        return lambda x: self.discriminator(x, batch.level, batch.alpha, noise=noise)[:, 0]

@@ -256,6 +256,18 @@ class Discriminator(nn.Module):
             y = torch.cat([y, self.discrimination(y, group or self.group).to(y.dtype)], 1)
         return self.score(y).float()
 
+    def freeze(self, count: int) -> None:
+        """Freeze the blocks of the ``count`` highest levels, and all layers that images enter by, for good (FreezeD).
+
+        Raises:
+            ConfigError: if there are fewer blocks.
+        """
+        if count > len(self.blocks):
+            raise ConfigError(f"gan.tricks.freeze_d must be at most {len(self.blocks)}, the number of blocks of D")
+        self.from_rgb.requires_grad_(False)
+        for block in self.blocks[len(self.blocks) - count :]:
+            block.requires_grad_(False)
+
     def _disturb(self, y: Tensor, noise: Noise | None) -> Tensor:
         return y if self.noise is None or noise is None else self.noise(y, noise(y.shape[1]))
 

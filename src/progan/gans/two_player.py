@@ -1,6 +1,7 @@
 """What the classic GANs share: a generator and a discriminator that play against each other, image by image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -8,10 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
-from progan.gans.base import GAN, Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase, Terms
+from progan.gans.base import GAN, WHOLE_BATCH, Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase, Terms
+from progan.gans.network_tricks import (
+    add_minibatch_discrimination,
+    dropping,
+    features,
+    freeze_first,
+    spectral_norm,
+)
+from progan.gans.rules import Rules
+from progan.gans.tricks import NetworkTricks, TwoPlayerConfig
 from progan.losses import Adversarial
 from progan.ops import hashed_uniform
 from progan.schedule import Stage
+
+_DIMS = 5  # dimensions of the kernels of minibatch discrimination (Salimans et al. 2016, section 6)
 
 Dropout = Callable[[Tensor, float], Tensor]
 """Function from features and the probability of keeping each to features, of which the others are zero."""
@@ -41,7 +53,9 @@ def dropout(batch: Batch, stream: str, *, whole_maps: bool = False) -> Dropout:
         if keep == 1:
             return x
         shape = x.shape[:2] + (1,) * (x.ndim - 2) if whole_maps else x.shape
-        kept = hashed_uniform(batch.uniform(f"{stream}_{calls}", 2), shape[1:].numel()) < keep
+        seeds = batch.uniform(f"{stream}_{calls}", 2)
+        seeds = seeds.repeat(len(x) // len(seeds), 1)  # of real and generated images in one pass
+        kept = hashed_uniform(seeds, shape[1:].numel()) < keep
         return x * (kept.view(shape).to(x.dtype) / keep)
 
     return drop
@@ -89,16 +103,34 @@ class BatchNormConfig(GANConfig):
         return self.normed and not self.bn_group
 
 
+def change(discriminator: nn.Module, tricks: NetworkTricks) -> None:
+    """Change the layers of a discriminator as the tricks require.
+
+    Raises:
+        ConfigError: if more layers are to be frozen than there are.
+    """
+    if tricks.minibatch:
+        add_minibatch_discrimination(discriminator, tricks.minibatch, _DIMS, WHOLE_BATCH)
+    if tricks.freeze_d:
+        try:
+            freeze_first(discriminator, tricks.freeze_d)
+        except ValueError as error:
+            raise ConfigError(f"gan.tricks.freeze_d {tricks.freeze_d}: {error}") from error
+    if tricks.spectral_norm:
+        spectral_norm(discriminator)
+
+
 class TwoPlayer(GAN):
     """A generator against a discriminator; base class of the classic GANs, which differ in what is given here.
 
     By default they take turns: a step of the discriminator on real and generated images, then a step of the generator
-    on new ones. Subclasses override ``phases``, ``score`` or the losses.
+    on new ones. Subclasses override ``steps``, ``score`` or the losses.
 
     Args:
+        config: settings, of which the tricks are applied here.
         spec: shape and labels of the images.
         generator: sampler with the attribute ``latent``.
-        discriminator: network from images [N, C, H, W] to scores [N].
+        discriminator: network from images [N, C, H, W] to scores [N]; tricks may change its layers.
         adversarial: losses of both.
         conditional: whether both networks are given the labels of the images.
         reuse_fakes: whether the generator's step uses the images that the discriminator was just shown, which saves
@@ -108,6 +140,7 @@ class TwoPlayer(GAN):
 
     def __init__(
         self,
+        config: TwoPlayerConfig,
         spec: ImageSpec,
         generator: nn.Module,
         discriminator: nn.Module,
@@ -117,13 +150,25 @@ class TwoPlayer(GAN):
         reuse_fakes: bool = False,
         optimizers: dict[str, Optimizer] | None = None,
     ) -> None:
-        self.spec, self.adversarial, self.conditional = spec, adversarial, conditional
-        self.generator, self.discriminator, self.reuse_fakes = generator, discriminator, reuse_fakes
+        self.spec, self.conditional, self.tricks = spec, conditional, config.tricks
+        self.generator, self.discriminator = generator, discriminator
+        self.reuse_fakes = reuse_fakes and not (self.tricks.d_steps or self.tricks.g_steps)
         self.latent: Latent = generator.latent  # type: ignore[assignment]
         self._fakes: dict[int, Tensor] = {}  # of D's step, by first position, until G's step of the same iteration
-        super().__init__({"generator": generator, "discriminator": discriminator}, optimizers=optimizers)
+        change(discriminator, self.tricks)
+        networks = {"generator": generator, "discriminator": discriminator}
+        compared = config.held_out > 0
+        self.rules = Rules(self.tricks, adversarial, networks, logistic=config.logistic, compared=compared)
+        super().__init__(networks, memory=self.rules.memory, optimizers=self.rules.optimizers(optimizers or {}))
 
     def phases(self, stage: Stage) -> list[Phase]:
+        def held_out(batch: Batch) -> Tensor:
+            return self.judge(batch, self.reals(batch), "held_out")
+
+        return self.rules.phases(self.steps(stage), stage, held_out)
+
+    def steps(self, stage: Stage) -> list[Phase]:
+        """Return the phases without tricks."""
         return alternating(self)
 
     def samples(self, sampler: nn.Module, batch: Batch) -> Tensor:
@@ -137,13 +182,33 @@ class TwoPlayer(GAN):
         """Return the labels of the batch's images if the GAN is conditional."""
         return batch.labels if self.conditional else None
 
-    def fakes(self, batch: Batch) -> Tensor:
+    def generated(self, batch: Batch) -> Tensor:
         """Return generated images [N, C, H, W]."""
         return self.generator(self.latents(batch), batch.level, None, self.labels(batch))
+
+    def reals(self, batch: Batch) -> Tensor:
+        """Return the real images as the discriminator is shown them."""
+        return self.rules.shown(batch, batch.images)
+
+    def fakes(self, batch: Batch) -> Tensor:
+        """Return generated images as the discriminator is shown them."""
+        return self.rules.shown(batch, self.generated(batch))
 
     def score(self, batch: Batch, images: Tensor, stream: str) -> Tensor:
         """Return the discriminator's scores [N]; ``stream`` keeps random numbers of different passes apart."""
         return self.discriminator(images)
+
+    def judge(self, batch: Batch, images: Tensor, stream: str) -> Tensor:
+        """Return the discriminator's scores [N] as in ``score``, with the dropout of the tricks."""
+        with self.dropped(batch, stream):
+            return self.score(batch, images, stream)
+
+    @contextmanager
+    def dropped(self, batch: Batch, stream: str) -> Iterator[None]:
+        """Context in which the discriminator has the dropout of the tricks, if any."""
+        keep, drop = 1 - self.tricks.d_dropout, dropout(batch, f"{stream}_dropped")
+        with dropping(self.discriminator, lambda x: drop(x, keep)) if keep < 1 else nullcontext():
+            yield
 
     def discriminator_loss(self, batch: Batch) -> Terms:
         """Return the terms of the discriminator, which have no gradient in the generator."""
@@ -157,12 +222,45 @@ class TwoPlayer(GAN):
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         """Return the terms of the discriminator for given generated images; real ones are scored in a separate pass."""
-        return self.adversarial.critic(self.score(batch, batch.images, "real"), self.score(batch, fake, "fake"))
+        real = self.reals(batch)
+        terms = self.rules.critic(batch, self.judge(batch, real, "real"), self.judge(batch, fake, "fake"))
+        return terms | self.penalties(batch, real, fake)
+
+    def penalties(self, batch: Batch, real: Tensor, fake: Tensor) -> Terms:
+        """Return the terms of the tricks that penalize the discriminator's gradients."""
+        return self.rules.penalties(batch, lambda x: self.judge(batch, x, "penalty"), real, fake)
 
     def generator_loss(self, batch: Batch) -> Terms:
         """Return the terms of the generator; the loop freezes the discriminator meanwhile."""
         fake = self._fakes.pop(int(batch.positions[0]), None)
-        return self.adversarial.generator(self.score(batch, self.fakes(batch) if fake is None else fake, "fake"))
+        return self.generator_terms(batch, self.fakes(batch) if fake is None else fake)
+
+    def generator_terms(self, batch: Batch, fake: Tensor) -> Terms:
+        """Return the terms of the generator for given generated images."""
+        if self.tricks.feature_matching:
+            return self._matching(batch, fake)
+        on_fake = self.judge(batch, fake, "fake")
+        if not self.rules.adversarial.relative:
+            return self.rules.generator(on_fake)
+        with torch.no_grad():
+            on_real = self.judge(batch, self.reals(batch), "real")
+        return self.rules.generator(on_fake, on_real)
+
+    def _matching(self, batch: Batch, fake: Tensor) -> Terms:
+        """The squared distance between the mean features of all real and of all generated images of the step.
+
+        Each sample has a term of its own, so that the mean over several ranks has the value and the gradient of the
+        distance.
+        """
+        with features(self.discriminator) as seen:
+            with torch.no_grad():
+                self.judge(batch, self.reals(batch), "real")
+            self.judge(batch, fake, "fake")
+        of_real, of_fake = seen
+        mean = batch.gather(of_fake.detach()).mean(0)
+        away = mean - batch.gather(of_real).mean(0)
+        distance = away.square().sum() + 2 * ((of_fake - mean) * away).sum(1)
+        return {"features": self.tricks.feature_matching * distance}
 
     def joint_loss(self, batch: Batch) -> Terms:
         """Return the terms of both at the same point, for one simultaneous step.
@@ -172,10 +270,13 @@ class TwoPlayer(GAN):
         """
         fake = self.fakes(batch)
         terms = {f"discriminator_{k}": v for k, v in self.discriminator_terms(batch, fake.detach()).items()}
-        self.discriminator.requires_grad_(False)
-        on_fake = self.score(batch, fake, "fake")
-        self.discriminator.requires_grad_(True)
-        return terms | {f"generator_{k}": v for k, v in self.adversarial.generator(on_fake).items()}
+        trainable = [p for p in self.discriminator.parameters() if p.requires_grad]
+        for p in trainable:
+            p.requires_grad_(False)
+        terms |= {f"generator_{k}": v for k, v in self.generator_terms(batch, fake).items()}
+        for p in trainable:
+            p.requires_grad_(True)
+        return terms
 
 
 def alternating(gan: TwoPlayer, *, n_critic: int = 1, generator_batch: int = 1) -> list[Phase]:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from progan.errors import ConfigError
 from progan.gans.base import Batch, ImageSpec, Latent, Optimizer, Phase, Terms
 from progan.gans.dcgan_networks import Discriminator, Generator
+from progan.gans.tricks import TwoPlayerConfig
 from progan.gans.two_player import BatchNormConfig, TwoPlayer
 from progan.losses import WASSERSTEIN
 from progan.ops import at_least_float32, no_autocast
@@ -38,7 +39,7 @@ Body = Literal["dcgan", "mlp"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WGANConfig(BatchNormConfig):
+class WGANConfig(TwoPlayerConfig, BatchNormConfig):
     """Networks and steps of WGAN; the defaults are the paper's, with the networks of DCGAN."""
 
     generator: Body = "dcgan"
@@ -73,12 +74,18 @@ class WGANConfig(BatchNormConfig):
     """Every how many iterations of G the critic has long_critic steps; 0: never."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         least = {"bn_group": 0, "extra": 0, "long_rounds": 0, "long_every": 0}
         for name in ("maps", "most_maps", "hidden", "latent_size", "n_critic", "long_critic", *least):
             if getattr(self, name) < least.get(name, 1):
                 raise ConfigError(f"gan.{name} must be at least {least.get(name, 1)}, got {getattr(self, name)}")
         if not self.clip > 0:
             raise ConfigError(f"gan.clip must be above 0, got {self.clip:g}")
+
+    @property
+    def logistic(self) -> bool:
+        """Whether the scores of D are logits."""
+        return False
 
     @property
     def normed(self) -> bool:
@@ -187,6 +194,7 @@ class WGAN(TwoPlayer):
         self.config = config
         how = Optimizer() if config.optimizer == "adam" else Optimizer(kind="rmsprop", beta2=0.99, eps=1e-8)
         super().__init__(
+            config,
             spec,
             config.make_sampler(spec),
             config.make_discriminator(spec),
@@ -194,7 +202,7 @@ class WGAN(TwoPlayer):
             optimizers={"generator": how, "discriminator": how},
         )
 
-    def phases(self, stage: Stage) -> list[Phase]:
+    def steps(self, stage: Stage) -> list[Phase]:
         iteration = self.config.iteration_after(stage.images_seen // stage.batch)
         after = self.config.clip_moment == "after"
         critic = Phase(
@@ -214,6 +222,7 @@ class WGAN(TwoPlayer):
             p.clamp_(-self.config.clip, self.config.clip)
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
-        terms = super().discriminator_terms(batch, fake)
-        distance = -(terms["real"] + terms["fake"]).detach()
-        return terms | {"distance": distance}  # for the statistics: it has no gradient
+        real = self.reals(batch)
+        on_real, on_fake = self.judge(batch, real, "real"), self.judge(batch, fake, "fake")
+        distance = (on_real - on_fake).detach()  # for the statistics: it has no gradient
+        return self.rules.critic(batch, on_real, on_fake) | self.penalties(batch, real, fake) | {"distance": distance}

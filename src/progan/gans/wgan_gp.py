@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from progan.errors import ConfigError
 from progan.gans.base import Batch, ImageSpec, Latent, Phase, Terms
+from progan.gans.tricks import TwoPlayerConfig
 from progan.gans.two_player import BatchNormConfig, TwoPlayer, alternating
 from progan.gans.wgan_gp_layers import slopes_only
 from progan.gans.wgan_gp_networks import (
@@ -44,7 +45,7 @@ CLASS_WEIGHT_CRITIC, CLASS_WEIGHT_GENERATOR = 1.0, 0.1  # of the classification 
 
 
 @dataclass(frozen=True, kw_only=True)
-class WGANGPConfig(BatchNormConfig):
+class WGANGPConfig(TwoPlayerConfig, BatchNormConfig):
     """Networks and steps of WGAN-GP; the defaults are the authors' good networks for 64x64."""
 
     body: Literal["resnet", "dcgan", "mnist", "cifar"] = "resnet"
@@ -68,14 +69,24 @@ class WGANGPConfig(BatchNormConfig):
     The gray level of a pixel, 0 to 255, is mapped to [-1, 1) as (level + noise) / 128 - 1."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, least in (
             *(("maps", 1), ("latent_size", 1), ("n_critic", 1), ("generator_batch", 1)),
             *(("penalty_weight", 0), ("bn_group", 0)),
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"gan.{name} must be at least {least}, got {getattr(self, name)}")
+        if self.tricks.minibatch:
+            raise ConfigError("gan.tricks.minibatch does not work with the penalty of WGAN-GP, which is per sample")
+        if self.conditional and (self.tricks.relativistic or self.tricks.feature_matching):
+            raise ConfigError("gan.tricks.relativistic and feature_matching exclude gan.conditional")
         if self.conditional and self.body != "cifar":
             raise ConfigError(f"gan.conditional requires gan.body cifar, got {self.body}")
+
+    @property
+    def logistic(self) -> bool:
+        """Whether the scores of the critic are logits."""
+        return False
 
     @property
     def normed(self) -> bool:
@@ -136,11 +147,11 @@ class WGANGP(TwoPlayer):
     def __init__(self, config: WGANGPConfig, spec: ImageSpec) -> None:
         self.config = config
         generator, critic = config.make_sampler(spec), config.make_discriminator(spec)
-        super().__init__(spec, generator, critic, adversarial=WASSERSTEIN, conditional=config.conditional)
+        super().__init__(config, spec, generator, critic, adversarial=WASSERSTEIN, conditional=config.conditional)
         # The authors' MNIST images are in [0, 1], so the slope by their pixels is twice that by ours.
         self._enlarged = 0.5 if config.body == "mnist" else 1.0
 
-    def phases(self, stage: Stage) -> list[Phase]:
+    def steps(self, stage: Stage) -> list[Phase]:
         return alternating(self, n_critic=self.config.n_critic, generator_batch=self.config.generator_batch)
 
     def score(self, batch: Batch, images: Tensor, stream: str) -> Tensor:
@@ -149,12 +160,13 @@ class WGANGP(TwoPlayer):
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         """Return the terms of the critic. Nothing in it couples samples, so it scores all images in one pass."""
         real = self.reals(batch)
-        with shared_weights():
+        with shared_weights(), self.dropped(batch, "both"):
             outputs = self.discriminator(torch.cat([real, fake]).contiguous(memory_format=torch.channels_last))
             on_real, on_fake = outputs.chunk(2)
-            terms = self.adversarial.critic(on_real[:, 0], on_fake[:, 0])
+            terms = self.rules.critic(batch, on_real[:, 0], on_fake[:, 0])
             if self.config.penalty_weight:
                 terms["penalty"] = self.config.penalty_weight * self.penalty(batch, real, fake)
+        terms |= self.penalties(batch, real, fake)
         if self.conditional:  # of real images only, as in the authors' code
             wrong = F.cross_entropy(on_real[:, 1:], batch.labels, reduction="none")
             terms["class_real"] = CLASS_WEIGHT_CRITIC * wrong
@@ -174,18 +186,18 @@ class WGANGP(TwoPlayer):
         labels = None
         if self.conditional:
             labels = (batch.uniform("classes", 1)[:, 0] * self.spec.classes).long()
-        fake = self.generator(self.latents(batch), batch.level, None, labels)
-        outputs = self.discriminator(fake)
-        terms = self.adversarial.generator(outputs[:, 0])
-        if labels is not None:
-            wrong = F.cross_entropy(outputs[:, 1:], labels, reduction="none")
-            terms["class_fake"] = CLASS_WEIGHT_GENERATOR * wrong
-        return terms
+        fake = self.rules.shown(batch, self.generator(self.latents(batch), batch.level, None, labels))
+        if labels is None:
+            return self.generator_terms(batch, fake)
+        with self.dropped(batch, "fake"):
+            outputs = self.discriminator(fake)
+        wrong = F.cross_entropy(outputs[:, 1:], labels, reduction="none")
+        return self.rules.generator(outputs[:, 0]) | {"class_fake": CLASS_WEIGHT_GENERATOR * wrong}
 
     def reals(self, batch: Batch) -> Tensor:
-        """Return the real images, with noise if they are to be dequantized."""
+        """Return the real images as the critic is shown them, with noise if they are to be dequantized."""
         real = batch.images
-        if not self.config.dequantize:
-            return real
-        noise = hashed_uniform(batch.uniform("dequantize", 2), real[0].numel()).view(real.shape)
-        return ((real + 1) * 127.5 + noise) / 128 - 1
+        if self.config.dequantize:
+            noise = hashed_uniform(batch.uniform("dequantize", 2), real[0].numel()).view(real.shape)
+            real = ((real + 1) * 127.5 + noise) / 128 - 1
+        return self.rules.shown(batch, real)

@@ -3,9 +3,12 @@
 from dataclasses import replace
 
 from progan.gans import ProGANConfig
+from progan.gans.tricks import Tricks
 from progan.schedule import ScheduleConfig
 from progan.training.config import RunConfig
 
+FEW = 2000
+"""Number of images below which the preset "auto" augments them."""
 STDDEV_GROUP = 16  # stddev group of the paper, which took the whole batch; smaller batches are one group too
 
 
@@ -104,7 +107,13 @@ def demo() -> RunConfig:
 
 
 def auto(
-    resolution: int = 64, count: int = 10_000, device: str = "cpu", *, grows: bool = True
+    resolution: int = 64,
+    count: int = 10_000,
+    device: str = "cpu",
+    *,
+    grows: bool = True,
+    augments: bool = True,
+    trained: ProGANConfig | None = None,
 ) -> tuple[RunConfig, list[str]]:
     """Return settings that suit the data and the machine, and the reasons for them.
 
@@ -113,7 +122,10 @@ def auto(
         count: number of images.
         device: type of the device: "cuda", "mps" or "cpu".
         grows: whether networks can grow to this size by doubling.
+        augments: whether few images are augmented.
+        trained: settings of networks that are trained already, and therefore need not grow.
     """
+    start = 4 if grows and trained is None else resolution
     levels = resolution.bit_length() - 3
     if device != "cuda":
         total = 40 * levels + 40
@@ -121,7 +133,7 @@ def auto(
         schedule = replace(
             ScheduleConfig(batch=16, lr=0.003, hold_kimg=20, fade_kimg=20, total_kimg=total),
             resolution=resolution,
-            start_resolution=4 if grows else resolution,
+            start_resolution=start,
         )
         why = [
             f"{device}: at most 64 feature maps, batch size 16, 20 kimg per fade and per hold, {total} kimg in total"
@@ -129,7 +141,6 @@ def auto(
     else:
         base = celebahq_1024()
         total = 1200 * levels + 2400
-        start = 4 if grows else resolution
         gan, schedule = (
             base.gan,
             replace(base.schedule, resolution=resolution, start_resolution=start, total_kimg=total),
@@ -137,13 +148,23 @@ def auto(
         why = [
             f"{device}: the paper's networks, the released program's batch sizes for one GPU, {total:,} kimg in total"
         ]
+    gan = gan if trained is None else replace(trained, tricks=Tricks())
+    if augments and count < FEW:
+        gan = replace(gan, tricks=Tricks(augment="adaptive", augment_kimg=total / 4))
     config = RunConfig(gan=gan, schedule=schedule)
     if device != "cuda":
         config = replace(config, ema_kimg=5, log_kimg=1, sample_kimg=10, snapshot_kimg=50)
         why.append("moving average of G with a half-life of 5 kimg, because the run is short")
     why += [f"resolution {resolution}, from the data", "random mirroring; use --no-mirror if left and right matter"]
-    if not grows:
+    if trained is not None:
+        why.append("the settings of the networks that it begins with, and no growing, because they are trained already")
+    elif not grows:
         why.append("no growing, which requires a power of two as the shorter side and a multiple of it as the longer")
-    if count < 5000:
-        why.append(f"only {count} images: expect D to memorize them; stop early and compare with samples/reals.png")
+    if augments and count < FEW:
+        why.append(
+            f"only {count:,} images, which D is shown augmented, the more often the more it overfits (ADA); 5 % "
+            "of them are held out to measure that; turn it off with --gan.tricks.augment none"
+        )
+    elif count < 5000:
+        why.append(f"only {count:,} images: expect D to memorize them; stop early and compare with samples/reals.png")
     return config, why

@@ -1,8 +1,10 @@
 """The losses and cures of 'progan toy', each with the settings that its paper recommends."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from progan.gans.points import PointsConfig
+from progan.gans.tricks import NetworkTricks
 from progan.presets.family import constant
 from progan.training.config import RunConfig
 
@@ -29,11 +31,13 @@ class Recipe:
 
     def run(self, *, seed: int, steps: int) -> RunConfig:
         """Return the settings of a run of ``steps`` steps of G."""
-        kimg = steps * BATCH * self.gan.n_critic / 1000
+        kimg = steps * BATCH * (self.gan.tricks.d_steps or self.gan.n_critic) / 1000
         rates = {"lr": self.lr, "beta1": self.beta1, "beta2": self.beta2}
         return constant(self.gan, 1, batch=BATCH, total_kimg=kimg, seed=seed, **rates)  # type: ignore[arg-type]
 
 
+PLAIN = "non_saturating"
+"""Name of the GAN that the tricks are added to."""
 _PLAIN = replace(NETWORKS, loss="non_saturating")
 
 RECIPES = {
@@ -96,6 +100,49 @@ RECIPES = {
     ),
 }
 """By the names in 'progan toy --loss'. Adam with beta1 0.5 and a learning rate of 1e-3 unless the paper has others."""
+
+
+def _trick(title: str, about: str, **tricks: Any) -> Recipe:
+    """The plain GAN with a trick."""
+    return Recipe(title=title, about=about, gan=replace(_PLAIN, tricks=NetworkTricks(**tricks)))
+
+
+TRICKS = {
+    "smoothing": _trick("label smoothing", "D wants 0.9 for real points (Salimans et al. 2016)", label_smoothing=0.1),
+    "flips": _trick("noise on labels", "one label in 20 is wrong", label_flips=0.05),
+    "instance_noise": _trick(
+        "instance noise",
+        "D sees points with noise that falls to 0 (Sonderby et al. 2017)",
+        instance_noise=0.1,
+        instance_noise_kimg=STEPS * BATCH / 2000,
+    ),
+    "relativistic": _trick(
+        "relativistic", "D compares real with generated points (Jolicoeur-Martineau 2019)", relativistic=True
+    ),
+    "dropout": _trick("dropout in D", "D drops a quarter of its features", d_dropout=0.25),
+    "spectral_norm": _trick(
+        "spectral norm", "each layer of D has a norm of 1 (Miyato et al. 2018)", spectral_norm=True
+    ),
+    "penalty": _trick("gradient penalty", "D has slopes of 1 between real and generated points", gradient_penalty=0.1),
+    "one_sided": _trick("one-sided penalty", "D has no slopes above 1 there", gradient_penalty=0.1, one_sided=True),
+    "r1_r2": _trick("R1 and R2", "D is flat at real and at generated points", r1=0.1, r2=0.1),
+    "matching": _trick(
+        "feature matching", "G matches the mean features of D (Salimans et al. 2016)", feature_matching=1.0
+    ),
+    "history": _trick("historical averaging", "both stay near their mean (Salimans et al. 2016)", history=1e-3),
+    "ttur": _trick("TTUR", "D learns 4 times as fast as G (Heusel et al. 2017)", d_lr=2.0, g_lr=0.5),
+    "d_steps": _trick("5 steps of D", "D steps 5 times, then G once", d_steps=5),
+    "g_steps": _trick("2 steps of G", "D steps once, then G twice", g_steps=2),
+    "clip": _trick("weight clipping", "all weights of D are within 0.3", clip=0.3),
+    "weight_decay": _trick("weight decay", "both networks have an L2 penalty", weight_decay=1e-4),
+}
+"""Tricks on top of the plain GAN, by the names in 'progan toy --loss'; settings chosen for points, not tuned."""
+
+KNOWN = RECIPES | TRICKS
+"""All that can be trained."""
+
+COMPARED = (PLAIN, "discrimination", "stddev", "r1", *TRICKS)
+"""What 'progan toy --tricks' trains: the plain GAN and each of the tricks, some of which are cures above."""
 
 DEFAULT = ("non_saturating", "least_squares", "r1")
 """What 'progan toy' trains if nothing is chosen: the plain GAN, another loss, and a penalty."""

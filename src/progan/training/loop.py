@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -54,10 +54,17 @@ class Trainer:
     """
 
     def __init__(
-        self, config: RunConfig, spec: ImageSpec, *data: Data, device: torch.device, ranks: Ranks = SINGLE
+        self,
+        config: RunConfig,
+        spec: ImageSpec,
+        *data: Data,
+        held_out: Data | None = None,
+        device: torch.device,
+        ranks: Ranks = SINGLE,
     ) -> None:
         check(config, spec, ranks.world)
         self.config, self.spec, self.data, self.device, self.ranks = config, spec, data, device, ranks
+        self.held_out = held_out  # images of the first source that are never shown in training
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             self.gan = config.gan.make(spec)
@@ -215,8 +222,19 @@ class Trainer:
         images = self._batch("samples", stage, 0, count, 0, 1).images
         return self.ema.network.encode(images, stage.level)  # type: ignore[operator]
 
-    def _batch(self, name: str, stage: Stage, first: int, count: int, offset: int, stride: int) -> Batch:
+    def _batch(
+        self,
+        name: str,
+        stage: Stage,
+        first: int,
+        count: int,
+        offset: int,
+        stride: int,
+        data: Sequence[Data] | None = None,
+    ) -> Batch:
         """Every ``stride``-th of ``count`` samples from ``first`` on; ``name`` keeps its random draws apart."""
+        held_out = self.held_out if data is None else None
+        data = self.data if data is None else data
         seed, where = self.config.seed, {"offset": offset, "stride": stride}
 
         def put(rows: np.ndarray, *shape: int) -> Tensor:
@@ -235,7 +253,7 @@ class Trainer:
 
         def load(source: int) -> Tensor:
             start = time.perf_counter()
-            real = self.data[source].images(first, count, stage.resolution, **where)
+            real = data[source].images(first, count, stage.resolution, **where)
             self._loading_s += time.perf_counter() - start
             return real if real.is_floating_point() else to_float(real)
 
@@ -244,7 +262,11 @@ class Trainer:
             alpha=torch.full((), stage.alpha, device=self.device) if stage.fading else None,
             positions=torch.arange(first + offset, first + count, stride),
             load=load,
-            load_labels=lambda source: self.data[source].labels(first, count, **where),
+            load_labels=lambda source: data[source].labels(first, count, **where),
+            images_seen=stage.images_seen,
+            held_out=None
+            if held_out is None
+            else lambda: self._batch(f"{name}/held_out", stage, first, count, offset, stride, [held_out]),
             normal=drawn(draws.normal),
             uniform=drawn(draws.uniform),
             step_uniform=once,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from progan.data.store import Store
+from progan.errors import ConfigError
 from progan.gans.base import ImageSpec
 from progan.training import checkpoint, identity
 from progan.training.blowups import History
@@ -27,21 +28,35 @@ class Opened:
 
     @classmethod
     def read(
-        cls, path: Path, config: RunConfig, spec: ImageSpec, stores: Sequence[Store], about: dict[str, Any]
+        cls,
+        path: Path,
+        config: RunConfig,
+        spec: ImageSpec,
+        stores: Sequence[Store],
+        about: dict[str, Any],
+        init: str | None = None,
     ) -> Self:
         """Read the directory ``path``, which may not exist yet.
 
         Args:
             about: further facts for config.json, as plain values.
+            init: run or snapshot whose weights the run is to begin with.
 
         Raises:
-            ConfigError: if it contains a run with different settings or on different data.
+            ConfigError: if it contains a run with different settings, on different data or from other first weights.
             CheckpointError: if it has checkpoints and none can be read.
             BlowupError: if its run blew up and nothing is to be changed.
         """
         state, warnings = checkpoint.load(path)
         facts = identity.describe(config, spec, stores, about)
         old = identity.check_same(path, facts, config, needed=state is not None)
+        began = init if state is None else old.get("init")
+        if init not in (None, began):
+            raise ConfigError(
+                f"{path} holds a run that began with {began or 'new weights'}, not with {init}; choose another folder "
+                "(--name or --out)"
+            )
+        facts |= {} if began is None else {"init": began}
         seen = 0 if state is None else state["trainer"]["images_seen"]
         history = History.of(old).resumed(path, config.on_blowup, seen)
         return cls(facts | history.facts(), state, warnings, history)

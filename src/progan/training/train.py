@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from progan.data.loader import Loader
+from progan.data.loader import Loader, split
 from progan.data.store import Store
 from progan.devices import Share
-from progan.errors import BlowupError
+from progan.errors import BlowupError, DataError
 from progan.files import locked
 from progan.gans.base import ImageSpec
 from progan.schedule import stage_at
@@ -22,6 +23,7 @@ from progan.training.monitor import Monitor
 from progan.training.opening import Opened
 from progan.training.preflight import Plan, fitting_plan
 from progan.training.session import Callback, Session
+from progan.training.transfer import Source, begin_with
 
 
 def train(
@@ -33,6 +35,7 @@ def train(
     ranks: Ranks = SINGLE,
     monitor: Monitor | None = None,
     callbacks: Sequence[Callback] = (),
+    init: Path | None = None,
     dry_run: bool = False,
 ) -> int | None:
     """Train in the run directory ``path``, or resume its run.
@@ -42,6 +45,7 @@ def train(
         about: further facts about the run for config.json, as plain values.
         monitor: measures the run; on the first rank only.
         callbacks: called whenever something is written; on the first rank only.
+        init: run or snapshot whose weights a new run begins with.
         dry_run: print the plan of memory and time, and stop.
 
     Returns:
@@ -54,7 +58,9 @@ def train(
         CheckpointError: if a checkpoint cannot be read or written.
         BlowupError: if training blows up, and nothing is to be changed or no change has helped.
     """
-    loaders = [_loader(config, store, number, device) for number, store in enumerate(stores)]
+    rows, held_rows = _split(config, stores[0])
+    loaders = [_loader(config, store, number, device, None if number else rows) for number, store in enumerate(stores)]
+    held_out = None if held_rows is None else _loader(config, stores[0], 0, device, held_rows)
     spec = spec_of(config, stores, loaders)
     _check(config, spec, ranks)
     sizes = " and ".join(
@@ -74,14 +80,22 @@ def train(
         # In this order: what is wrong with the directory is said at once, and the networks of the probe are gone
         # before those of the run need the memory.
         nonlocal fitted
-        opened = Opened.read(path, config, spec, stores, about)
+        opened = Opened.read(path, config, spec, stores, about, None if init is None else str(init))
+        source = None if init is None or opened.state is not None else Source.read(init)
         if fitted is None:
             done = opened.finished(config)
             fitted = (config, Plan([])) if done else fitting_plan(config, spec, device, ranks=ranks)
         fitting, plan = fitted
-        trainer, classes = Trainer(fitting, spec, *loaders, device=device, ranks=ranks), loaders[0].classes
+        trainer, classes = (
+            Trainer(fitting, spec, *loaders, held_out=held_out, device=device, ranks=ranks),
+            loaders[0].classes,
+        )
+        lines = [] if source is None else begin_with(source, trainer)
         more: dict[str, Any] = {"classes": classes, "monitor": monitor, "callbacks": callbacks}
-        return Session(path, trainer, *stores, opened=opened, **more), plan
+        session = Session(path, trainer, *stores, opened=opened, **more)
+        for line in lines if ranks.first else ():
+            session.log.say(line)
+        return session, plan
 
     with locked(path) if ranks.first else nullcontext():
         while True:
@@ -110,7 +124,18 @@ def _check(config: RunConfig, spec: ImageSpec, ranks: Ranks) -> None:
     check_phases(config, gan, gan.phases(stage_at(config.schedule, 0)), ranks.world)
 
 
-def _loader(config: RunConfig, store: Store, source: int, device: torch.device) -> Loader:
+def _split(config: RunConfig, store: Store) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Indices of the images to train on and of those to hold out; None if all are trained on."""
+    if not config.gan.held_out:
+        return None, None
+    if store.count < 2:
+        raise DataError(f"{store.path}: has a single image, so that none can be held out of training")
+    return split(store.count, config.gan.held_out, config.seed)
+
+
+def _loader(
+    config: RunConfig, store: Store, source: int, device: torch.device, rows: np.ndarray | None = None
+) -> Loader:
     side = config.load_size or config.schedule.resolution
     store.level(side)  # raises a DataError that lists the levels of the store
     return Loader(
@@ -122,6 +147,7 @@ def _loader(config: RunConfig, store: Store, source: int, device: torch.device) 
         columns=config.label_columns,
         load_size=config.load_size,
         size=_size(config, store) if config.load_size else None,
+        rows=rows,
     )
 
 
