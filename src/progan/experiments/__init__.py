@@ -1,6 +1,6 @@
 """Experiments of the papers: every table and figure as a value that names presets and metrics."""
 
-from progan.experiments import family, paper
+from progan.experiments import family, paper, tricks
 from progan.experiments.base import Experiment
 
 EXPERIMENTS: dict[str, Experiment] = {
@@ -17,5 +17,6 @@ EXPERIMENTS: dict[str, Experiment] = {
     "family_mnist": family.FAMILY_MNIST,
     "family_wgan": family.FAMILY_WGAN,
     "family_faces": family.FAMILY_FACES,
+    "tricks_mnist": tricks.TRICKS_MNIST,
 }
 """Every table and figure by its name in 'progan reproduce NAME'."""

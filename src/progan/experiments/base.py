@@ -50,7 +50,9 @@ class Row:
     @property
     def variant(self) -> str:
         """Preset and changes, as part of the name of a run directory."""
-        return "-".join([self.preset, *(f"{name.split('.')[-1]}={value}" for name, value in self.change.items())])
+        parts = ((name.split(".")[-1], value) for name, value in self.change.items())
+        texts = (f"{name}={'+'.join(value) if isinstance(value, tuple) else value}" for name, value in parts)
+        return "-".join([self.preset, *texts])
 
     def config(self) -> RunConfig:
         """Return the settings of the run as in the paper.
