@@ -268,6 +268,31 @@ def test_feature_matching_has_the_value_and_the_gradient_of_the_distance_of_mean
     assert set(gan.discriminator_loss(batch)) == {"real", "fake"}
 
 
+def test_real_images_with_wrong_classes_are_refused() -> None:
+    """Each term of D against its scores, to 1e-6; wrong classes are never the right ones, and all others occur."""
+    gan = CGANConfig(tricks=NetworkTricks(wrong_labels=0.25), half_d_loss=False, d_keep_hidden=1.0, g_keep_hidden=1.0)
+    spec, labels = ImageSpec(1, 4, 4, classes=3), torch.arange(64) % 3
+    pixels = torch.randn(64, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    run = Trainer(
+        constant(gan, 4, batch=64, lr=0.1, total_kimg=1.0), spec, Fixed(pixels, labels), device=torch.device("cpu")
+    )
+    batch, game = run._batch("both", run.stage, 0, 64, 0, 1), run.gan
+    wrong = game._mismatched(batch).labels  # type: ignore[attr-defined]
+    assert not (wrong == labels).any()
+    assert {tuple(pair) for pair in torch.stack([labels, wrong], 1).tolist()} == {
+        (a, b) for a in range(3) for b in range(3) if a != b
+    }
+    fake = torch.zeros(64, 1, 4, 4)
+    terms, judge = game.discriminator_terms(batch, fake), game.discriminator  # type: ignore[attr-defined]
+    torch.testing.assert_close(terms["real"], F.softplus(-judge(pixels, labels)))
+    torch.testing.assert_close(terms["fake"], 0.75 * F.softplus(judge(fake, labels)))
+    torch.testing.assert_close(terms["wrong"], 0.25 * F.softplus(judge(pixels, wrong)))
+    with pytest.raises(ConfigError, match="requires a conditional GAN and data of at least 2 classes"):
+        gan.make(ImageSpec(1, 4, 4, attributes=3))
+    with pytest.raises(ConfigError, match="requires a critic that takes classes"):
+        WGANGPConfig(body="cifar", conditional=True, tricks=NetworkTricks(wrong_labels=0.5))
+
+
 def test_scores_of_held_out_images_are_logged_and_the_images_are_not_shown() -> None:
     run = trainer(with_tricks(held_out=0.2))
     shown: list[Tensor] = []

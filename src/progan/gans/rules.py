@@ -100,6 +100,10 @@ class Rules:
             terms |= {"score_real": on_real.detach(), "score_fake": on_fake.detach()}
         return terms
 
+    def as_fake(self, scores: Tensor) -> Tensor:
+        """Return the term of D [N] for its scores of images that it is to refuse."""
+        return self.adversarial.critic(scores, scores)["fake"]
+
     def generator(self, on_fake: Tensor, on_real: Tensor | None = None) -> Terms:
         """Return the terms of G for D's scores [N] of generated images, and of real ones if losses are relative."""
         return self.adversarial.generator(*([on_fake, on_real] if self.adversarial.relative else [on_fake]))
@@ -188,7 +192,7 @@ class Rules:
             others = self.adversarial.critic(on_fake, on_real)
         else:
             others = {
-                "real": self.adversarial.critic(on_real, on_real)["fake"],
+                "real": self.as_fake(on_real),
                 "fake": self.adversarial.critic(on_fake, on_fake)["real"],
             }
         flips = {name: batch.uniform(f"flip_{name}", 1)[:, 0] < self.tricks.label_flips for name in terms}

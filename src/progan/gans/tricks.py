@@ -116,6 +116,9 @@ class NetworkTricks(Tricks):
     feature_matching: float = 0.0
     """Weight of feature matching, which then is the only loss of G: the squared distance between the mean features of
     real and of generated images before the last layer of D (Salimans et al. 2016, section 3.1); 0: none."""
+    wrong_labels: float = 0.0
+    """Share of the generated images in the loss of D that real images with wrong classes take, which D is to refuse as
+    well (GAN-CLS, Reed et al. 2016; 0.5 there). Requires a conditional GAN; 0: none."""
     d_steps: int = 0
     """Number of steps of D per iteration; 0: as usual for this GAN."""
     g_steps: int = 0
@@ -131,13 +134,17 @@ class NetworkTricks(Tricks):
             raise ConfigError("gan.tricks.d_dropout must be below 1, or D sees nothing")
         if self.one_sided and not self.gradient_penalty:
             raise ConfigError("gan.tricks.one_sided requires --gan.tricks.gradient-penalty, such as 10")
+        if self.wrong_labels and self.relativistic:
+            raise ConfigError(
+                "gan.tricks.wrong_labels requires a loss of generated images, so it excludes relativistic"
+            )
         if self.feature_matching and self.relativistic:
             raise ConfigError("gan.tricks.feature_matching replaces the loss of G, so it excludes relativistic")
 
 
 _RANGES: dict[str, float] = {
     **dict.fromkeys(("label_smoothing", "label_flips", "held_out"), 0.5),
-    **dict.fromkeys(("augment_p", "augment_target", "d_dropout"), 1.0),
+    **dict.fromkeys(("wrong_labels", "augment_p", "augment_target", "d_dropout"), 1.0),
     **dict.fromkeys(("instance_noise", "instance_noise_kimg", "r1", "r2", "history", "freeze_d"), float("inf")),
     **dict.fromkeys(("gradient_penalty", "minibatch", "feature_matching", "clip", "weight_decay"), float("inf")),
     **dict.fromkeys(("d_steps", "g_steps"), float("inf")),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -157,6 +157,8 @@ class TwoPlayer(GAN):
         self._fakes: dict[int, Tensor] = {}  # of D's step, by first position, until G's step of the same iteration
         change(discriminator, self.tricks)
         networks = {"generator": generator, "discriminator": discriminator}
+        if self.tricks.wrong_labels and (not conditional or spec.classes < 2):
+            raise ConfigError("gan.tricks.wrong_labels requires a conditional GAN and data of at least 2 classes")
         compared = config.held_out > 0
         self.rules = Rules(self.tricks, adversarial, networks, logistic=config.logistic, compared=compared)
         super().__init__(networks, memory=self.rules.memory, optimizers=self.rules.optimizers(optimizers or {}))
@@ -224,7 +226,16 @@ class TwoPlayer(GAN):
         """Return the terms of the discriminator for given generated images; real ones are scored in a separate pass."""
         real = self.reals(batch)
         terms = self.rules.critic(batch, self.judge(batch, real, "real"), self.judge(batch, fake, "fake"))
+        if share := self.tricks.wrong_labels:
+            wrong = self.rules.as_fake(self.judge(self._mismatched(batch), real, "wrong"))
+            terms |= {"fake": (1 - share) * terms["fake"], "wrong": share * wrong}
         return terms | self.penalties(batch, real, fake)
+
+    def _mismatched(self, batch: Batch) -> Batch:
+        """The same samples with other classes than their own, all of equal probability."""
+        steps = 1 + (batch.uniform("wrong_labels", 1)[:, 0] * (self.spec.classes - 1)).long()
+        wrong = (batch.labels + steps) % self.spec.classes
+        return replace(batch, load_labels=lambda source: wrong)
 
     def penalties(self, batch: Batch, real: Tensor, fake: Tensor) -> Terms:
         """Return the terms of the tricks that penalize the discriminator's gradients."""

@@ -78,6 +78,10 @@ class WGANGPConfig(TwoPlayerConfig, BatchNormConfig):
                 raise ConfigError(f"gan.{name} must be at least {least}, got {getattr(self, name)}")
         if self.tricks.minibatch:
             raise ConfigError("gan.tricks.minibatch does not work with the penalty of WGAN-GP, which is per sample")
+        if self.tricks.wrong_labels:
+            raise ConfigError(
+                "gan.tricks.wrong_labels requires a critic that takes classes; here it classifies (AC-GAN)"
+            )
         if self.conditional and (self.tricks.relativistic or self.tricks.feature_matching):
             raise ConfigError("gan.tricks.relativistic and feature_matching exclude gan.conditional")
         if self.conditional and self.body != "cifar":
