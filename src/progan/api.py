@@ -159,7 +159,7 @@ def _auto(
 ) -> RunConfig:
     """Return settings that suit the data and the device, with the networks of ``init`` if that is given.
 
-    A run in ``path`` that was begun by a version without augmentation goes on without.
+    A run in ``path`` that was begun by a version without augmentation continues without.
     """
     height, width = parse_size(size) if size else (stores[0].height, stores[0].width)
     trained = None if init is None else Snapshot.load(init).config

@@ -7,9 +7,12 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from progan.errors import ConfigError
+from progan.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 COMMANDS = {
     "prepare": "convert a folder, an archive or a known data set into a store with all resolutions",
@@ -83,6 +86,39 @@ def optional(metavar: str, default: str) -> Any:
     import tyro
 
     return tyro.conf.arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+def check_output(path: Path, *, folder: bool = False) -> None:
+    """Check that a file can be written, or several in a folder, before hours are spent on what it will contain.
+
+    Raises:
+        DataError: if a folder has its name, or a file has that of one of its folders.
+    """
+    if not folder and path.is_dir():
+        raise DataError(f"{path}: is a folder; name a file")
+    above = next(one for one in (path, *path.absolute().parents) if one.exists() and (folder or one != path))
+    if not above.is_dir():
+        raise DataError(f"{path}: cannot be written, because {above} is a file and not a folder; choose another name")
+
+
+def write_png(picture: "Image.Image", path: Path, *, kept: bool = False) -> None:
+    """Write a PNG file.
+
+    Args:
+        picture: image to write.
+        path: file to create or to replace.
+        kept: whether there are files written before, which the message shall mention.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
+    from progan.images import save_png  # torch, which is not imported for every command
+
+    try:
+        save_png(picture, path)
+    except OSError as error:
+        before = "; images written before are kept" * kept
+        raise DataError(f"{path}: cannot be written ({error.strerror or error}){before}") from error
 
 
 def nearest(word: str, known: Sequence[str] | dict[str, str]) -> str:

@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from PIL import Image
 
 from progan.analysis.latent_plot import latent_plot, manifold
-from progan.cli import optional
+from progan.cli import check_output, optional, write_png
 from progan.devices import pick_device
-from progan.errors import ConfigError, DataError
-from progan.evaluation.codes import Codes, encode_images
-from progan.evaluation.sets import ImageSet, open_images
-from progan.images import save_png
-from progan.sizes import size_text
+from progan.errors import ConfigError
+from progan.evaluation.codes import Codes, encode_images, open_to_encode
+from progan.evaluation.sets import ImageSet
 from progan.snapshot import Snapshot, find
 
 
@@ -36,7 +33,7 @@ class Encode:
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT.npz")]
     """File for the codes."""
     features: bool = False
-    """Write the features from which the encoder computes the codes, instead of the codes."""
+    """Write the output of the encoder's last hidden layer, from which it computes the codes, instead of the codes."""
     count: Annotated[int | None, optional("INT", "all images, in their order")] = None
     """Number of images, drawn at random by the seed."""
     seed: int = 0
@@ -54,20 +51,26 @@ class Encode:
     def run(self) -> int:
         """Encode, write and print."""
         self._check()
-        snapshot = Snapshot.load(self.snapshot, device=pick_device(self.device))
+        file = find(self.snapshot)  # a run that is still being trained may write another one meanwhile
+        snapshot = Snapshot.load(file, device=pick_device(self.device))
         order = "file" if self.count is None else "seed"
-        images = open_for(snapshot, self.images, order=order, seed=self.seed)
-        hash = hashlib.sha256(find(self.snapshot).read_bytes()).hexdigest()
+        images = open_to_encode(snapshot, self.images, order=order, seed=self.seed)
+        if self.plot is not None and not self.features and snapshot.latent_size < 2:
+            raise ConfigError(
+                f"a plot requires codes of at least 2 components, got {snapshot.latent_size}; omit --plot"
+            )
+        hash = hashlib.sha256(file.read_bytes()).hexdigest()
         more = {"hash": hash, "count": self.count, "features": self.features, "batch": self.batch, "progress": True}
         grid = None if self.manifold is None else manifold(snapshot)
         codes = encode_images(snapshot, images, **more)
         codes.save(self.out)
         known = f" of {len(codes.classes)} classes" if codes.labels is not None else ""
-        print(f"{self.out}: {codes.values.shape[1]} {codes.kind} of each of {len(codes.index)} images{known}")
+        n = len(codes.index)
+        print(f"{self.out}: {codes.kind} of {codes.sizes} of {n} image{'s' * (n > 1)}{known}")
         if self.plot is not None:
             print(f"{self.plot}: {self._draw(codes, images, self.plot)}")
         if grid is not None and self.manifold is not None:
-            write(grid, self.manifold)
+            write_png(grid, self.manifold)
             print(self.manifold)
         return 0
 
@@ -81,7 +84,7 @@ class Encode:
             what=codes.kind,
             seed=self.seed,
         )
-        write(picture, path)
+        write_png(picture, path)
         return title
 
     def _check(self) -> None:
@@ -93,38 +96,10 @@ class Encode:
         for name in ("plot", "manifold"):
             if (path := getattr(self, name)) is not None and path.suffix.lower() != ".png":
                 raise ConfigError(f"{path}: the picture is written as PNG; name a .png file")
-
-
-def open_for(snapshot: Snapshot, path: Path, *, order: str, seed: int) -> ImageSet:
-    """Open images at the size of a network that encodes them.
-
-    Raises:
-        ConfigError: if the network has no encoder, or its images have another number of channels.
-    """
-    snapshot.encoder  # noqa: B018  # raises the error of a network without one
-    height, width = snapshot.spec.size(snapshot.level)
-    alpha = snapshot.spec.channels == 4
-    images = open_images(path, resolution=f"{height}x{width}", order=order, seed=seed, alpha=alpha)  # type: ignore[arg-type]
-    if images.channels != snapshot.spec.channels:
-        side = size_text(height, width)
-        raise ConfigError(
-            f"{path}: has images of {images.channels} channel{'s' * (images.channels > 1)}, but the network encodes "
-            f"images of {snapshot.spec.channels}; use 'progan prepare SOURCE STORE --resolution {side} "
-            f"--channels {snapshot.spec.channels}' and pass STORE"
-        )
-    return images
-
-
-def write(picture: Image.Image, path: Path) -> None:
-    """Write a PNG file.
-
-    Raises:
-        DataError: if it cannot be written.
-    """
-    try:
-        save_png(picture, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error})") from error
+        if self.plot is not None and self.plot == self.manifold:
+            raise ConfigError(f"{self.plot}: is both --plot and --manifold; name two files")
+        for path in filter(None, (self.out, self.plot, self.manifold)):
+            check_output(path)
 
 
 def main(args: Sequence[str]) -> int:

@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from progan.cli import optional, parse_seeds
+from progan.cli import optional, parse_seeds, write_png
 from progan.devices import pick_device
 from progan.errors import ConfigError, DataError
 from progan.evaluation.sets import open_images
-from progan.images import beside, opaque, save_png, sheet, to_pil
+from progan.images import beside, opaque, sheet, to_pil
 from progan.snapshot import Label, Snapshot
 
 
@@ -66,11 +66,11 @@ class Generate:
         images = tqdm(images, total=len(names), unit=" images", disable=None if len(names) > self.batch else True)
         if self._as_sheet:
             path = self.out if self.out.suffix.lower() == ".png" else self.out / "grid.png"
-            _write(self._sheet(torch.stack(list(images))), path)
+            write_png(self._sheet(torch.stack(list(images))), path)
             print(path)
         else:
             for name, image in zip(names, images, strict=True):
-                _write(to_pil(image.permute(1, 2, 0).numpy()), self.out / f"{name}.png")
+                write_png(to_pil(image.permute(1, 2, 0).numpy()), self.out / f"{name}.png", kept=True)
             print(f"{len(names)} images in {self.out}")
         return 0
 
@@ -151,12 +151,3 @@ def read_rows(path: Path, size: int, *, what: str) -> np.ndarray:
     if not np.isfinite(rows).all():
         raise DataError(f"{path}: some {what} are not finite")
     return rows
-
-
-def _write(image: Image.Image, path: Path) -> None:
-    try:
-        save_png(image, path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be written ({error.strerror or error}); images written before are kept"
-        ) from error

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import tyro
 
-from progan.cli.encode import open_for, write
+from progan.cli import check_output, write_png
 from progan.devices import pick_device
 from progan.errors import ConfigError
+from progan.evaluation.codes import open_to_encode
 from progan.evaluation.sets import ENDLESS
 from progan.images import pairs_sheet, to_pil
 from progan.metrics.psnr import psnr, summary
@@ -45,16 +46,17 @@ class Reconstruct:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"):
             raise ConfigError(f"{self.out}: images are written as PNG; name a .png file or a folder")
+        check_output(self.out, folder=self.out.suffix.lower() != ".png")
         snapshot = Snapshot.load(self.snapshot, device=pick_device(self.device))
-        images = open_for(snapshot, self.images, order="seed", seed=self.seed)
+        images = open_to_encode(snapshot, self.images, order="seed", seed=self.seed)
         originals = images.read(0, min(self.count, images.count if images.count != ENDLESS else self.count))
         rebuilt = snapshot.reconstruct(originals, batch=self.batch)
         if self.out.suffix.lower() == ".png":
-            write(pairs_sheet(originals, rebuilt), self.out)
+            write_png(pairs_sheet(originals, rebuilt), self.out)
         else:
             index = range(len(rebuilt)) if images.rows is None else images.rows
             for i, image in zip(index, rebuilt, strict=False):
-                write(to_pil(image.permute(1, 2, 0).numpy()), self.out / f"image{i:06d}.png")
+                write_png(to_pil(image.permute(1, 2, 0).numpy()), self.out / f"image{i:06d}.png", kept=True)
         print(f"{self.out}: {_said(summary(psnr(rebuilt, originals)), len(rebuilt))}")
         return 0
 

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from tqdm import tqdm
 
 from progan.data.printing import some
 from progan.errors import ConfigError, DataError
-from progan.evaluation.sets import ENDLESS, ImageSet
+from progan.evaluation.sets import ENDLESS, ImageSet, Order, open_images
 from progan.files import replacing
 from progan.metrics.codes import error_rate, label_by_majority, label_by_peak, nearest
+from progan.sizes import size_text
 from progan.snapshot import Snapshot
 from progan.version import __version__
 
@@ -56,6 +58,11 @@ class Codes:
         """The most probable category of each image, int64 [N]; None if the codes have no categories."""
         return None if self.probabilities is None else self.probabilities.argmax(1).astype(np.int64)
 
+    @property
+    def sizes(self) -> str:
+        """Number of components of a code, in words."""
+        return f"{self.values.shape[1]} component{'s' * (self.values.shape[1] > 1)}"
+
     def save(self, path: Path) -> None:
         """Write a .npz file, which ``numpy.load`` reads without pickle.
 
@@ -81,7 +88,7 @@ class Codes:
         """
         wrong = f"{path}: is not a file of codes; expected the output of 'progan encode SNAPSHOT IMAGES {path.name}'"
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             header = json.loads(str(arrays.pop("header")))
             kind = header["kind"]
@@ -91,7 +98,7 @@ class Codes:
             codes = cls(values=values, kind=kind, header=header, **texts, **arrays)  # type: ignore[arg-type]
         except OSError as error:
             raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-        except (ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        except _DAMAGED as error:
             raise DataError(wrong) from error
         if not codes._sound():
             raise DataError(f"{path}: is damaged: its arrays do not belong together; run 'progan encode' again")
@@ -99,20 +106,48 @@ class Codes:
 
     def _sound(self) -> bool:
         """Whether all arrays have the expected types and shapes."""
-        n = len(self.values) if self.values.ndim == 2 else 0
+        n = len(self.values) if self.values.ndim == 2 and self.values.size else 0
         labels, shares, names = self.labels, self.probabilities, self.names
         sound = n > 0 and self.values.dtype == np.float32 and bool(np.isfinite(self.values).all())
-        sound = sound and self.index.shape == (n,) and (names is None or names.shape == (n,))
+        sound = sound and self.index.shape == (n,) and self.index.dtype == np.int64
+        sound = sound and (names is None or names.shape == (n,))
+        sound = sound and isinstance(self.header.get("snapshot", ""), str)
+        sound = sound and isinstance(self.header.get("images", {}), dict)
         if labels is not None:
             sound = sound and labels.dtype == np.int64 and labels.shape == (n,)
             sound = sound and 0 <= labels.min() <= labels.max() < len(self.classes)
         if shares is not None:
             sound = sound and shares.dtype == np.float32 and shares.ndim == 2 and len(shares) == n
+            sound = sound and shares.size > 0 and bool(np.isfinite(shares).all())
             sound = sound and len(self.categories) in (0, shares.shape[1])
         return sound
 
 
 _TEXTS = ("classes", "categories")  # tuples of texts
+_DAMAGED = (
+    *(ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error),
+    *(RuntimeError, MemoryError),  # an encrypted or unknown kind of zip file, JSON without end, a shape without end
+)
+"""What numpy, zipfile and json raise for a file that is not one of codes, or is damaged."""
+
+
+def open_to_encode(snapshot: Snapshot, path: Path, *, order: Order, seed: int) -> ImageSet:
+    """Open images at the size of a network that encodes them.
+
+    Raises:
+        ConfigError: if the network has no encoder, or its images have another number of channels.
+        DataError, CheckpointError: if there are no images, or they cannot be read.
+    """
+    snapshot.encoder  # noqa: B018  # raises the error of a network without one
+    (height, width), channels = snapshot.spec.size(snapshot.level), snapshot.spec.channels
+    images = open_images(path, resolution=f"{height}x{width}", order=order, seed=seed, alpha=channels == 4)
+    if images.channels != channels:
+        raise ConfigError(
+            f"{path}: has images of {images.channels} channel{'s' * (images.channels > 1)}, but the network encodes "
+            f"images of {channels}; use 'progan prepare SOURCE STORE --resolution {size_text(height, width)} "
+            f"--channels {channels}' and pass STORE"
+        )
+    return images
 
 
 def encode_images(
@@ -219,7 +254,7 @@ def measure_codes(
 
 def _check_alike(test: Codes, train: Codes, name: str, other: str) -> None:
     """Raise ConfigError unless both are codes of one network."""
-    facts = [f"{codes.values.shape[1]} {codes.kind} of each image" for codes in (test, train)]
+    facts = [f"{codes.kind} of {codes.sizes}" for codes in (test, train)]
     if facts[0] != facts[1] or (test.probabilities is None) != (train.probabilities is None):
         why = f"{name} has {facts[0]}, {other} {facts[1]}"
     elif test.header.get("snapshot") != train.header.get("snapshot"):

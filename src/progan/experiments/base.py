@@ -63,15 +63,21 @@ class Row:
         if self.preset not in PRESETS:
             raise ConfigError(f"row {self.name}: this version has no preset {self.preset!r}")
         config = PRESETS[self.preset]()
-        for name, value in self.change.items():
-            config = _changed(config, name, value)
-        return config
+        return _changed(config, self.change)
 
 
-def _changed(settings: Any, name: str, value: Any) -> Any:
-    """A copy of settings in which one has another value; its name may lead through parts, as in "gan.tricks.r1"."""
-    part, _, rest = name.partition(".")
-    return replace(settings, **{part: _changed(getattr(settings, part), rest, value) if rest else value})
+def _changed(settings: Any, change: Mapping[str, Any]) -> Any:
+    """A copy of settings with other values; names may lead through parts, as in "gan.tricks.r1"."""
+    parts: dict[str, dict[str, Any]] = {}
+    values: dict[str, Any] = {}
+    for name, value in change.items():
+        part, _, rest = name.partition(".")
+        if rest:
+            parts.setdefault(part, {})[rest] = value
+        else:
+            values[part] = value
+    inner = {part: _changed(getattr(settings, part), changed) for part, changed in parts.items()}
+    return replace(settings, **values, **inner)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,7 +60,7 @@ _TRICKS: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 TRICKS_MNIST = Experiment(
     name="tricks_mnist",
-    title="MNIST, DCGAN with each trick",
+    title="Measured on MNIST",
     caption=f"A narrow DCGAN (16 maps next to the images, learning rate 5e-4) is shown {_KIMG},000 real digits with "
     "each trick, from two seeds. Means and deviations over the seeds; a difference below the deviations means nothing.",
     source=_SOURCE,
