@@ -1,8 +1,12 @@
 """The commands 'progan encode' and 'progan metric codes'."""
 
+import contextlib
+import io
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from progan.cli import main
 from progan.data.options import PrepareOptions
 from progan.data.preparing import prepare
 from progan.data.store import Store
+from progan.errors import DataError
 from progan.evaluation.codes import Codes
 from progan.gans import DCGANConfig
 from progan.gans.base import GANConfig, ImageSpec, Latent
@@ -108,7 +113,7 @@ def test_codes_come_in_the_order_of_the_images_with_all_that_is_known(
     coder = snapshot(tmp_path / "g.safetensors", SorterConfig())
     place = store.path if source == "store" else folder
     assert run("encode", tmp_path / "g.safetensors", place, tmp_path / "c.npz", "--batch", 3) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'c.npz'}: 3 codes of each of 20 images of 2 classes\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'c.npz'}: codes of 3 components of 20 images of 2 classes\n"
     with np.load(tmp_path / "c.npz", allow_pickle=False) as file:
         found = dict(file)
     wanted = coder.encode(pixels(store))
@@ -147,7 +152,7 @@ def test_images_without_classes_and_codes_without_categories(folder: Path, tmp_p
     pictures = ("--plot", tmp_path / "p.png", "--manifold", tmp_path / "m.png")
     assert run("encode", tmp_path / "g.safetensors", images, tmp_path / "c.npz", *pictures) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == f"{tmp_path / 'c.npz'}: 2 codes of each of 10 images"
+    assert said[0] == f"{tmp_path / 'c.npz'}: codes of 2 components of 10 images"
     assert said[1].startswith(f"{tmp_path / 'p.png'}: codes of 2 components; ")
     with np.load(tmp_path / "c.npz", allow_pickle=False) as file:
         assert sorted(file.files) == ["codes", "header", "index", "names"]
@@ -166,7 +171,9 @@ def test_what_cannot_be_encoded_is_one_line(store: Store, folder: Path, tmp_path
     snapshot(tmp_path / "d.safetensors", DCGANConfig(maps=2, latent_size=4), ImageSpec(3, 16, 16))
     snapshot(tmp_path / "a.safetensors", AutoencoderConfig(), ImageSpec(1, 6, 8))
     snapshot(tmp_path / "large.safetensors", AutoencoderConfig(), ImageSpec(3, 12, 16))
+    snapshot(tmp_path / "one.safetensors", SorterConfig(categories=0, supervised=False))
     out = tmp_path / "c.npz"
+    (tmp_path / "d.png").mkdir()
     for message, *args in (
         ("a dcgan network has no encoder; networks with one: aae, bigan", "d.safetensors", store.path, out),
         ("no 12x16 images; found: 6x8; fix: run 'progan prepare SOURCE", "large.safetensors", store.path, out),
@@ -177,24 +184,31 @@ def test_what_cannot_be_encoded_is_one_line(store: Store, folder: Path, tmp_path
         ("c.npy: codes are written as .npz", "g.safetensors", store.path, tmp_path / "c.npy"),
         ("p.jpg: the picture is written as PNG", "g.safetensors", store.path, out, "--plot", "p.jpg"),
         ("generates any number of images; choose one with --count", "g.safetensors", tmp_path / "g.safetensors", out),
-        ("c.npz: cannot be written", "g.safetensors", store.path, folder / "class0/000.png/c.npz"),
+        ("000.png is a file and not a folder", "g.safetensors", store.path, folder / "class0/000.png/c.npz"),
+        ("000.png is a file and not", "g.safetensors", store.path, out, "--plot", folder / "class0/000.png/deep/p.png"),
+        ("d.png: is a folder; name a file", "g.safetensors", store.path, out, "--manifold", tmp_path / "d.png"),
+        ("is both --plot and --manifold", "g.safetensors", store.path, out, "--plot", "p.png", "--manifold", "p.png"),
+        (
+            "a plot requires codes of at least 2 components, got 1",
+            "one.safetensors",
+            store.path,
+            out,
+            "--plot",
+            "p.png",
+        ),
     ):
         write_images(tmp_path / "large", count=2, size=(12, 16))
         fails(capsys, message, "encode", tmp_path / str(args[0]), *args[1:])
         assert not out.exists()
 
 
-def codes(path: Path, values: object, labels: object, *, header: str = "x", **more: object) -> Path:
-    """A file of codes; ``more`` are further arrays."""
-    n = len(values)  # type: ignore[arg-type]
-    facts = {"kind": "codes", "snapshot": header}
-    Codes(
-        values=np.array(values, np.float32),
-        index=np.arange(n),
-        labels=None if labels is None else np.array(labels),
-        header=facts,
-        **{"classes": ("a", "b", "c"), **more},  # type: ignore[arg-type]
-    ).save(path)
+def codes(path: Path, values: Any, labels: Any, *, header: Any = "x", **more: Any) -> Path:
+    """A file of codes; ``more`` are further arrays, or the facts on the images for the header."""
+    kind = more.pop("kind", "codes")
+    facts: dict[str, object] = {"values": np.array(values, np.float32), "kind": kind, "classes": ("a", "b", "c")}
+    facts |= {"index": np.arange(len(values)), "labels": None if labels is None else np.array(labels)}  # type: ignore[arg-type]
+    images = {"images": more.pop("images", {})}
+    Codes(header={"kind": kind, "snapshot": header, **images}, **facts | more).save(path)  # type: ignore[arg-type]
     return path
 
 
@@ -259,7 +273,7 @@ def test_codes_that_cannot_be_measured_are_one_line(tmp_path: Path, capsys) -> N
         ("no categories, so only neighbors can be measured; pass --train TRAIN.npz", plain),
         ("--train requires one file for each of the 2 test files, got 1", test, test, "--train", test),
         (
-            "t.npz has 1 codes of each image, ",
+            f"t.npz has codes of 1 component, {tmp_path / 'two.npz'} codes of 2 components; encode both",
             *(test, "--train", codes(tmp_path / "two.npz", [[0.0, 1.0]] * 4, [0, 1, 2, 2], **more)),
         ),
         (
@@ -278,6 +292,83 @@ def test_codes_that_cannot_be_measured_are_one_line(tmp_path: Path, capsys) -> N
         ),
     ):
         fails(capsys, message, "metric", "codes", *args)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("codes", np.full((4, 1), np.nan, np.float32)),
+        ("codes", np.zeros((4, 0), np.float32)),
+        ("codes", np.zeros((4, 1))),
+        ("codes", np.zeros(4, np.float32)),
+        ("index", np.arange(4.0)),
+        ("index", np.arange(3)),
+        ("names", np.array(["a"])),
+        ("labels", np.array([0, 1, 2, 3])),
+        ("labels", np.array([0, 1, 2, -1])),
+        ("labels", np.array([0.0, 1, 2, 2])),
+        ("probabilities", np.zeros((4, 0), np.float32)),
+        ("probabilities", np.full((4, 3), np.nan, np.float32)),
+        ("probabilities", np.zeros((3, 3), np.float32)),
+        ("probabilities", np.zeros((4, 2), np.float32)),
+        ("header", np.array(json.dumps({"kind": "codes", "snapshot": 5}))),
+        ("header", np.array(json.dumps({"kind": "codes", "images": []}))),
+    ],
+)
+def test_arrays_that_do_not_belong_together_are_refused(name: str, array: np.ndarray, tmp_path: Path, capsys) -> None:
+    whole = codes(tmp_path / "t.npz", [[0.0]] * 4, [0, 1, 2, 2], probabilities=SHARES, categories=("a", "b", "c"))
+    assert run("metric", "codes", whole) == 0
+    np.savez(tmp_path / "d.npz", **{**np.load(whole), name: array})
+    fails(capsys, "d.npz: is damaged: its arrays do not belong together", "metric", "codes", tmp_path / "d.npz")
+
+
+def test_damaged_files_of_codes_are_one_line(tmp_path: Path) -> None:
+    """Bytes are changed at random, also in compressed files, which say so in many ways."""
+    whole = codes(tmp_path / "t.npz", [[0.0]] * 4, [0, 1, 2, 2], probabilities=SHARES, categories=("a", "b", "c"))
+    np.savez_compressed(tmp_path / "c.npz", **np.load(whole))
+    np.savez(tmp_path / "deep.npz", **{**np.load(whole), "header": np.array("[" * 100_000)})
+    rng, damaged = np.random.default_rng(0), tmp_path / "d.npz"
+    for file in ("t.npz", "c.npz", "deep.npz"):
+        raw = (tmp_path / file).read_bytes()
+        for _ in range(300 if file != "deep.npz" else 1):
+            changed = bytearray(raw)
+            changed[rng.integers(len(raw))] = rng.integers(256)
+            damaged.write_bytes(changed)
+            with contextlib.suppress(DataError):
+                Codes.load(damaged)  # any other error fails the test
+    header = io.BytesIO()
+    facts = {"descr": "<f4", "fortran_order": False, "shape": (10**13, 2)}
+    np.lib.format.write_array_header_1_0(header, facts)
+    with zipfile.ZipFile(damaged, "w") as archive:
+        archive.writestr("codes.npy", header.getvalue())
+    with pytest.raises(DataError, match="is not a file of codes"):
+        Codes.load(damaged)
+
+
+def test_images_are_not_their_own_neighbors(tmp_path: Path, capsys) -> None:
+    values, store = [[0.0], [1.0], [2.0], [3.0]], {"images": {"hash": "h", "kind": "store"}}
+    test = codes(tmp_path / "t.npz", values, [0, 1, 2, 2], **store)
+    fails(capsys, f"4 of the 4 images of {test} are in {test} as well", "metric", "codes", test, "--train", test)
+    apart = codes(tmp_path / "a.npz", values, [0, 1, 2, 2], **store, index=np.arange(4, 8))
+    some = codes(tmp_path / "s.npz", values, [0, 1, 2, 2], **store, index=np.array([9, 3, 8, 1]))
+    fails(capsys, f"2 of the 4 images of {test} are in {some} as well", "metric", "codes", test, "--train", some)
+    other = codes(tmp_path / "o.npz", values, [0, 1, 2, 2], images={"hash": "i", "kind": "store"})
+    generated = codes(tmp_path / "g.npz", values, [0, 1, 2, 2], images={"hash": "h", "kind": "snapshot"})
+    for train in (apart, other, generated):
+        assert run("metric", "codes", test, "--train", train) == 0
+
+
+def test_a_mean_is_of_files_of_one_kind(tmp_path: Path, capsys) -> None:
+    values, more = [[0.0], [1.0], [2.0], [3.0]], {"probabilities": SHARES}
+    named = codes(tmp_path / "n.npz", values, [0, 1, 2, 2], categories=("a", "b", "c"), **more)
+    clusters = codes(tmp_path / "k.npz", values, [0, 1, 2, 2], **more)
+    fails(capsys, "k.npz codes with clustering error (label of the most", "metric", "codes", named, clusters)
+    features = codes(tmp_path / "f.npz", values, [0, 1, 2, 2], categories=("a", "b", "c"), kind="features", **more)
+    fails(
+        capsys,
+        "n.npz has codes with classification error, " + f"{features} features with classification error",
+        *("metric", "codes", named, features),
+    )
 
 
 def test_principal_plane_is_that_of_the_covariance() -> None:
@@ -312,3 +403,15 @@ def test_pictures_are_at_their_codes_without_overlap() -> None:
     assert latent_plot(np.eye(4, dtype=np.float32), read)[1].startswith(
         "codes of 4 components: PCA, 66.7% of the variance"
     )
+
+
+def test_what_is_hard_to_draw() -> None:
+    """Equal codes far from the origin; a legend that is longer than the plot; images that are longer than it."""
+    read = lambda i: torch.full((1, 10, 1000), 7, dtype=torch.uint8)  # noqa: E731
+    _, title = latent_plot(np.full((3, 2), 1e8, np.float32), read)
+    assert title == "codes of 2 components; 1 of 3 images"
+    flat = np.stack([np.linspace(0, 9, 48), np.zeros(48)], 1).astype(np.float32)
+    picture, title = latent_plot(flat, read, labels=np.arange(48) % 24, classes=[f"class {i}" for i in range(24)])
+    assert title.endswith("; 4 of 48 images")  # 200 pixels long each, in a plot of 1200
+    color = np.asarray(picture)[40 + 24 * 23 + 10, -110]
+    assert tuple(color) == (23, 190, 207)  # of class 23, as of 9

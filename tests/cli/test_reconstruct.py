@@ -113,12 +113,16 @@ def test_what_cannot_be_reconstructed_is_one_line(store: Store, tmp_path: Path, 
     config, spec = DCGANConfig(maps=2, latent_size=4), ImageSpec(3, 16, 16)
     Snapshot(config.make_sampler(spec), "dcgan", config, spec, level=2).save(tmp_path / "d.safetensors")
     (tmp_path / "file").touch()
+    (tmp_path / "folder.png").mkdir()
     for message, name, out, *more in (
         ("a dcgan network has no encoder; networks with one: aae, bigan", "d", "r.png"),
         ("has images of 3 channels, but the network encodes images of 1; use 'progan prepare SOURCE", "grey", "r.png"),
         ("count must be at least 1, got 0", "g", "r.png", "--count", 0),
         ("r.jpg: images are written as PNG; name a .png file or a folder", "g", "r.jpg"),
-        ("cannot be written", "g", "file/r.png"),
+        ("file is a file and not a folder; choose another name", "g", "file/r.png"),
+        ("file is a file and not a folder; choose another name", "g", "file"),
+        ("file is a file and not a folder; choose another name", "g", "file/deep/folder"),
+        ("folder.png: is a folder; name a file", "g", "folder.png"),
     ):
         assert run(tmp_path / f"{name}.safetensors", store.path, tmp_path / str(out), *more) == 2
         captured = capsys.readouterr()
@@ -144,7 +148,9 @@ def test_psnr_of_a_set_by_the_command_for_metrics(store: Store, tmp_path: Path, 
     found = decibels(coder.reconstruct(originals), originals)
     assert values == pytest.approx({"psnr": found.mean(), "psnr_std": found.std(ddof=1), "psnr_equal": 0})
     assert main(args) == 2
-    assert "pass the same images as --inputs and REAL" in capsys.readouterr().err
+    assert (
+        f"as in 'progan metric SNAPSHOT {store.path} --inputs {store.path} --metrics psnr'" in capsys.readouterr().err
+    )
 
 
 def test_alpha_is_encoded_by_networks_that_have_it(tmp_path: Path) -> None:

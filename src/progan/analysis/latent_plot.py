@@ -15,7 +15,8 @@ from progan.snapshot import Snapshot
 
 SIDE, MARGIN, HEAD = 1200, 60, 40  # pixels: of the longer side of the plane, left of it and below it, above it
 COLUMN, MOST_NAMES = 130, 24  # width of the legend [pixels], and most classes for which there is one
-_TILE, _BORDER = 40, 3  # largest shorter side of an image, and width of its border [pixels]
+_ROW = 24  # height of a line of the legend [pixels]
+_TILE, _LONGEST, _BORDER = 40, 200, 3  # largest shorter and longer side of an image, width of its border [pixels]
 _OUTSIDE = 0.002  # share of the codes on each side of each axis that may be outside the plot
 _DRAWN = 4096  # latents whose quantiles stand for those of the prior
 _COLORS = (
@@ -119,8 +120,9 @@ class _Frame:
 
     def __init__(self, points: np.ndarray) -> None:
         low, high = np.quantile(points, [_OUTSIDE, 1 - _OUTSIDE], axis=0)
-        spread = np.maximum(high - low, max(float((high - low).max()) / 3, 1e-9))  # no thinner than 3 to 1
         middle = (low + high) / 2
+        least = max(1e-9, 1e-9 * float(np.abs(middle).max()))  # of equal codes; still many steps of a float64
+        spread = np.maximum(high - low, max(float((high - low).max()) / 3, least))  # no thinner than 3 to 1
         self.low, self.high = middle - 0.55 * spread, middle + 0.55 * spread
         self.scale = SIDE / float((self.high - self.low).max())  # pixels per unit
         self.size = tuple(int(side) for side in np.ceil((self.high - self.low) * self.scale))  # width, height
@@ -133,7 +135,7 @@ class _Frame:
         """Return the picture without points: title, axes and legend."""
         width, height = self.size
         full = MARGIN + width + (COLUMN if names else 10)
-        canvas = Image.new("RGB", (full, HEAD + height + MARGIN // 2), "white")
+        canvas = Image.new("RGB", (full, HEAD + max(height + MARGIN // 2, _ROW * len(names))), "white")
         draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
         draw.text((MARGIN, HEAD / 2), title, "black", font, anchor="lm")
         draw.rectangle((MARGIN - 1, HEAD - 1, MARGIN + width, HEAD + height), outline=(190, 190, 190))
@@ -146,7 +148,7 @@ class _Frame:
             draw.line((MARGIN - 6, y, MARGIN - 1, y), fill="black")
             draw.text((MARGIN - 9, y), f"{tick:g}", "black", ImageFont.load_default(14), anchor="rm")
         for i, name in enumerate(names):
-            left, top = MARGIN + width + 12, HEAD + 24 * i
+            left, top = MARGIN + width + 12, HEAD + _ROW * i
             draw.rectangle((left, top + 3, left + 14, top + 17), fill=_color(i))
             draw.text((left + 22, top + 10), name[:12], "black", font, anchor="lm")
         return canvas
@@ -162,9 +164,13 @@ def _ticks(low: float, high: float) -> Iterator[float]:
 
 
 def _tile(image: Tensor) -> tuple[int, int]:
-    """Height and width at which an image is drawn [pixels]: its own, reduced or enlarged to a shorter side near 40."""
+    """Height and width at which an image is drawn [pixels]: its own, reduced or enlarged to a shorter side near 40.
+
+    The longer side is at most 200, so that the image fits in the plot.
+    """
     height, width = image.shape[1:]
     factor = max(1, _TILE // min(height, width)) if min(height, width) <= _TILE else _TILE / min(height, width)
+    factor = min(factor, _LONGEST / max(height, width))
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 

@@ -96,7 +96,8 @@ def check_output(path: Path, *, folder: bool = False) -> None:
     """
     if not folder and path.is_dir():
         raise DataError(f"{path}: is a folder; name a file")
-    above = next(one for one in (path, *path.absolute().parents) if one.exists() and (folder or one != path))
+    places = [path, *path.absolute().parents][not folder :]
+    above = next(place for place in places if place.exists())
     if not above.is_dir():
         raise DataError(f"{path}: cannot be written, because {above} is a file and not a folder; choose another name")
 

@@ -42,9 +42,7 @@ class MetricCodes:
                 f"--train requires one file for each of the {len(self.test)} test files, got {len(self.train)}"
             )
         files = [self._measured(i) for i in range(len(self.test))]
-        kinds = {tuple(file["values"]) for file in files}
-        if len(kinds) > 1:
-            raise ConfigError("some of the files have clusters and others classes; measure them one by one")
+        _check_alike(files)
         report = {"format": FORMAT, "files": files, "mean": {}, "std": {}}
         for name in files[0]["values"]:
             values = [file["values"][name] for file in files]
@@ -65,6 +63,21 @@ class MetricCodes:
             "train_count": 0 if train is None else len(train.index),
             "values": values,
         }
+
+
+def _check_alike(files: list[dict[str, Any]]) -> None:
+    """Raise ConfigError if files differ in what they contain or in what can be measured, so that a mean means nothing.
+
+    The number of components may differ, as networks of several sizes may be compared.
+    """
+    first = files[0]
+    for file in files[1:]:
+        facts = [f"{one['kind']} with {', '.join(TITLES[name] for name in one['values'])}" for one in (first, file)]
+        if facts[0] != facts[1]:
+            raise ConfigError(
+                f"a mean requires files of one kind, but {first['test']} has {facts[0]}, {file['test']} {facts[1]}; "
+                "measure them one by one"
+            )
 
 
 def _table(report: dict[str, Any]) -> str:

@@ -228,10 +228,12 @@ def measure_codes(
         other: name of the training codes in messages.
 
     Raises:
-        ConfigError: if the codes do not belong together, or nothing can be measured.
+        ConfigError: if the codes do not belong together, have images in common, or nothing can be measured.
     """
     known = test if train is None else train
     _check_alike(test, known, name, other)
+    if train is not None:
+        _check_apart(test, train, name, other)
     known_labels, values = _labels(known, known.classes, other, other), {}
     labels = _labels(test, known.classes, name, other)
     shares, known_shares = test.probabilities, known.probabilities
@@ -262,6 +264,18 @@ def _check_alike(test: Codes, train: Codes, name: str, other: str) -> None:
     else:
         return
     raise ConfigError(f"{why}; encode both with the same snapshot and options")
+
+
+def _check_apart(test: Codes, train: Codes, name: str, other: str) -> None:
+    """Raise ConfigError if images are in both, and so are their own nearest neighbors."""
+    a, b = (codes.header.get("images", {}) for codes in (test, train))
+    if a.get("hash") is None or a.get("hash") != b.get("hash") or "snapshot" in (a.get("kind"), b.get("kind")):
+        return
+    if shared := int(np.isin(test.index, train.index).sum()):
+        raise ConfigError(
+            f"{shared} of the {len(test.index)} images of {name} are in {other} as well, so that they would be their "
+            "own neighbors; encode images that the other file does not have, such as those of a store of test images"
+        )
 
 
 def _labels(codes: Codes, classes: Sequence[str], name: str, whose: str) -> np.ndarray:

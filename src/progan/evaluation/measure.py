@@ -134,7 +134,8 @@ class Measurement:
             if fake.inputs != real.hash and not in_file_order:
                 raise ConfigError(
                     f"{name} compares images with their originals, which {real.name} does not contain; pass the same "
-                    "images as --inputs and REAL, or two sets of equally many images with --order file"
+                    f"images as --inputs and REAL, as in 'progan metric SNAPSHOT {real.name} --inputs {real.name} "
+                    f"--metrics {name}', or two sets of equally many images with --order file"
                 )
 
     def _result(self, name: str, fake: Statistic, count: int) -> Result:
