@@ -309,8 +309,10 @@ def test_labels_that_are_missing_or_too_few_are_refused() -> None:
         AAEConfig(task="semi_supervised", labeled=2).make(spec)
     with pytest.raises(ConfigError, match=r"gan.labeled 5 requires --gan.task semi_supervised"):
         AAEConfig(labeled=5).make(spec)
-    with pytest.raises(DataError, match=r"gan.labeled 12 requires 3 images of each class; class 3 has 0"):
+    with pytest.raises(DataError, match=r"requires 3 images of each class; class 3 has 0; add some to the data"):
         semi(12, classes=4).iterate()
+    with pytest.raises(DataError, match=r"requires 21 images .*; class 0 has 20; use at most --gan.labeled 60"):
+        semi(63).iterate()
 
 
 def test_convolutions_encode_an_image_alike_in_any_batch() -> None:

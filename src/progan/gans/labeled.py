@@ -63,8 +63,10 @@ class Labeled(nn.Module):
                     del best[wanted[label] :]
         for k, (best, number) in enumerate(zip(found, wanted, strict=True)):
             if len(best) < number:
+                least = min(len(best) for best, number in zip(found, wanted, strict=True) if len(best) < number)
+                how = f"use at most --gan.labeled {least * classes}" if least else "add some to the data"
                 raise DataError(
-                    f"gan.labeled {self.count} requires {number} images of each class; class {k} has {len(best)}"
+                    f"gan.labeled {self.count} requires {number} images of each class; class {k} has {len(best)}; {how}"
                 )
         self.images.copy_(torch.cat([image for best in found for _, _, image in best]))
         self.labels.copy_(torch.tensor([k for k, best in enumerate(found) for _ in best]))
