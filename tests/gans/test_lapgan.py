@@ -350,6 +350,20 @@ def test_what_cannot_be_built_is_refused_in_one_line(mistake: str) -> None:
         LAPGANConfig(**settings).make(SPEC)
 
 
+def test_a_run_that_ends_before_the_last_turn_is_refused() -> None:
+    """Three levels, so that the last one begins after two turns; other orders train all levels at any length."""
+    config = LAPGANConfig(order="in_turn", turn_kimg=10.0)
+    config.check_length(SPEC, 20.1)
+    replace(config, order="at_once").check_length(SPEC, 1.0)
+    message = (
+        r"^gan.order in_turn begins to train the last of 3 levels after 20 kimg, but schedule.total_kimg is 20; use "
+        r"--gan.turn-kimg 6.667, or a larger --schedule.total-kimg such as 30$"
+    )
+    with pytest.raises(ConfigError, match=message):
+        config.check_length(SPEC, 20.0)
+    replace(config, turn_kimg=6.667).check_length(SPEC, 20.0)
+
+
 def test_every_level_can_be_generated_and_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gan, file = LAPGANConfig(**NARROW).make(SPEC), tmp_path / "a.safetensors"
     snapshot = Snapshot(gan.sampler, "lapgan", LAPGANConfig(**NARROW), SPEC, SPEC.levels - 1)

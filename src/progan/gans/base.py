@@ -387,6 +387,9 @@ class GANConfig:
         """Return the sizes that ``narrower`` changes, by texts such as 'at most {} feature maps'."""
         return {}
 
+    def check_length(self, spec: ImageSpec, total_kimg: float) -> None:
+        """Raise ConfigError if a run of ``total_kimg`` thousand images would end before all networks are trained."""
+
     def make(self, spec: ImageSpec) -> GAN:
         """Return the GAN for images of a data set, with initial weights."""
         raise NotImplementedError

@@ -127,6 +127,16 @@ class LAPGANConfig(GANConfig):
         shape = (spec.height, spec.width)
         return [tuple(round(length * side / spec.shorter) for length in shape) for side in sides]  # type: ignore[misc]
 
+    def check_length(self, spec: ImageSpec, total_kimg: float) -> None:
+        levels = len(self.sizes_of(spec))
+        before = (levels - 1) * self.turn_kimg
+        if self.order == "in_turn" and total_kimg <= before:
+            raise ConfigError(
+                f"gan.order in_turn begins to train the last of {levels} levels after {before:g} kimg, but "
+                f"schedule.total_kimg is {total_kimg:g}; use --gan.turn-kimg {total_kimg / levels:.4g}, or a larger "
+                f"--schedule.total-kimg such as {levels * self.turn_kimg:g}"
+            )
+
     def make(self, spec: ImageSpec) -> "LAPGAN":
         """Return the networks of all levels for images of a data set, with initial weights."""
         return LAPGAN(self, spec)
