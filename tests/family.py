@@ -112,7 +112,7 @@ FAMILY = {
     "bigan_conv": Member(BiGANConfig(networks="conv", latent_size=4, maps=2, update="alternating", bn_group=4)),
     "lapgan": Member(LAPGANConfig(**PYRAMID), lr=0.02),
     "lapgan_in_turn": Member(
-        LAPGANConfig(**PYRAMID, levels=(6, 9, 16), order="in_turn", turn_kimg=2 * BATCH / 1000, conditional=True),
+        LAPGANConfig(**PYRAMID, levels=(6, 9, 16), order="in_turn", turn_kimg=0.9 * BATCH / 1000, conditional=True),
         ImageSpec(3, 16, 16, classes=3),
         lr=0.02,
     ),

@@ -8,7 +8,10 @@ import pytest
 from PIL import Image
 
 from progan.cli import main
+from progan.toy.data import DISTRIBUTIONS
 from progan.toy.drawing import FOOT, GAP, HEAD, SIDE
+from progan.toy.recipes import COMPARED, KNOWN, PLAIN, TRICKS
+from progan.toy.training import train
 
 
 def run(*args: object) -> int:
@@ -52,6 +55,22 @@ def test_one_run_and_no_film(tmp_path: Path, capsys) -> None:
     assert lines[0].endswith("1 step of 128 points, seed 0")
     assert lines[1].split()[:2] == ["loss", "segments"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["moons.json", "moons.png"]
+
+
+def test_tricks_are_compared_with_the_plain_gan(tmp_path: Path, capsys) -> None:
+    assert run("ring", "--tricks", "--steps", 6, "--film", "none", "--out", tmp_path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2 : 2 + len(COMPARED)]] == list(COMPARED)
+    assert run("ring", "--tricks", "--loss", "r1") == 2
+    assert "--tricks compares all tricks; omit it to choose some by --loss" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", TRICKS)
+def test_each_trick_changes_the_training(name: str) -> None:
+    """From the first steps, except two limits that D has not reached by then."""
+    ring = DISTRIBUTIONS["ring"]
+    plain, tricked = (train(KNOWN[one], ring, seed=0, steps=6, moments=2).moments[-1] for one in (PLAIN, name))
+    assert np.array_equal(plain.points, tricked.points) == (name in ("clip", "one_sided"))
 
 
 def test_an_mp4_by_default(tmp_path: Path) -> None:
