@@ -76,6 +76,14 @@ LOGISTIC = ("non_saturating", "saturating")
 """Names of the losses whose scores are logits, so that positive ones mean real."""
 
 
+def halved(adversarial: Adversarial) -> Adversarial:
+    """Return losses with half the terms of the critic."""
+    return replace(
+        adversarial,
+        critic=lambda real, fake: {name: term / 2 for name, term in adversarial.critic(real, fake).items()},
+    )
+
+
 def smoothed(adversarial: Adversarial, by: float) -> Adversarial:
     """Return losses whose label of real images is ``1 - by`` of the way from the generated ones' to the usual one.
 

@@ -306,6 +306,17 @@ def test_scores_of_held_out_images_are_logged_and_the_images_are_not_shown() -> 
     assert not any((image == held).all(1).any() for image in torch.cat(shown).flatten(1))
 
 
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 8])
+def test_held_out_images_are_scored_every_four_batches(steps: int) -> None:
+    run = trainer(with_tricks(held_out=0.2, d_steps=steps))
+    scored = [
+        "score_held_out" in run.gan.phases(run.stage)[0].loss(run._batch("d", run.stage, run.images_seen, 8, 0, 1))
+        for _ in range(12)
+        if run.iterate()
+    ]
+    assert sum(scored) == min(12, 12 * steps // 4)
+
+
 def test_adaptive_augmentation_moves_and_is_logged() -> None:
     run = trainer(
         with_tricks(augment="adaptive", augment_p=0.5, augment_kimg=0.32, augment_target=0.0, augment_kinds=("cutout",))

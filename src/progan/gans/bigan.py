@@ -85,7 +85,10 @@ class Pair(nn.Module):
         return self.encoder(images)
 
     def features(self, images: Tensor, level: int = 0) -> Tensor:
-        """Return the features of the encoder before its output, [N, F]."""
+        """Return the output of the encoder's last hidden layer, of which the codes are a linear function, squashed.
+
+        The authors classify these features (table 1): of dense networks [N, F], after batch norm and leaky ReLU.
+        """
         return self.encoder.features(images)  # type: ignore[operator]
 
 

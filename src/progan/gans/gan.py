@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
-from progan.gans.base import Batch, ImageSpec, Latent, Optimizer, Phase, Ramp, Terms
+from progan.gans.base import Batch, ImageSpec, Latent, Optimizer, Phase, Ramp
 from progan.gans.maxout import Maxout, MaxoutConv2d, start_uniform
 from progan.gans.tricks import TwoPlayerConfig
 from progan.gans.two_player import Dropout, TwoPlayer, alternating, dropout, keep_all, simultaneous
-from progan.losses import ADVERSARIAL
+from progan.losses import ADVERSARIAL, halved
 from progan.ops import at_least_float32, no_autocast
 from progan.schedule import Stage
 
@@ -107,7 +107,7 @@ class MaxoutGAN(TwoPlayer):
             spec,
             generator,
             discriminator,
-            adversarial=ADVERSARIAL[config.loss],
+            adversarial=halved(ADVERSARIAL[config.loss]) if config.half_d_loss else ADVERSARIAL[config.loss],
             conditional=conditional,
             optimizers={name: Optimizer(kind="sgd", beta1=momentum) for name in ("generator", "discriminator")},
         )
@@ -119,10 +119,6 @@ class MaxoutGAN(TwoPlayer):
 
     def score(self, batch: Batch, images: Tensor, stream: str) -> Tensor:
         return self.discriminator(images, drop=dropout(batch, stream))
-
-    def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
-        terms, scale = super().discriminator_terms(batch, fake), 0.5 if self.config.half_d_loss else 1.0
-        return {name: scale * term for name, term in terms.items()}
 
     def look(self, batches: Iterator[Batch]) -> None:
         """Initialize the output bias of G by the mean of every pixel."""

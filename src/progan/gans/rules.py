@@ -18,7 +18,7 @@ from progan.ops import hashed_normal
 from progan.schedule import Stage
 
 D, G = "discriminator", "generator"
-_EVERY = 4  # iterations between changes of the probability of augmentation (Karras et al. 2020, section 3)
+_EVERY = 4  # batches of real images between changes of the probability of augmentation (Karras et al. 2020, section 3)
 
 
 class Rules:
@@ -55,6 +55,7 @@ class Rules:
         self.adversarial = adversarial
         self.compared = compared
         self.by_sign = logistic and not tricks.relativistic
+        self._scores: Terms = {}  # of the latest pass
         self.memory = nn.Module()
         """State to resume: the probability of augmentation and what it follows, and means of parameters."""
         self.overfitting = Overfitting(tricks, by_sign=self.by_sign) if tricks.augment == "adaptive" else None
@@ -96,8 +97,7 @@ class Rules:
         terms = self.adversarial.critic(on_real, on_fake)
         if self.tricks.label_flips:
             terms = self._flipped(batch, terms, on_real, on_fake)
-        if self.compared:
-            terms |= {"score_real": on_real.detach(), "score_fake": on_fake.detach()}
+        self._scores = {"score_real": on_real.detach(), "score_fake": on_fake.detach()}
         return terms
 
     def as_fake(self, scores: Tensor) -> Tensor:
@@ -144,8 +144,10 @@ class Rules:
         """
         if self.empty:
             return list(phases)
-        due = stage.images_seen // stage.batch % _EVERY == _EVERY - 1
-        return [self._phase(phase, held_out, due=due) for phase in self._repeated(phases)]
+        phases, every = self._repeated(phases), _EVERY * stage.batch
+        shown = sum(phase.repeats * phase.batch * phase.shows_images for phase in phases) * stage.batch
+        due = (stage.images_seen + shown) // every > stage.images_seen // every
+        return [self._phase(phase, held_out, due=due) for phase in phases]
 
     def _repeated(self, phases: Sequence[Phase]) -> list[Phase]:
         steps: dict[tuple[str, ...], int] = {(D,): self.more.d_steps, (G,): self.more.g_steps}
@@ -163,7 +165,7 @@ class Rules:
             if plays_d and due and self.compared and batch.held_out is not None:
                 with torch.no_grad():
                     scores = held_out(batch.held_out()).detach()
-                terms["score_held_out"] = scores
+                terms |= self._scores | {"score_held_out": scores}
                 if self.overfitting:
                     self.overfitting.add_held_out(batch.gather(scores))
             if plays_d and self.overfitting:
