@@ -85,10 +85,7 @@ class Pair(nn.Module):
         return self.encoder(images)
 
     def features(self, images: Tensor, level: int = 0) -> Tensor:
-        """Return the output of the encoder's last hidden layer, of which the codes are a linear function, squashed.
-
-        The authors classify these features (table 1): of dense networks [N, F], after batch norm and leaky ReLU.
-        """
+        """Return the output of the encoder's last hidden layer, [N, F], which table 1 classifies."""
         return self.encoder.features(images)  # type: ignore[operator]
 
 
