@@ -223,6 +223,8 @@ def test_what_cannot_be_encoded_is_one_line(store: Store, folder: Path, tmp_path
         write_images(tmp_path / "large", count=2, size=(12, 16))
         fails(capsys, message, "encode", tmp_path / str(args[0]), *args[1:])
         assert not out.exists()
+    one = (tmp_path / "one.safetensors", store.path, out, "--features", "--plot", tmp_path / "p.png")
+    assert run("encode", *one) == 0  # features have many components
 
 
 def codes(path: Path, values: Any, labels: Any, *, header: Any = "x", **more: Any) -> Path:

@@ -59,7 +59,7 @@ def decibels(images: Tensor, originals: Tensor) -> np.ndarray:
 
 
 def test_a_grid_has_the_originals_above(store: Store, tmp_path: Path, capsys) -> None:
-    coder, out = snapshot(tmp_path / "g.safetensors"), tmp_path / "deep/r.png"
+    coder, out = snapshot(tmp_path / "g.safetensors"), tmp_path / "deep/r.PNG"
     assert run(tmp_path / "g.safetensors", store.path, out, "--count", 10, "--seed", 2, "--batch", 3) == 0
     originals = open_images(store.path, seed=2).read(0, 10)
     rebuilt = coder.reconstruct(originals)
@@ -118,6 +118,7 @@ def test_what_cannot_be_reconstructed_is_one_line(store: Store, tmp_path: Path, 
         ("a dcgan network has no encoder; networks with one: aae, bigan", "d", "r.png"),
         ("has images of 3 channels, but the network encodes images of 1; use 'progan prepare SOURCE", "grey", "r.png"),
         ("count must be at least 1, got 0", "g", "r.png", "--count", 0),
+        ("batch must be at least 1, got 0", "g", "r.png", "--batch", 0),
         ("r.jpg: images are written as PNG; name a .png file or a folder", "g", "r.jpg"),
         ("file is a file and not a folder; choose another name", "g", "file/r.png"),
         ("file is a file and not a folder; choose another name", "g", "file"),

@@ -11,7 +11,6 @@ from progan.cli import check_output, write_png
 from progan.devices import pick_device
 from progan.errors import ConfigError
 from progan.evaluation.codes import open_to_encode
-from progan.evaluation.sets import ENDLESS
 from progan.images import pairs_sheet, to_pil
 from progan.metrics.psnr import psnr, summary
 from progan.snapshot import Snapshot
@@ -49,7 +48,7 @@ class Reconstruct:
         check_output(self.out, folder=self.out.suffix.lower() != ".png")
         snapshot = Snapshot.load(self.snapshot, device=pick_device(self.device))
         images = open_to_encode(snapshot, self.images, order="seed", seed=self.seed)
-        originals = images.read(0, min(self.count, images.count if images.count != ENDLESS else self.count))
+        originals = images.read(0, min(self.count, images.count))
         rebuilt = snapshot.reconstruct(originals, batch=self.batch)
         if self.out.suffix.lower() == ".png":
             write_png(pairs_sheet(originals, rebuilt), self.out)
