@@ -21,6 +21,7 @@ from progan.data.options import PrepareOptions
 from progan.data.preparing import prepare
 from progan.data.store import Store
 from progan.errors import DataError
+from progan.evaluation import codes as module
 from progan.evaluation.codes import Codes
 from progan.gans import DCGANConfig
 from progan.gans.base import GANConfig, ImageSpec, Latent
@@ -109,8 +110,9 @@ def pixels(store: Store) -> Tensor:
 
 @pytest.mark.parametrize("source", ["store", "folder"])
 def test_codes_come_in_the_order_of_the_images_with_all_that_is_known(
-    source: str, store: Store, folder: Path, tmp_path: Path, capsys
+    source: str, store: Store, folder: Path, tmp_path: Path, capsys, monkeypatch
 ) -> None:
+    monkeypatch.setattr(module, "_AT_ONCE", 7)
     coder = snapshot(tmp_path / "g.safetensors", SorterConfig())
     place = store.path if source == "store" else folder
     assert run("encode", tmp_path / "g.safetensors", place, tmp_path / "c.npz", "--batch", 3) == 0
@@ -203,6 +205,7 @@ def test_what_cannot_be_encoded_is_one_line(store: Store, folder: Path, tmp_path
         ("has images of 3 channels, but the network encodes images of 1; use", "a.safetensors", store.path, out),
         ("have no features besides their codes", "large.safetensors", tmp_path / "large", out, "--features"),
         ("count must be 1 ... 20, as many as", "g.safetensors", store.path, out, "--count", 21),
+        ("count must be 1 ... 20, as many as", "g.safetensors", store.path, out, "--count", 0),
         ("batch must be at least 1, got 0", "g.safetensors", store.path, out, "--batch", 0),
         ("c.npy: codes are written as .npz", "g.safetensors", store.path, tmp_path / "c.npy"),
         ("p.jpg: the picture is written as PNG", "g.safetensors", store.path, out, "--plot", "p.jpg"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from progan.api import preset, train
-from progan.errors import ConfigError
+from progan.errors import CheckpointError, ConfigError
 from progan.gans import DCGANConfig
 from progan.presets.family import constant
 from progan.snapshot import Snapshot
@@ -81,6 +81,13 @@ def test_networks_that_have_nothing_in_common_are_refused(source: Path, tmp_path
     dcgan = constant(DCGANConfig(maps=2), 16, batch=8, lr=1e-3, total_kimg=0.008)
     with pytest.raises(ConfigError, match="none of its weights fits these networks; use the preset"):
         begun(source, tmp_path, dcgan)
+
+
+def test_weights_that_do_not_exist_are_missed_before_anything_begins(source: Path, tmp_path: Path) -> None:
+    for dry_run in (True, False):
+        with pytest.raises(CheckpointError, match="nowhere: does not exist"):
+            train(small_run(), source.parent / "images", out=tmp_path, init=tmp_path / "nowhere", dry_run=dry_run)
+    assert not list(tmp_path.glob("*/samples"))
 
 
 def test_a_resumed_run_keeps_its_own_weights(source: Path, tmp_path: Path) -> None:

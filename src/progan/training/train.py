@@ -69,6 +69,8 @@ def train(
     )
     about_it = f"{sizes}, on {device}, {config.precision}"
     if dry_run:
+        if init is not None:
+            Source.read(init)
         config, plan = fitting_plan(config, spec, device, ranks=ranks)
         if ranks.first:
             print(f"{about_it}\n{plan.table(config.schedule)}")
