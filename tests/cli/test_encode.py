@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from progan.data.preparing import prepare
 from progan.data.store import Store
 from progan.errors import DataError
 from progan.evaluation import codes as module
-from progan.evaluation.codes import Codes
+from progan.evaluation.codes import Codes, encode_images, measure_codes
+from progan.evaluation.sets import of_store
 from progan.gans import DCGANConfig
 from progan.gans.base import GANConfig, ImageSpec, Latent
 from progan.snapshot import Snapshot
@@ -146,6 +147,16 @@ def test_some_images_are_drawn_by_the_seed_and_found_again(store: Store, tmp_pat
         assert codes.kind == "features"
     assert drawn[0] == drawn[1] != drawn[2]
     assert len(set(drawn[0])) == 7
+
+
+def test_categories_are_classes_only_of_networks_that_were_trained_with_labels(store: Store, tmp_path: Path) -> None:
+    """Clusters are nobody's classes, although the data that they were found in has some."""
+    file, images = tmp_path / "g.safetensors", of_store(store)
+    clusters = encode_images(snapshot(file, SorterConfig(supervised=False)), images)
+    assert (clusters.classes, clusters.categories) == (("class0", "class1"), ())
+    assert set(measure_codes(clusters)) == {"cluster_error", "cluster_error_majority"}
+    nameless = replace(snapshot(file, SorterConfig()), classes=())
+    assert encode_images(nameless, images).categories == ("0", "1")
 
 
 def test_a_plot_shows_the_images_by_class_and_seed(store: Store, tmp_path: Path) -> None:
