@@ -312,9 +312,10 @@ def test_codes_that_cannot_be_measured_are_one_line(tmp_path: Path, capsys) -> N
         ("no categories, so only neighbors can be measured; pass --train TRAIN.npz", plain),
         ("--train requires one file for each of the 2 test files, got 1", test, test, "--train", test),
         (
-            f"t.npz has codes of 1 component, {tmp_path / 'two.npz'} codes of 2 components; encode both",
+            f"t.npz has codes of 1 component and 3 categories, {tmp_path / 'two.npz'} codes of 2 components and 3",
             *(test, "--train", codes(tmp_path / "two.npz", [[0.0, 1.0]] * 4, [0, 1, 2, 2], **more)),
         ),
+        ("plain.npz codes of 1 component and no categories; encode both", test, "--train", plain),
         (
             "are of different snapshots; encode both",
             test,

@@ -256,8 +256,9 @@ def measure_codes(
 
 def _check_alike(test: Codes, train: Codes, name: str, other: str) -> None:
     """Raise ConfigError unless both are codes of one network."""
-    facts = [f"{codes.kind} of {codes.sizes}" for codes in (test, train)]
-    if facts[0] != facts[1] or (test.probabilities is None) != (train.probabilities is None):
+    counts = ["no" if codes.probabilities is None else codes.probabilities.shape[1] for codes in (test, train)]
+    facts = [f"{c.kind} of {c.sizes} and {count} categories" for c, count in zip((test, train), counts, strict=True)]
+    if facts[0] != facts[1]:
         why = f"{name} has {facts[0]}, {other} {facts[1]}"
     elif test.header.get("snapshot") != train.header.get("snapshot"):
         why = f"{name} and {other} are of different snapshots"
