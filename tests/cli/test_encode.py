@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from progan.analysis.latent_plot import latent_plot, principal_plane
+from progan.analysis.latent_plot import latent_plot, manifold, principal_plane
 from progan.cli import main
 from progan.data.options import PrepareOptions
 from progan.data.preparing import prepare
@@ -419,6 +419,10 @@ def test_principal_plane_is_that_of_the_covariance() -> None:
     _, sizes, axes = np.linalg.svd(centered, full_matrices=False)
     np.testing.assert_allclose(np.abs(points), np.abs(centered @ axes[:2].T), atol=1e-9)
     np.testing.assert_allclose(shares, sizes[:2] ** 2 / (sizes**2).sum(), rtol=1e-9)
+    for turn in range(5):  # the sign of an eigenvector is arbitrary
+        turned = np.roll(centered, turn, 1) * rng.choice([-1, 1], 5)
+        weights, *_ = np.linalg.lstsq(turned, principal_plane(turned)[0], rcond=None)
+        assert (weights.max(0) == np.abs(weights).max(0)).all()
     flipped, _ = principal_plane(-data)
     np.testing.assert_allclose(flipped, -points, atol=1e-9)  # signs of the axes, not of the data, are fixed
 
@@ -445,13 +449,62 @@ def test_pictures_are_at_their_codes_without_overlap() -> None:
     )
 
 
+def test_as_many_images_are_drawn_as_fit_and_each_is_whole() -> None:
+    """Any image that is not drawn would overlap one that is, or leave the frame."""
+    codes = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+    shade = lambda i: (i % 250, 3 + i // 250, 7)  # noqa: E731
+    read = lambda i: torch.tensor(shade(i), dtype=torch.uint8)[:, None, None].expand(3, 4, 4)  # noqa: E731
+    picture, title = latent_plot(codes, read)
+    array, centers = np.asarray(picture), {}
+    for i in range(len(codes)):
+        rows, columns = np.nonzero((array == shade(i)).all(2))
+        if len(rows):
+            assert len(rows) == 40 * 40
+            centers[i] = columns.mean(), rows.mean()
+    assert title.endswith(f"; {len(centers)} of 300 images")
+    known = np.array([[*codes[i], 1] for i in centers])
+    to_pixels, *_ = np.linalg.lstsq(known, np.array(list(centers.values())), rcond=None)
+    np.testing.assert_allclose(known @ to_pixels, list(centers.values()), atol=1)
+    for i in set(range(300)) - set(centers):
+        x, y = np.array([*codes[i], 1]) @ to_pixels
+        overlaps = any(abs(x - a) < 48 and abs(y - b) < 48 for a, b in centers.values())
+        assert overlaps or not (60 + 22 < x < picture.width - 10 - 22 and 40 + 22 < y < picture.height - 30 - 22)
+
+
+class Plane(nn.Module):
+    """Red is the first component of a latent, and green the second one."""
+
+    latent = Latent(2)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor, level: int, alpha: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
+        return torch.cat([x / 4, torch.zeros_like(x[:, :1])], 1)[:, :, None, None].expand(-1, 3, 6, 8)
+
+
+def test_a_manifold_has_the_quantiles_of_the_prior_along_each_axis() -> None:
+    """Of N(0, 1), to 0.1 because they are those of 4,096 samples: a unit is 31.9 levels of a color."""
+    network = Snapshot(Plane().requires_grad_(False), "plane", SorterConfig(supervised=False), ImageSpec(3, 6, 8), 0)
+    array = np.asarray(manifold(network, side=5)).astype(float)
+    assert array.shape == (5 * 6, 5 * 8, 3)
+    wanted = 127.5 * (1 + np.array([-1.2816, -0.5244, 0, 0.5244, 1.2816]) / 4)
+    np.testing.assert_allclose(array[::6, ::8, 0], np.tile(wanted, (5, 1)), atol=3.2)  # to the right
+    np.testing.assert_allclose(array[::6, ::8, 1], np.tile(wanted[::-1, None], (1, 5)), atol=3.2)  # up
+
+
 def test_what_is_hard_to_draw() -> None:
     """Equal codes far from the origin; a legend that is longer than the plot; images that are longer than it."""
     read = lambda i: torch.full((1, 10, 1000), 7, dtype=torch.uint8)  # noqa: E731
     _, title = latent_plot(np.full((3, 2), 1e8, np.float32), read)
     assert title == "codes of 2 components; 1 of 3 images"
+    _, title = latent_plot(np.ones((3, 4), np.float32), read)
+    assert title.startswith("codes of 4 components: PCA, 0.0% of the variance (0.0% + 0.0%)")
     flat = np.stack([np.linspace(0, 9, 48), np.zeros(48)], 1).astype(np.float32)
     picture, title = latent_plot(flat, read, labels=np.arange(48) % 24, classes=[f"class {i}" for i in range(24)])
     assert title.endswith("; 4 of 48 images")  # 200 pixels long each, in a plot of 1200
     color = np.asarray(picture)[40 + 24 * 23 + 10, -110]
+    many, _ = latent_plot(flat, read, labels=np.arange(48) % 25, classes=[f"class {i}" for i in range(25)])
+    assert picture.width - many.width == 120  # too many classes for a legend
     assert tuple(color) == (23, 190, 207)  # of class 23, as of 9
