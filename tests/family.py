@@ -128,6 +128,7 @@ FAMILY = {
     "aae_semi": Member(
         AAEConfig(**AAE, task="semi_supervised", labeled=7, optimizer="adam"), ImageSpec(1, 16, 16, classes=3)
     ),
+    "aae_norm": Member(AAEConfig(**AAE, task="clustering", encoder_norm=True, optimizer="adam"), ImageSpec(1, 16, 16)),
     "aae_clusters": Member(
         AAEConfig(**AAE, task="clustering", networks="conv", maps=2, posterior="gaussian", optimizer="adam")
     ),

@@ -82,6 +82,9 @@ class AAEConfig(BatchNormConfig):
     """Share of the samples whose class the discriminator is not told, if task is class_prior."""
     input_keep: float = 1.0
     """Probability of keeping a pixel at the input of the encoder in training (dropout)."""
+    encoder_norm: bool = False
+    """Batch norm in a dense encoder, after each of its layers. At its output, it keeps categories from staying unused,
+    which the paper's text does not mention."""
     init: float = 0.01
     """Standard deviation of the initial weights of dense networks."""
 
@@ -114,13 +117,15 @@ class AAEConfig(BatchNormConfig):
             )
         if self.task == "class_prior" and self.prior == "normal":
             raise ConfigError("gan.task class_prior requires a prior with parts: --gan.prior petals or swiss_roll")
+        if self.networks == "conv" and self.encoder_norm:
+            raise ConfigError("gan.encoder_norm is for --gan.networks dense; convolutions always have batch norm")
         if self.networks == "conv" and self.reconstruction == "bce":
             raise ConfigError("gan.reconstruction bce requires a sigmoid, which only --gan.networks dense has")
 
     @property
     def normed(self) -> bool:
         """Whether a network has batch norm."""
-        return self.networks == "conv"
+        return self.networks == "conv" or self.encoder_norm
 
     @property
     def takes_labels(self) -> bool:

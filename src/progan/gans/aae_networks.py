@@ -2,12 +2,15 @@
 
 import itertools
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from progan.batchnorm import BatchNorm1d
 from progan.gans.base import ImageSpec, Latent
 from progan.gans.dcgan_networks import Generator, halvings, initialize
 from progan.gans.two_player import Dropout, condition, keep_all
@@ -29,7 +32,8 @@ class Coder(nn.Module):
         outputs = categories + config.latent_size * (2 if config.posterior == "gaussian" else 1)
         self.encoder: nn.Module
         if config.networks == "dense":
-            self.encoder = DenseEncoder(spec, config.hidden, outputs, deviation=config.init)
+            norm = partial(BatchNorm1d, group=config.bn_group) if config.encoder_norm else None
+            self.encoder = DenseEncoder(spec, config.hidden, outputs, deviation=config.init, norm=norm)
             self.decoder: nn.Module = DenseDecoder(latent, config.hidden, spec, deviation=config.init)
         else:
             more: dict[str, Any] = {"maps": config.maps}
@@ -72,15 +76,23 @@ class Coder(nn.Module):
 
 
 class DenseEncoder(nn.Module):
-    """Encoder: dense layers with ReLU, and a linear one.
+    """Encoder: dense layers with ReLU, and a linear one, each followed by batch norm if ``norm`` makes some.
 
     Shape: images [N, C, H, W] in [-1, 1] -> [N, outputs].
     """
 
-    def __init__(self, spec: ImageSpec, hidden: tuple[int, ...], outputs: int, *, deviation: float) -> None:
+    def __init__(
+        self,
+        spec: ImageSpec,
+        hidden: tuple[int, ...],
+        outputs: int,
+        *,
+        deviation: float,
+        norm: Callable[[int], nn.Module] | None = None,
+    ) -> None:
         super().__init__()
         pixels = spec.channels * spec.height * spec.width
-        self.layers = dense(pixels, *hidden, outputs, deviation=deviation)
+        self.layers = dense(pixels, *hidden, outputs, deviation=deviation, norm=norm)
 
     def forward(self, x: Tensor, drop: Dropout = keep_all, keep: float = 1.0) -> Tensor:
         return self.layers(drop((x.flatten(1) + 1) / 2, keep))
@@ -148,12 +160,15 @@ class CodeDiscriminator(nn.Module):
         return at_least_float32(self.layers(x)[:, 0])
 
 
-def dense(*sizes: int, deviation: float) -> nn.Sequential:
-    """Return dense layers between these sizes with ReLU between them, and weights from N(0, deviation^2)."""
+def dense(*sizes: int, deviation: float, norm: Callable[[int], nn.Module] | None = None) -> nn.Sequential:
+    """Return dense layers between these sizes with ReLU between them, and weights from N(0, deviation^2).
+
+    Each is followed by ``norm`` of its features, if that is given.
+    """
     layers: list[nn.Module] = []
     for into, out in itertools.pairwise(sizes):
         layer = nn.Linear(into, out)
         nn.init.normal_(layer.weight, 0.0, deviation)
         nn.init.zeros_(layer.bias)
-        layers += [layer, nn.ReLU()]
+        layers += [layer, *([norm(out)] if norm else []), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
