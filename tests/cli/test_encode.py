@@ -272,7 +272,7 @@ def test_values_of_several_files(tmp_path: Path, capsys) -> None:
     assert report["std"] == pytest.approx({"error": 0.125 * 2**0.5, "nn_accuracy": 0.125 * 2**0.5})
     assert run("metric", "codes", *tests) == 0
     said = capsys.readouterr().out.splitlines()
-    assert said[0] == f"{tests[0]}: 1 codes, 4 images of 3 classes"
+    assert said[0] == f"{tests[0]}: codes of 1 component, 4 images of 3 classes"
     assert said[-1].split() == ["classification", "error", "37.50%", "17.68%"]
 
 

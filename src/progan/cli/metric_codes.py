@@ -85,7 +85,8 @@ def _table(report: dict[str, Any]) -> str:
     lines = []
     for file in report["files"]:
         train = f", {file['train']} ({file['train_count']} images)" if file["train"] else ""
-        what = f"{file['size']} {file['kind']}, {file['count']} images of {file['classes']} classes"
+        size = f"{file['size']} component{'s' * (file['size'] > 1)}"
+        what = f"{file['kind']} of {size}, {file['count']} images of {file['classes']} classes"
         lines.append(f"{file['test']}: {what}{train}")
     many, width = len(report["files"]) > 1, max(len(TITLES[name]) for name in report["mean"])
     lines += ["", " " * width + ("      mean       std" if many else "     value")]
