@@ -202,6 +202,7 @@ def check(config: RunConfig, spec: ImageSpec, world: int) -> None:
         raise ConfigError(
             f"this GAN requires {config.gan.sources} data set{'s' * (config.gan.sources > 1)}, got {len(spec.every)}"
         )
+    config.gan.check_length(spec, config.schedule.total_kimg)
     for batch in batches(config):
         split_batch(config, batch, world)
 
