@@ -134,6 +134,8 @@ FAMILY = {
     ),
 }
 """By name, each with the options that take other paths."""
+LIKE_OTHERS = ("aae_norm", "dcgan_matching", "wgan_gp_tricks")
+"""Members that differ from others in their steps only, so that commands treat them alike."""
 
 
 def settings(name: str) -> RunConfig:

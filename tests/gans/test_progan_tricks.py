@@ -1,7 +1,6 @@
 """Tricks in ProGAN, whose networks grow: what D is shown, and runs that resume with all of them on."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,16 +8,15 @@ import torch
 from torch import Tensor
 
 from golden_family import Fixed
-from progan.api import train
 from progan.errors import ConfigError
 from progan.gans import ProGANConfig
 from progan.gans.augmentation import NUMBERS, augment
 from progan.gans.base import ImageSpec
 from progan.gans.tricks import NetworkTricks, Tricks
+from progan.presets.progressive import auto
 from progan.training.config import RunConfig
 from progan.training.loop import Trainer
-from progan.training.run import Run
-from small import small_run, write_images
+from small import small_run
 
 SPEC = ImageSpec(3, 16, 16)
 EVERYTHING = Tricks(
@@ -96,19 +94,14 @@ def test_g_is_trained_through_the_augmentation() -> None:
     torch.testing.assert_close(seen[0], augment(plain, batch.uniform("augment", NUMBERS), 0.7))
 
 
-def test_few_images_are_augmented_by_auto(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    images = write_images(tmp_path / "images", count=24)
-
-    def short(run: RunConfig) -> RunConfig:
-        gan = replace(run.gan, fmap_base=16, fmap_max=4, latent_size=4)
-        times = {"hold_kimg": 0.032, "fade_kimg": 0.032, "total_kimg": 0.3, "batch": 8}
-        return replace(run, gan=gan, schedule=replace(run.schedule, **times), log_kimg=0.05)
-
-    run = train("auto", images, out=tmp_path, change=short)
-    assert "only 24 images, which D is shown augmented" in capsys.readouterr().out
-    stats = Run.open(run.path).stats
-    assert {"discriminator/augment_p", "discriminator/score_held_out", "discriminator/score_real"} <= set(stats)
-    assert run.config["gan"]["tricks"]["augment"] == "adaptive"
+def test_few_images_are_augmented_by_auto() -> None:
+    few, reasons = auto(64, 200)
+    assert few.gan.tricks.augment == "adaptive"
+    assert few.gan.held_out == 0.05
+    assert any(line.startswith("only 200 images, which D is shown augmented") for line in reasons)
+    for config, reasons in (auto(64, 2000), auto(64, 200, augments=False)):
+        assert config.gan.tricks == Tricks()
+        assert not any("augmented" in line for line in reasons)
 
 
 def test_tricks_of_layers_are_not_options_of_progan() -> None:

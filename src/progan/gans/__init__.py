@@ -3,6 +3,7 @@
 from progan.gans.aae import AAEConfig
 from progan.gans.bigan import BiGANConfig
 from progan.gans.cgan import CGANConfig
+from progan.gans.cyclegan import CycleGANConfig
 from progan.gans.dcgan import DCGANConfig
 from progan.gans.dcgan_conditional import ConditionalDCGANConfig
 from progan.gans.dcgan_mnist import DCGANMnistConfig
@@ -20,6 +21,7 @@ __all__ = [
     "BiGANConfig",
     "CGANConfig",
     "ConditionalDCGANConfig",
+    "CycleGANConfig",
     "DCGANConfig",
     "DCGANMnistConfig",
     "LAPGANConfig",

@@ -2,7 +2,20 @@
 
 from collections.abc import Callable
 
-from progan.presets import aae, bigan, dcgan, gan, lapgan, lsgan, mnist_1k, progressive, restoration, table1, wgan
+from progan.presets import (
+    aae,
+    bigan,
+    cyclegan,
+    dcgan,
+    gan,
+    lapgan,
+    lsgan,
+    mnist_1k,
+    progressive,
+    restoration,
+    table1,
+    wgan,
+)
 from progan.training.config import RunConfig
 
 AUTO = "auto"
@@ -83,6 +96,9 @@ PRESETS = {
     "lapgan_cifar10": lapgan.lapgan_cifar10,
     "lapgan_cifar10_small": lapgan.lapgan_cifar10_small,
     "lapgan_lsun_64": lapgan.lapgan_lsun_64,
+    "cyclegan_256": cyclegan.cyclegan_256,
+    "cyclegan_128": cyclegan.cyclegan_128,
+    "cyclegan_64_small": cyclegan.cyclegan_64_small,
     "artefacts": restoration.artefacts,
     "artefacts_small": restoration.artefacts_small,
     "super_resolution": restoration.super_resolution,

@@ -207,6 +207,23 @@ FAMILY = {
             "CelebA 64x64, lsgan_64_small at its end, 400 kimg: SWD x 1e3 37.1",
         ),
     ),
+    "cyclegan": Member(
+        title="CycleGAN",
+        paper="Zhu et al. 2017, Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks",
+        year=2017,
+        loss="least squares, cycle and identity terms",
+        formula=(
+            "D_B minimizes  (E[(D_B(b) - 1)^2] + E[D_B(G(a))^2]) / 2,  and D_A the same for a and F(b)",
+            "G, F minimize  E[(D_B(G(a)) - 1)^2] + E[(D_A(F(b)) - 1)^2] + 10 E|F(G(a)) - a| + 10 E|G(F(b)) - b| "
+            "+ 5 E|F(a) - a| + 5 E|G(b) - b|",
+        ),
+        networks="residual generators, or U-Nets; D of overlapping patches",
+        needs="two data sets without pairs; sides that are multiples of 4, at least 24",
+        kinds=("cyclegan",),
+        modules=("gans/cyclegan.py", "gans/cyclegan_networks.py", "gans/image_pool.py"),
+        preset="cyclegan_64_small",
+        advice="Translates between two kinds of images that have no pairs. It changes colors and textures, not shapes.",
+    ),
     "progan": Member(
         title="ProGAN",
         paper="Karras et al. 2018, Progressive Growing of GANs for Improved Quality, Stability, and Variation",

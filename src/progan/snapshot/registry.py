@@ -6,6 +6,7 @@ from progan.gans import (
     BiGANConfig,
     CGANConfig,
     ConditionalDCGANConfig,
+    CycleGANConfig,
     DCGANConfig,
     DCGANMnistConfig,
     LAPGANConfig,
@@ -36,6 +37,7 @@ GANS: dict[str, type[GANConfig]] = {
     "dcgan_mnist": DCGANMnistConfig,
     "dcgan_conditional": ConditionalDCGANConfig,
     "aae": AAEConfig,
+    "cyclegan": CycleGANConfig,
     "artefacts": ArtefactsConfig,
     "super_resolution": SuperResolutionConfig,
 }
