@@ -57,7 +57,7 @@ def aae_mnist_clusters_small() -> RunConfig:
 
     Without batch norm in the encoder, 4 of the 16 clusters held all digits after these.
     """
-    return _small(aae_mnist_clusters(), 600, hidden=(500, 500), encoder_norm=True, init=0.05)
+    return _small(aae_mnist_clusters(), 600, hidden=(500, 500), encoder_norm=True, init=0.05, adversarial_lr=1.0)
 
 
 def _small(row: RunConfig, total_kimg: float, **gan: Any) -> RunConfig:
@@ -66,7 +66,7 @@ def _small(row: RunConfig, total_kimg: float, **gan: Any) -> RunConfig:
     The learning rate falls to 0 in the second half.
     """
     adam = {"optimizer": "adam", "reduction": "mean", "adversarial_lr": 0.2, "adversarial_momentum": 0.5}
-    settings = replace(row.gan, **adam, labels_lr=1.0, d_hidden=(300, 300), **gan)
+    settings = replace(row.gan, **{**adam, "labels_lr": 1.0, "d_hidden": (300, 300), **gan})
     decay = DecayConfig(kind="linear", start_kimg=total_kimg / 2)
     schedule = replace(row.schedule, lr=1e-3, total_kimg=total_kimg, decay=decay)
     return replace(row, gan=settings, schedule=schedule, beta2=0.999, ema_decay=0.999)
