@@ -110,7 +110,7 @@ FAMILY = {
         advice="To encode as well as generate: codes, classes from a few labels, clusters. Images are soft.",
         measured=(
             "MNIST 28x28, aae_mnist_small at its end, 600 kimg: Parzen log-likelihood 284 +- 2 nats, PSNR 15.7 dB",
-            "aae_mnist_semi_small at its end, 1,800 kimg: 2.66 % of the test digits misread with 1,000 labels",
+            "MNIST, 1,000 labels, aae_mnist_semi_small at its end, 1,800 kimg: 2.66 % of the test digits misread",
         ),
     ),
     "dcgan": Member(
