@@ -19,6 +19,7 @@ from progan.gans.cyclegan import LOSSES, CycleGAN, CycleGANConfig
 from progan.presets import PRESETS
 from progan.presets.family import constant
 from progan.schedule import stage_at
+from progan.snapshot import Snapshot
 from progan.training import checkpoint
 from progan.training.loop import Trainer
 from restoring import flat
@@ -288,6 +289,24 @@ def test_translations_of_any_size_are_as_if_padded_by_the_last_pixels() -> None:
     )
     assert deep(torch.zeros(1, 3, 16, 32), direction="ba").shape == (1, 3, 16, 32)
     assert deep(torch.zeros(1, 3, 3, 17), direction="ba").shape == (1, 3, 3, 17)
+
+
+def test_snapshots_translate_both_ways(tmp_path: Path) -> None:
+    """As the averaged generators do, within half a level of 8 bits, and images of any size."""
+    config, spec = option("unet")
+    trainer = trained(config, 1, spec=spec)
+    file = tmp_path / "one.safetensors"
+    Snapshot(trainer.ema.network, "cyclegan", config, spec, trainer.stage.level).save(file)
+    snapshot, averaged = Snapshot.load(file), trainer.ema.network.eval()
+    assert snapshot.directions == ("ab", "ba")
+    for direction, pixels in zip(snapshot.directions, (some.images(0, 3, 16) for some in data(spec)), strict=True):
+        with torch.no_grad():
+            wanted = averaged(pixels / 127.5 - 1, 0, direction=direction)
+        made = snapshot.translate(pixels, direction=direction)
+        torch.testing.assert_close(made / 127.5 - 1, wanted, rtol=0, atol=0.501 / 127.5)
+    assert snapshot.translate(torch.zeros(2, 1, 7, 9, dtype=torch.uint8)).shape == (2, 3, 7, 9)
+    with pytest.raises(ConfigError, match="direction 'a' is not supported by this network; choose from ab, ba"):
+        snapshot.translate(torch.zeros(1, 1, 16, 16, dtype=torch.uint8), direction="a")
 
 
 def test_sheets_show_both_ways_and_back() -> None:
