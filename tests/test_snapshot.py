@@ -380,6 +380,7 @@ SMALL: dict[str, tuple[dict[str, Any], tuple]] = {
     "progan": ({"fmap_base": 64, "fmap_max": 8, "conditional": True, "generator_norm": "batch"}, (3, 16, 16, 2)),
     "mnist_1k": ({}, (1, 16, 16)),
     "points": ({"width": 8, "minibatch": "discrimination"}, (2, 1, 1)),
+    "cyclegan": ({"ngf": 2, "ndf": 2, "n_layers": 1}, (3, 16, 16, 0, 0, (ImageSpec(3, 16, 16),))),
     "artefacts": ({"maps": 4, "depth": 3}, (3, 16, 16)),
     "super_resolution": ({"maps": 4, "blocks": 2, "critic_maps": 2, "crop": 16, "feature_weight": 0.0}, (3, 16, 16)),
 }

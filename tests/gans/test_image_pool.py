@@ -64,14 +64,14 @@ def test_agrees_with_a_list_over_many_random_queries() -> None:
     assert len(set(got)) < len(got) < 400 + 1
 
 
-def test_largest_number_takes_the_last_place() -> None:
-    """In float32, 50 times the largest number below 1 is 50."""
-    pool = ImagePool(50, 1, 1, 1)
-    for k in range(50):
-        pool.exchange(constant(k), torch.rand(1, 2))
+@pytest.mark.parametrize("size", [1, 3, 50, 64, 1001])
+def test_largest_number_takes_the_last_place(size: int) -> None:
+    """In float32, no size times the largest number below 1 is rounded to the size."""
+    pool = ImagePool(size, 1, 1, 1)
+    pool.exchange(constant(*range(size)), torch.zeros(size, 2))
     below_1 = torch.nextafter(torch.ones(()), torch.zeros(()))
-    assert float(pool.exchange(constant(99), below_1.expand(1, 2))) == 49
-    assert float(pool.images[49]) == 99
+    assert float(pool.exchange(constant(9999), below_1.expand(1, 2))) == size - 1
+    assert float(pool.images[-1]) == 9999
 
 
 def test_half_full_pool_continues_from_its_state() -> None:

@@ -44,8 +44,7 @@ class ImagePool(nn.Module):
         """
         if not self.size:
             return new.detach()
-        swaps = chance[:, 0] > 0.5
-        places = (chance[:, 1] * self.size).long().clamp(max=self.size - 1)  # float32 rounds 50 * 0.99999994 to 50
+        swaps, places = chance[:, 0] > 0.5, (chance[:, 1] * self.size).long()
         returned = []
         for image, swap, place in zip(new.detach(), swaps, places, strict=True):
             full = self.filled >= self.size
