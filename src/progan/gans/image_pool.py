@@ -46,7 +46,7 @@ class ImagePool(nn.Module):
             return new.detach()
         swaps, places = chance[:, 0] > 0.5, (chance[:, 1] * self.size).long()
         returned = []
-        for image, swap, place in zip(new.detach(), swaps, places, strict=True):
+        for image, swap, place in zip(new, swaps, places, strict=True):
             full = self.filled >= self.size
             stored = torch.where(full, place, self.filled).view(1)
             old = self.images.index_select(0, stored)[0].to(image.dtype)
