@@ -59,7 +59,8 @@ PAPERS: dict[str, dict[str, object]] = {
     "wgan": {"loss": "wgan", "n_critic": 5, "clip": 0.1, "optimizer": "rmsprop"},
     "wgan_gp": {"loss": "wgan_gp", "n_critic": 5, "penalty_weight": 0.1, "optimizer": "adam"},
     "r1": {"loss": "non_saturating", "r1": 0.1},
-    "unrolled": {"loss": "non_saturating", "unrolled": 5},
+    "slow_d": {"loss": "non_saturating", "unrolled": 0, "d_lr": 0.1},
+    "unrolled": {"loss": "non_saturating", "unrolled": 5, "d_lr": 0.1},
     "discrimination": {"loss": "non_saturating", "minibatch": "discrimination", "minibatch_group": 32},
     "stddev": {"loss": "non_saturating", "minibatch": "stddev", "minibatch_group": 32},
 }

@@ -202,7 +202,7 @@ _EXAMPLES = (
     "examples",
     "  progan toy                                       a first lesson",
     "  progan toy grid --loss all --film none           every loss on 25 modes",
-    "  progan toy ring --loss non_saturating unrolled   mode collapse and one cure",
+    "  progan toy ring --loss slow_d unrolled           mode collapse and one cure",
     "  progan toy ring --loss r1 wgan_gp --seeds 0-4    means over 5 runs of each",
     "  progan toy ring --tricks --film none             the plain GAN and each of the tricks",
 )

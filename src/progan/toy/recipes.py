@@ -83,10 +83,15 @@ RECIPES = {
         about="the plain GAN with a penalty of D's gradient at real points (Mescheder et al. 2018)",
         gan=replace(_PLAIN, r1=0.1),
     ),
+    "slow_d": Recipe(
+        title="GAN, slow D",
+        about="the plain GAN whose D learns at a tenth of G's rate: it collapses (Metz et al. 2017)",
+        gan=replace(_PLAIN, d_lr=0.1),
+    ),
     "unrolled": Recipe(
-        title="GAN, unrolled",
-        about="the plain GAN whose G looks 5 steps of D ahead (Metz et al. 2017)",
-        gan=replace(_PLAIN, unrolled=5),
+        title="GAN, slow D, unrolled",
+        about="its cure: G looks 5 steps of D ahead (Metz et al. 2017)",
+        gan=replace(_PLAIN, d_lr=0.1, unrolled=5),
     ),
     "discrimination": Recipe(
         title="GAN + minibatch discrimination",
