@@ -1,5 +1,6 @@
 """CycleGAN against the authors' numbers, and its options, pools and runs against their meaning."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -240,9 +241,24 @@ def test_two_ranks_give_the_weights_and_the_pools_of_one(name: str, two: Path) -
 
 def test_micro_batches_give_the_weights_and_the_pools_of_whole_batches() -> None:
     """Weights to 1e-5, stored images to 1e-4, although the pools treat these one after the other."""
-    whole, parts = (trained(TINY, 4, batch=4, micro_batch=size).gan for size in (None, 1))
+    whole, parts = (trained(TINY, 4, batch=4, micro_batch=size).gan for size in (None, 2))
     assert difference(whole.networks.state_dict(), parts.networks.state_dict()) < 1e-5
     assert difference(dict(whole.memory.state_dict()), dict(parts.memory.state_dict())) < 1e-4
+
+
+def test_an_iteration_that_was_cut_off_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a run goes on from its last checkpoint after it has blown up."""
+    whole, second = trained(TINY, 3), trained(TINY, 1)
+    state = copy.deepcopy(second.state_dict())
+    with monkeypatch.context() as patch:
+        patch.setattr(second.gan, "_exchange", pytest.fail)
+        with pytest.raises((TypeError, pytest.fail.Exception)):
+            second.iterate()
+    second.load_state_dict(state)
+    for _ in range(2):
+        second.iterate()
+    assert difference(whole.gan.networks.state_dict(), second.gan.networks.state_dict()) == 0
+    assert difference(dict(whole.gan.memory.state_dict()), dict(second.gan.memory.state_dict())) == 0
 
 
 def test_discriminators_see_what_the_pools_return() -> None:
