@@ -155,6 +155,9 @@ def test_only_layers_before_a_batch_norm_lack_a_bias() -> None:
             assert biased[-1]
             assert set(biased[:-1]) == {norm == "instance"}
     assert isinstance(network, UNet)
+    for norm, wanted in (("instance", [True] * 3), ("batch", [True, False, False])):
+        pixel = CycleGANNetworksConfig(discriminator="pixel", ndf=2, norm=norm).make_discriminator(3)  # type: ignore[arg-type]
+        assert [m.bias is not None for m in pixel.modules() if isinstance(m, nn.Conv2d)] == wanted
 
 
 @pytest.mark.parametrize(
