@@ -42,7 +42,14 @@ class Member:
     lr: float = 5e-4
 
 
-CGAN = CGANConfig(g_latent_features=8, g_condition_features=8, g_joint_features=16, d_image_units=8, d_joint_units=8)
+CGAN = CGANConfig(
+    g_latent_features=8,
+    g_condition_features=8,
+    g_joint_features=16,
+    d_image_units=8,
+    d_joint_units=8,
+    tricks=NetworkTricks(wrong_labels=0.25),
+)
 AAE: dict[str, Any] = {"latent_size": 2, "hidden": (16,), "d_hidden": (16,), "init": 0.1, "adversarial_lr": 1.0}
 CONV: dict[str, Any] = {
     "generator": "conv",

@@ -240,7 +240,7 @@ def test_parameters_of_d_are_clipped_after_its_steps() -> None:
     run.iterate()
     largest = max(float(p.abs().max()) for p in run.gan.networks["discriminator"].parameters())
     assert largest == pytest.approx(0.05)
-    assert max(float(p.abs().max()) for p in run.gan.networks["generator"].parameters()) > 0.05
+    assert max(float(p.detach().abs().max()) for p in run.gan.networks["generator"].parameters()) > 0.05
 
 
 def test_feature_matching_has_the_value_and_the_gradient_of_the_distance_of_means() -> None:
@@ -287,10 +287,26 @@ def test_real_images_with_wrong_classes_are_refused() -> None:
     torch.testing.assert_close(terms["real"], F.softplus(-judge(pixels, labels)))
     torch.testing.assert_close(terms["fake"], 0.75 * F.softplus(judge(fake, labels)))
     torch.testing.assert_close(terms["wrong"], 0.25 * F.softplus(judge(pixels, wrong)))
-    with pytest.raises(ConfigError, match="requires a conditional GAN and data of at least 2 classes"):
-        gan.make(ImageSpec(1, 4, 4, attributes=3))
+    for config, one in ((gan, ImageSpec(1, 4, 4, classes=1)), (with_tricks(wrong_labels=0.5), SPEC)):
+        with pytest.raises(ConfigError, match="requires a conditional GAN and more than a single class"):
+            config.make(one)
     with pytest.raises(ConfigError, match="requires a critic that takes classes"):
         WGANGPConfig(body="cifar", conditional=True, tricks=NetworkTricks(wrong_labels=0.5))
+
+
+def test_wrong_attributes_are_those_of_other_images() -> None:
+    gan = CGANConfig(tricks=NetworkTricks(wrong_labels=0.25))
+    labels = torch.arange(64.0).view(64, 1)
+    run = Trainer(
+        constant(gan, 4, batch=64, lr=0.1, total_kimg=1.0),
+        ImageSpec(1, 4, 4, attributes=1),
+        Fixed(torch.zeros(64, 1, 4, 4), labels),
+        device=torch.device("cpu"),
+    )
+    wrong = run.gan._mismatched(run._batch("both", run.stage, 0, 64, 0, 1)).labels  # type: ignore[operator]
+    assert wrong.shape == labels.shape
+    assert not (wrong == labels).any()
+    assert len(wrong.unique()) > 32
 
 
 def test_scores_of_held_out_images_are_logged_and_the_images_are_not_shown() -> None:

@@ -117,8 +117,9 @@ class NetworkTricks(Tricks):
     """Weight of feature matching, which then is the only loss of G: the squared distance between the mean features of
     real and of generated images before the last layer of D (Salimans et al. 2016, section 3.1); 0: none."""
     wrong_labels: float = 0.0
-    """Share of the generated images in the loss of D that real images with wrong classes take, which D is to refuse as
-    well (GAN-CLS, Reed et al. 2016; 0.5 there). Requires a conditional GAN; 0: none."""
+    """Share of the generated images in the loss of D that real images with wrong labels take, which D is to refuse as
+    well (GAN-CLS, Reed et al. 2016; 0.5 there): another class, or the attributes of another image. Requires a
+    conditional GAN; 0: none."""
     d_steps: int = 0
     """Number of steps of D per iteration; 0: as usual for this GAN."""
     g_steps: int = 0
@@ -185,7 +186,7 @@ class TwoPlayerConfig(GANConfig):
     @property
     def whole_share(self) -> bool:
         """Whether a rank must see its share of a batch in one pass."""
-        return bool(self.tricks.feature_matching) or super().whole_share
+        return bool(self.tricks.feature_matching or self.tricks.wrong_labels) or super().whole_share
 
 
 def held_out(tricks: Tricks, *, logistic: bool) -> float:

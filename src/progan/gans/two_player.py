@@ -157,8 +157,8 @@ class TwoPlayer(GAN):
         self._fakes: dict[int, Tensor] = {}  # of D's step, by first position, until G's step of the same iteration
         change(discriminator, self.tricks)
         networks = {"generator": generator, "discriminator": discriminator}
-        if self.tricks.wrong_labels and (not conditional or spec.classes < 2):
-            raise ConfigError("gan.tricks.wrong_labels requires a conditional GAN and data of at least 2 classes")
+        if self.tricks.wrong_labels and (not conditional or spec.classes == 1):
+            raise ConfigError("gan.tricks.wrong_labels requires a conditional GAN and more than a single class")
         compared = config.held_out > 0
         self.rules = Rules(self.tricks, adversarial, networks, logistic=config.logistic, compared=compared)
         super().__init__(networks, memory=self.rules.memory, optimizers=self.rules.optimizers(optimizers or {}))
@@ -232,9 +232,14 @@ class TwoPlayer(GAN):
         return terms | self.penalties(batch, real, fake)
 
     def _mismatched(self, batch: Batch) -> Batch:
-        """The same samples with other classes than their own, all of equal probability."""
-        steps = 1 + (batch.uniform("wrong_labels", 1)[:, 0] * (self.spec.classes - 1)).long()
-        wrong = (batch.labels + steps) % self.spec.classes
+        """The same samples with other classes than their own, all of equal probability, or with others' attributes."""
+        draw = batch.uniform("wrong_labels", 1)[:, 0]
+        if self.spec.classes:
+            wrong = (batch.labels + 1 + (draw * (self.spec.classes - 1)).long()) % self.spec.classes
+        else:
+            every, places = batch.gather(batch.labels), batch.gather(batch.positions.to(draw.device))
+            own = torch.searchsorted(places, batch.positions.to(draw.device))
+            wrong = every[(own + 1 + (draw * (len(every) - 1)).long()) % len(every)]
         return replace(batch, load_labels=lambda source: wrong)
 
     def penalties(self, batch: Batch, real: Tensor, fake: Tensor) -> Terms:
