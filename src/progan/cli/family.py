@@ -79,7 +79,8 @@ def describe(member: Member) -> str:
     for name in member.presets:
         lines.append(f"  {name:<{width}}  {about(PRESETS[name])}")
     start = member.preset if member.preset == "auto" or not small else small[0]
-    return "\n".join([*lines, "", f"start with: progan train {start} DATA", "more: docs/family.md"])
+    data = "A B" if PRESETS[start]().gan.sources == 2 else "DATA"
+    return "\n".join([*lines, "", f"start with: progan train {start} {data}", "more: docs/family.md"])
 
 
 def main(args: Sequence[str]) -> int:

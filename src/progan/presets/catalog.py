@@ -91,6 +91,7 @@ FAMILY = {
         modules=("gans/lapgan.py", "gans/lapgan_networks.py"),
         preset="lapgan_cifar10_small",
         advice="To see images being refined from coarse to fine. For results take DCGAN or ProGAN.",
+        measured=("CIFAR-10 28x28, lapgan_cifar10_small at its end, 150 kimg: SWD x 1e3 55.0 (a DCGAN: 14.3)",),
     ),
     "aae": Member(
         title="AAE",
