@@ -1,6 +1,7 @@
 """The contract between a GAN and the training loop: networks, what is sampled, and the phases that train them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol, Self
@@ -339,6 +340,19 @@ class GAN:
         ``batches`` yields every image of the first source once and is read lazily. Every rank gets all of them, and
         takes over the result of the first rank.
         """
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Context in which a network gets no gradients; layers that are frozen for good remain so behind it."""
+    trainable = [p for p in network.parameters() if p.requires_grad]
+    for p in trainable:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in trainable:
+            p.requires_grad_(True)
 
 
 WHOLE_BATCH = 1 << 30

@@ -21,6 +21,13 @@ EPS = 1e-12  # least length of a singular vector before it is normalized (Miyato
 WARM_UP = 15  # power iterations at the start, so that the first step's weights have a norm near 1; as in torch
 
 
+@torch.no_grad()
+def clip(network: nn.Module, limit: float) -> None:
+    """Clip all parameters of a network to plus or minus ``limit``, also those of norms (Arjovsky et al. 2017)."""
+    for p in network.parameters():
+        p.clamp_(-limit, limit)
+
+
 def layers_of(network: nn.Module) -> list[nn.Module]:
     """Return the layers of a network that have weights, in the order in which they are registered.
 

@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from progan.errors import ConfigError
 from progan.gans.base import WHOLE_BATCH, Batch, ImageSpec, Latent, Optimizer, Phase, Terms
+from progan.gans.network_tricks import clip
 from progan.gans.tricks import NetworkTricks, TwoPlayerConfig
 from progan.gans.two_player import TwoPlayer, alternating
 from progan.gans.unrolling import Weights, unrolled
@@ -207,11 +208,9 @@ class Points(TwoPlayer):
         phases = alternating(self, n_critic=self.config.n_critic)
         return [replace(phases[0], after_step=self.clip), phases[1]] if self.config.loss == "wgan" else phases
 
-    @torch.no_grad()
     def clip(self) -> None:
         """Clip all parameters of D."""
-        for p in self.discriminator.parameters():
-            p.clamp_(-self.config.clip, self.config.clip)
+        clip(self.discriminator, self.config.clip)
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         terms, config = super().discriminator_terms(batch, fake), self.config

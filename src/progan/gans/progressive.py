@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
-from progan.gans.base import GAN, Batch, ImageSpec, Phase, Terms
+from progan.gans.base import GAN, Batch, ImageSpec, Phase, Terms, frozen
 from progan.gans.progressive_networks import Discriminator, Generator, NetworksConfig, Noise
 from progan.gans.rules import Rules
 from progan.gans.tricks import Tricks, as_tricks, held_out
@@ -121,10 +121,8 @@ class ProGAN(GAN):
         """Return the terms of both networks from one batch; no term has a gradient in the other network's weights."""
         fake = self._fakes(batch)
         terms = {f"discriminator_{k}": v for k, v in self._discriminator_terms(batch, fake.detach()).items()}
-        self.discriminator.requires_grad_(False)
-        terms |= {f"generator_{k}": v for k, v in self._generator_terms(batch, fake).items()}
-        self.discriminator.requires_grad_(True)
-        return terms
+        with frozen(self.discriminator):
+            return terms | {f"generator_{k}": v for k, v in self._generator_terms(batch, fake).items()}
 
     def _fakes(self, batch: Batch) -> Tensor:
         z = self.generator.latent.draw(batch.normal, batch.uniform)

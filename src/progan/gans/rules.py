@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from progan.errors import ConfigError
 from progan.gans.augmentation import NUMBERS, augment
 from progan.gans.base import Batch, Optimizer, Phase, Terms
+from progan.gans.network_tricks import clip
 from progan.gans.tricks import LARGEST_P, NetworkTricks, Tricks
 from progan.losses import Adversarial, Scorer, gradient_penalty, relativistic, smoothed, zero_centered_penalty
 from progan.ops import hashed_normal
@@ -178,9 +179,7 @@ class Rules:
             if phase.after_step:
                 phase.after_step()
             if plays_d and self.more.clip:
-                with torch.no_grad():
-                    for p in self.networks[D].parameters():
-                        p.clamp_(-self.more.clip, self.more.clip)
+                clip(self.networks[D], self.more.clip)
             for name in phase.trains if self.histories else ():
                 self.histories[name].add()
             if plays_d and due and self.overfitting:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
-from progan.gans.base import GAN, WHOLE_BATCH, Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase, Terms
+from progan.gans.base import GAN, WHOLE_BATCH, Batch, GANConfig, ImageSpec, Latent, Optimizer, Phase, Terms, frozen
 from progan.gans.network_tricks import (
     add_minibatch_discrimination,
     dropping,
@@ -286,13 +286,8 @@ class TwoPlayer(GAN):
         """
         fake = self.fakes(batch)
         terms = {f"discriminator_{k}": v for k, v in self.discriminator_terms(batch, fake.detach()).items()}
-        trainable = [p for p in self.discriminator.parameters() if p.requires_grad]
-        for p in trainable:
-            p.requires_grad_(False)
-        terms |= {f"generator_{k}": v for k, v in self.generator_terms(batch, fake).items()}
-        for p in trainable:
-            p.requires_grad_(True)
-        return terms
+        with frozen(self.discriminator):
+            return terms | {f"generator_{k}": v for k, v in self.generator_terms(batch, fake).items()}
 
 
 def alternating(gan: TwoPlayer, *, n_critic: int = 1, generator_batch: int = 1) -> list[Phase]:

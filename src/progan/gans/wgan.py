@@ -23,12 +23,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from progan.errors import ConfigError
 from progan.gans.base import Batch, ImageSpec, Latent, Optimizer, Phase, Terms
 from progan.gans.dcgan_networks import Discriminator, Generator
+from progan.gans.network_tricks import clip
 from progan.gans.tricks import TwoPlayerConfig
 from progan.gans.two_player import BatchNormConfig, TwoPlayer
 from progan.losses import WASSERSTEIN
@@ -215,11 +215,9 @@ class WGAN(TwoPlayer):
         )
         return [critic, Phase("generator", ("generator",), self.generator_loss, shows_images=False)]
 
-    @torch.no_grad()
     def clip(self) -> None:
         """Clip all parameters of the critic, also those of batch norm."""
-        for p in self.discriminator.parameters():
-            p.clamp_(-self.config.clip, self.config.clip)
+        clip(self.discriminator, self.config.clip)
 
     def discriminator_terms(self, batch: Batch, fake: Tensor) -> Terms:
         real = self.reals(batch)
